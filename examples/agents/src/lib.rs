@@ -1,0 +1,1 @@
+//! Sample backends of the four systems.

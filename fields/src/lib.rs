@@ -1,0 +1,1 @@
+//! Heads and trailers as one list: names and values in one buffer.

@@ -1,0 +1,1 @@
+//! The contract between the proxy and its filters.

@@ -1,0 +1,1 @@
+//! The limits filter: bounds messages, duration and silence of a call.

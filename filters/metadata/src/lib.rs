@@ -1,0 +1,1 @@
+//! The metadata filter: sets, removes and renames metadata.

@@ -1,0 +1,1 @@
+//! Runs a filter without the proxy.
