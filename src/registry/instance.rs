@@ -1,0 +1,219 @@
+//! One place where calls can go: an address, its health and its load. Shared by all workers.
+//!
+//! Endpoint clusters and registry clusters use the same type, so that balancing and the upstream pools know one form.
+//! Passive: it dials nobody and owns no timer; what is learnt about an instance is told to it.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
+
+/// Where an instance listens, as it was written down: it is resolved again at every dial.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Target {
+    /// `ip:port`.
+    Socket(SocketAddr),
+    /// `localhost:port` of a peer on this machine: 127.0.0.1 is tried first, then ::1.
+    Loopback(u16),
+    /// `name:port`, looked up by the system's resolver.
+    Name(String, u16),
+}
+
+impl Target {
+    /// Reads `ip:port`, `[v6]:port`, `localhost:port` or `name:port`.
+    pub fn parse(text: &str) -> Option<Self> {
+        if let Ok(socket) = text.parse::<SocketAddr>() {
+            return (socket.port() != 0).then_some(Self::Socket(socket));
+        }
+        let (host, port) = text.rsplit_once(':')?;
+        let port = port.parse::<u16>().ok().filter(|port| *port != 0)?;
+        if host.eq_ignore_ascii_case("localhost") {
+            return Some(Self::Loopback(port));
+        }
+        let fits = !host.is_empty()
+            && host.len() <= 253
+            && host.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_'));
+        fits.then(|| Self::Name(host.to_ascii_lowercase(), port))
+    }
+
+    /// The addresses to try in order, where no resolver is needed.
+    pub fn known_addresses(&self) -> Option<Vec<SocketAddr>> {
+        match self {
+            Self::Socket(socket) => Some(vec![*socket]),
+            Self::Loopback(port) => Some(vec![
+                SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), *port),
+                SocketAddr::new(IpAddr::V6(Ipv6Addr::LOCALHOST), *port),
+            ]),
+            Self::Name(..) => None,
+        }
+    }
+}
+
+impl std::fmt::Display for Target {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Socket(socket) => write!(f, "{socket}"),
+            Self::Loopback(port) => write!(f, "localhost:{port}"),
+            Self::Name(host, port) => write!(f, "{host}:{port}"),
+        }
+    }
+}
+
+/// What is known of an instance's health.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum State {
+    /// Registered, not yet probed with success: gets calls only where its agent has no other.
+    New = 0,
+    /// Gets calls.
+    Healthy = 1,
+    /// Failing its health check: gets no calls.
+    Unhealthy = 2,
+    /// Lease out and health failing: gets no calls, is probed ever more rarely.
+    Lost = 3,
+}
+
+impl State {
+    /// The word that metrics and the admin port use.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::New => "new",
+            Self::Healthy => "healthy",
+            Self::Unhealthy => "unhealthy",
+            Self::Lost => "lost",
+        }
+    }
+
+    fn of(number: u8) -> Self {
+        match number {
+            0 => Self::New,
+            1 => Self::Healthy,
+            2 => Self::Unhealthy,
+            _ => Self::Lost,
+        }
+    }
+}
+
+/// One instance. Kept in an `Arc`: balancing, pools and open calls hold it.
+#[derive(Debug)]
+pub struct Instance {
+    /// Unique in this process and never used again: pools are keyed by it.
+    pub id: u64,
+    /// The cluster it belongs to.
+    pub cluster: Arc<str>,
+    /// Where it listens.
+    pub target: Target,
+    /// `target` as text, for `:authority`, labels and logs.
+    pub authority: Arc<str>,
+    /// Relative share of calls; at least 1.
+    pub weight: u32,
+    /// Counters of the calls that went to it.
+    pub metrics: Arc<crate::observe::InstanceMetrics>,
+    state: AtomicU8,
+    in_flight: AtomicU32,
+    gone: AtomicBool,
+    /// Failed connects in a row, and the moment (ms of the process clock) before which nobody should dial again.
+    refusals: AtomicU32,
+    avoid_until_ms: AtomicU64,
+}
+
+impl Instance {
+    /// A fresh instance in `state`.
+    pub fn new(cluster: Arc<str>, target: Target, weight: u32, state: State, metrics: Arc<crate::observe::InstanceMetrics>) -> Arc<Self> {
+        static NEXT: AtomicU64 = AtomicU64::new(1);
+        let authority: Arc<str> = target.to_string().into();
+        Arc::new(Self {
+            id: NEXT.fetch_add(1, Ordering::Relaxed),
+            cluster,
+            target,
+            authority,
+            weight: weight.max(1),
+            metrics,
+            state: AtomicU8::new(state as u8),
+            in_flight: AtomicU32::new(0),
+            gone: AtomicBool::new(false),
+            refusals: AtomicU32::new(0),
+            avoid_until_ms: AtomicU64::new(0),
+        })
+    }
+
+    /// Its health as last told.
+    pub fn state(&self) -> State {
+        State::of(self.state.load(Ordering::Relaxed))
+    }
+
+    /// Tells a new state; answers the one before.
+    pub fn set_state(&self, state: State) -> State {
+        State::of(self.state.swap(state as u8, Ordering::Relaxed))
+    }
+
+    /// Calls that are open on it now, over all workers.
+    pub fn in_flight(&self) -> u32 {
+        self.in_flight.load(Ordering::Relaxed)
+    }
+
+    /// Counts a call in until the guard is dropped.
+    pub fn enter(self: &Arc<Self>) -> InFlight {
+        self.in_flight.fetch_add(1, Ordering::Relaxed);
+        InFlight { instance: Arc::clone(self) }
+    }
+
+    /// Whether it was removed from its cluster: pools then let its connections finish and close.
+    pub fn is_gone(&self) -> bool {
+        self.gone.load(Ordering::Relaxed)
+    }
+
+    /// Takes it out of service for good; open calls go on.
+    pub fn retire(&self) {
+        self.gone.store(true, Ordering::Relaxed);
+    }
+
+    /// A connection could not be made at `now_ms`: others are preferred for a while that doubles up to 10 s.
+    ///
+    /// The wait is short at first (250 ms), since a restarting instance is usually back within a second.
+    pub fn connect_failed(&self, now_ms: u64) {
+        let failures = self.refusals.fetch_add(1, Ordering::Relaxed).min(6);
+        let wait = (250u64 << failures).min(10_000);
+        self.avoid_until_ms.store(now_ms + wait, Ordering::Relaxed);
+    }
+
+    /// A connection was made.
+    pub fn connected(&self) {
+        if self.refusals.swap(0, Ordering::Relaxed) != 0 {
+            self.avoid_until_ms.store(0, Ordering::Relaxed);
+        }
+    }
+
+    /// Whether the last connect failed so recently that another instance should be preferred.
+    pub fn is_avoided(&self, now_ms: u64) -> bool {
+        let until = self.avoid_until_ms.load(Ordering::Relaxed);
+        until != 0 && now_ms < until
+    }
+}
+
+/// A call that is open on an instance; dropping it counts the call out.
+#[derive(Debug)]
+pub struct InFlight {
+    instance: Arc<Instance>,
+}
+
+impl InFlight {
+    /// The instance that the call is on.
+    pub fn instance(&self) -> &Arc<Instance> {
+        &self.instance
+    }
+}
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        self.instance.in_flight.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// The instances among which a call is balanced: immutable once published, replaced whole.
+#[derive(Debug, Default)]
+pub struct EndpointSet {
+    /// In the order of the file, or of registration.
+    pub instances: Vec<Arc<Instance>>,
+    /// Indexes into `instances`, each as often as its weight asks, spread evenly: what a round-robin cursor walks.
+    pub schedule: Vec<u32>,
+}
