@@ -1,0 +1,112 @@
+//! The head of a request and of a response: the fields, with what HTTP/2 carries as pseudo-fields first-class.
+
+use crate::Fields;
+
+/// The HTTP method, as far as a gRPC proxy tells them apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Method {
+    /// What every gRPC call uses.
+    Post,
+    /// Any other but CONNECT.
+    Other,
+    /// A tunnel (RFC 9110 §9.3.6), which this proxy is not.
+    Connect,
+}
+
+/// A part of the buffer.
+#[derive(Clone, Copy, Debug, Default)]
+struct Span {
+    start: usize,
+    end: usize,
+}
+
+/// The head of a request.
+#[derive(Clone)]
+pub struct RequestHead {
+    /// The HTTP method.
+    pub method: Method,
+    path: Span,
+    authority: Span,
+    /// Every field that is not a pseudo-field.
+    pub fields: Fields,
+}
+
+impl RequestHead {
+    /// A head with no field yet; `fields` and `bytes` say how much room to make for what will be pushed.
+    pub fn new(method: Method, path: &str, authority: &str, room: (usize, usize)) -> Self {
+        let mut fields = Fields::with_capacity(room.0, room.1 + path.len() + authority.len());
+        let path = append(&mut fields.buffer, path);
+        let authority = append(&mut fields.buffer, authority);
+        Self { method, path, authority, fields }
+    }
+
+    /// `:path`, as it came.
+    pub fn path(&self) -> &str {
+        self.text(self.path)
+    }
+
+    /// `:authority`, as it came; empty where there is none.
+    pub fn authority(&self) -> &str {
+        self.text(self.authority)
+    }
+
+    /// Writes another `:path`.
+    pub fn set_path(&mut self, path: &str) {
+        self.path = append(&mut self.fields.buffer, path);
+    }
+
+    /// Writes another `:authority`.
+    pub fn set_authority(&mut self, authority: &str) {
+        self.authority = append(&mut self.fields.buffer, authority);
+    }
+
+    fn text(&self, span: Span) -> &str {
+        self.fields
+            .buffer
+            .get(span.start..span.end)
+            .and_then(|bytes| std::str::from_utf8(bytes).ok())
+            .unwrap_or_default()
+    }
+}
+
+impl std::fmt::Debug for RequestHead {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("RequestHead")
+            .field("method", &self.method)
+            .field("path", &self.path())
+            .field("authority", &self.authority())
+            .field("fields", &self.fields)
+            .finish()
+    }
+}
+
+/// The head of a response.
+#[derive(Clone, Debug, Default)]
+pub struct ResponseHead {
+    /// `:status`.
+    pub status: u16,
+    /// Every field that is not a pseudo-field.
+    pub fields: Fields,
+}
+
+fn append(buffer: &mut Vec<u8>, text: &str) -> Span {
+    let start = buffer.len();
+    buffer.extend_from_slice(text.as_bytes());
+    Span { start, end: buffer.len() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Method, RequestHead};
+
+    #[test]
+    fn path_and_authority_live_beside_the_fields() {
+        let mut head = RequestHead::new(Method::Post, "/a.B/C", "one:1", (2, 20));
+        head.fields.push("te", b"trailers");
+        head.set_authority("two:2");
+        assert_eq!((head.path(), head.authority()), ("/a.B/C", "two:2"));
+        assert_eq!(head.fields.get("te"), Some(&b"trailers"[..]));
+        head.set_path("/d.E/F");
+        assert_eq!(head.path(), "/d.E/F");
+    }
+}

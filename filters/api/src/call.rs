@@ -1,0 +1,223 @@
+//! What a filter sees of a call, and what it may answer.
+
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use fields::{Fields, RequestHead};
+
+use crate::{Code, Reason, Refusal};
+
+/// A filter, built once and shared by all calls.
+pub trait Filter: Send + Sync {
+    /// What the filter looks at beside heads. The proxy pays for nothing else: a call whose filters read no message is
+    /// spliced without looking for message boundaries.
+    fn reads(&self) -> Reads {
+        Reads::default()
+    }
+
+    /// Sees the head of the request, and may change it (in phase Transform: of what goes upstream, anew at each try).
+    fn request_head(&self, view: &mut RequestView<'_>) -> Start;
+}
+
+/// What a filter answers to the head of a request.
+pub enum Start {
+    /// The call goes on, and the filter is done with it.
+    Pass,
+    /// The call goes on, and the filter follows it.
+    Follow(Box<dyn CallFilter>),
+    /// The call ends here.
+    Refuse(Box<Refusal>),
+    /// The answer takes a while (a log that must be written first). The call waits, within its deadline.
+    Wait(Pin<Box<dyn Future<Output = Start> + Send>>),
+}
+
+/// A filter on one call. Every hook has a default that lets the call through.
+pub trait CallFilter: Send {
+    /// A message of the request, before it goes upstream.
+    fn request_message(&mut self, message: &Message) -> Verdict {
+        let _ = message;
+        Verdict::Pass
+    }
+
+    /// The head of the response, before it goes to the caller. A response without messages has all its metadata here.
+    fn response_head(&mut self, view: &mut ResponseView<'_>) -> Verdict {
+        let _ = view;
+        Verdict::Pass
+    }
+
+    /// A message of the response, before it goes to the caller.
+    fn response_message(&mut self, message: &Message) -> Verdict {
+        let _ = message;
+        Verdict::Pass
+    }
+
+    /// The call is over, refused or not. Called exactly once.
+    fn end(&mut self, outcome: &Outcome) {
+        let _ = outcome;
+    }
+}
+
+/// What a filter answers to a later event of a call.
+pub enum Verdict {
+    /// Goes on.
+    Pass,
+    /// The call ends here: the upstream is reset with CANCEL, and the caller gets the refusal as trailers.
+    Refuse(Box<Refusal>),
+}
+
+/// How closely a filter looks at messages, in each direction.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Reads {
+    /// Messages of the request.
+    pub request: Depth,
+    /// Messages of the response.
+    pub response: Depth,
+}
+
+impl Reads {
+    /// The closer look of the two, in each direction.
+    #[must_use]
+    pub fn or(self, other: Self) -> Self {
+        Self { request: self.request.max(other.request), response: self.response.max(other.response) }
+    }
+}
+
+/// How closely.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Depth {
+    /// Not at all.
+    #[default]
+    Nothing,
+    /// Their number and sizes. A message is announced when its five-byte prefix has come, before its body.
+    Sizes,
+}
+
+/// A message, as the five-byte prefix of its gRPC frame announces it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Message {
+    /// Counts from 1 in each direction.
+    pub number: u64,
+    /// Bytes on the wire, without the prefix.
+    pub size: u32,
+    /// Whether it is compressed with the call's `grpc-encoding`.
+    pub compressed: bool,
+}
+
+/// What is known of a call from its head on; the same for all filters.
+#[derive(Clone, Debug)]
+pub struct CallInfo {
+    /// `package.Service`.
+    pub service: Arc<str>,
+    /// The method's name.
+    pub method: Arc<str>,
+    /// What the caller speaks.
+    pub protocol: Protocol,
+    /// The listener's name in the configuration.
+    pub listener: Arc<str>,
+    /// Where the call comes from.
+    pub peer: SocketAddr,
+}
+
+/// What a caller speaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Protocol {
+    /// gRPC over HTTP/2.
+    Grpc,
+}
+
+impl Protocol {
+    /// The word that logs use.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Grpc => "grpc",
+        }
+    }
+}
+
+/// Bounds on a call that filters may tighten, never loosen.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Bounds {
+    /// From the head to the end.
+    pub duration: Option<Duration>,
+    /// Without a byte in either direction.
+    pub idle: Option<Duration>,
+}
+
+impl Bounds {
+    /// Ends the call after `duration` at the latest.
+    pub fn limit_duration(&mut self, duration: Duration) {
+        self.duration = Some(self.duration.map_or(duration, |have| have.min(duration)));
+    }
+
+    /// Ends the call after this much silence at the latest.
+    pub fn limit_idle(&mut self, idle: Duration) {
+        self.idle = Some(self.idle.map_or(idle, |have| have.min(idle)));
+    }
+}
+
+/// The head of a request, as a filter sees it.
+pub struct RequestView<'a> {
+    /// What is known of the call.
+    pub call: &'a CallInfo,
+    /// The head. Path and authority are the router's: a filter changes fields only.
+    pub head: &'a mut RequestHead,
+    /// Bounds that the filter may tighten.
+    pub bounds: &'a mut Bounds,
+}
+
+impl RequestView<'_> {
+    /// The metadata of the request.
+    pub fn metadata(&mut self) -> &mut Fields {
+        &mut self.head.fields
+    }
+}
+
+/// The head of a response, as a filter sees it.
+pub struct ResponseView<'a> {
+    /// What is known of the call.
+    pub call: &'a CallInfo,
+    /// The metadata: of the head, or of a response that has nothing but trailers.
+    pub metadata: &'a mut Fields,
+}
+
+/// How a call ended.
+#[derive(Clone, Debug)]
+pub struct Outcome {
+    /// The status that the caller got.
+    pub code: Code,
+    /// Why the proxy ended it; none where the upstream did.
+    pub reason: Option<Reason>,
+    /// From the head to the end.
+    pub duration: Duration,
+    /// Messages that went upstream.
+    pub request_messages: u64,
+    /// Messages that went to the caller.
+    pub response_messages: u64,
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::{Bounds, Depth, Reads};
+
+    #[test]
+    fn bounds_only_get_tighter() {
+        let mut bounds = Bounds::default();
+        bounds.limit_duration(Duration::from_secs(5));
+        bounds.limit_duration(Duration::from_secs(9));
+        bounds.limit_idle(Duration::from_secs(3));
+        bounds.limit_idle(Duration::from_secs(2));
+        assert_eq!(bounds, Bounds { duration: Some(Duration::from_secs(5)), idle: Some(Duration::from_secs(2)) });
+    }
+
+    #[test]
+    fn reads_take_the_closer_look() {
+        let one = Reads { request: Depth::Sizes, response: Depth::Nothing };
+        let two = Reads { request: Depth::Nothing, response: Depth::Sizes };
+        assert_eq!(one.or(two), Reads { request: Depth::Sizes, response: Depth::Sizes });
+    }
+}

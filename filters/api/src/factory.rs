@@ -1,0 +1,126 @@
+//! How a filter comes into being: from its part of the configuration, once, before any call.
+
+use schemars::{JsonSchema, Schema};
+use serde::de::DeserializeOwned;
+
+use crate::Filter;
+
+/// When a filter runs. DESIGN.md §2 and docs/request-path.md have the order of a call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Phase {
+    /// Sees every call, refused ones too.
+    Observe,
+    /// Refuses before anybody is known: CORS, faults.
+    Admit,
+    /// Finds out who calls.
+    Authenticate,
+    /// Decides whether they may.
+    Authorize,
+    /// Bounds how much.
+    Limit,
+    /// Changes what goes upstream; runs again at each try.
+    Transform,
+}
+
+impl Phase {
+    /// The word that documentation and the admin port use.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Observe => "observe",
+            Self::Admit => "admit",
+            Self::Authenticate => "authenticate",
+            Self::Authorize => "authorize",
+            Self::Limit => "limit",
+            Self::Transform => "transform",
+        }
+    }
+}
+
+/// Makes filters of one kind.
+pub trait Factory {
+    /// The key in the configuration.
+    const NAME: &'static str;
+    /// When filters of this kind run.
+    const PHASE: Phase;
+    /// What a person writes under the key. Unknown keys must be refused (`#[serde(deny_unknown_fields)]`).
+    type Config: DeserializeOwned + JsonSchema;
+
+    /// Checks everything that can be wrong and builds the filter: what fails, fails here.
+    fn build(config: Self::Config, cx: &mut BuildCx<'_>) -> Result<Box<dyn Filter>, BuildError>;
+}
+
+/// What a filter may ask for while it is built.
+///
+/// It is the only door to the proxy: what a later filter needs (an expression, a counter that survives a reload, a
+/// clock, a fetch) comes as a method here, so that a unit test can hand in a fake.
+#[derive(Debug)]
+pub struct BuildCx<'a> {
+    place: &'a str,
+}
+
+impl<'a> BuildCx<'a> {
+    /// `place` is where the filter stands in the configuration, such as `listeners.edge.filters[0]`.
+    pub fn new(place: &'a str) -> Self {
+        Self { place }
+    }
+
+    /// Where the filter stands in the configuration: unique within it, and stable over reloads of an unchanged file.
+    pub fn place(&self) -> &str {
+        self.place
+    }
+}
+
+/// Why a filter cannot be built: the key below the filter's own, and what to do.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{message}")]
+pub struct BuildError {
+    /// Keys from the filter's configuration down to what is wrong; empty for the whole.
+    pub path: Vec<String>,
+    /// What is wrong and what to write instead.
+    pub message: String,
+}
+
+impl BuildError {
+    /// An error at `path` below the filter's key.
+    pub fn at(path: &[&str], message: impl Into<String>) -> Self {
+        Self { path: path.iter().map(|key| (*key).to_owned()).collect(), message: message.into() }
+    }
+}
+
+/// Reads a filter's configuration and builds it.
+pub type Build = fn(serde_json::Value, &mut BuildCx<'_>) -> Result<Box<dyn Filter>, BuildError>;
+
+/// A kind of filter with its types erased: an entry of the proxy's list.
+#[derive(Clone, Copy)]
+pub struct Known {
+    /// The key in the configuration.
+    pub name: &'static str,
+    /// When it runs.
+    pub phase: Phase,
+    /// The JSON Schema of its configuration.
+    pub schema: fn() -> Schema,
+    /// Reads its configuration and builds it.
+    pub build: Build,
+}
+
+impl Known {
+    /// The entry of a factory.
+    pub const fn of<F: Factory>() -> Self {
+        Self {
+            name: F::NAME,
+            phase: F::PHASE,
+            schema: || schemars::schema_for!(F::Config),
+            build: |value, cx| {
+                let config = serde_json::from_value::<F::Config>(value)
+                    .map_err(|error| BuildError { path: Vec::new(), message: error.to_string() })?;
+                F::build(config, cx)
+            },
+        }
+    }
+}
+
+impl std::fmt::Debug for Known {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Known").field("name", &self.name).field("phase", &self.phase).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,119 @@
+//! Why the proxy refused or ended a call: one word from a fixed list.
+
+/// The word that stands in `ErrorInfo.reason`, in the metric label, in the log field and as the anchor in docs/errors.
+///
+/// A word, once given, is part of the contract with users: dashboards and alerts match on it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[non_exhaustive]
+pub enum Reason {
+    /// Two sources name different agents.
+    AgentConflict,
+    /// Nobody named an agent, and there is more than one.
+    AgentUnnamed,
+    /// Two agents share the name that was asked for.
+    AgentAmbiguous,
+    /// Nobody registered this agent.
+    AgentUnknown,
+    /// The caller went away.
+    Cancelled,
+    /// No connection to an instance could be made.
+    ConnectFailed,
+    /// Time ran out.
+    Deadline,
+    /// The proxy is shutting down.
+    Draining,
+    /// A message or the call's framing is broken.
+    Framing,
+    /// The head is larger than the listener allows.
+    HeadTooLarge,
+    /// No message in either direction for too long.
+    Idle,
+    /// A message is larger than allowed.
+    MessageTooLarge,
+    /// More messages than allowed.
+    TooManyMessages,
+    /// The cluster has no instance that can take the call.
+    NoInstance,
+    /// No route matches.
+    NoRoute,
+    /// Too much at once.
+    Overloaded,
+    /// Not a gRPC request.
+    Protocol,
+    /// The registrar refused, because another owner holds the agent.
+    Owner,
+    /// The upstream answered without a gRPC status.
+    UpstreamHttp,
+    /// The upstream ended the call before it was complete.
+    UpstreamReset,
+}
+
+impl Reason {
+    /// Every reason, for documentation and for the test that each is documented.
+    pub const ALL: &[Self] = &[
+        Self::AgentConflict,
+        Self::AgentUnnamed,
+        Self::AgentAmbiguous,
+        Self::AgentUnknown,
+        Self::Cancelled,
+        Self::ConnectFailed,
+        Self::Deadline,
+        Self::Draining,
+        Self::Framing,
+        Self::HeadTooLarge,
+        Self::Idle,
+        Self::MessageTooLarge,
+        Self::TooManyMessages,
+        Self::NoInstance,
+        Self::NoRoute,
+        Self::Overloaded,
+        Self::Protocol,
+        Self::Owner,
+        Self::UpstreamHttp,
+        Self::UpstreamReset,
+    ];
+
+    /// The word.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::AgentConflict => "agent_conflict",
+            Self::AgentUnnamed => "agent_unnamed",
+            Self::AgentAmbiguous => "agent_ambiguous",
+            Self::AgentUnknown => "agent_unknown",
+            Self::Cancelled => "cancelled",
+            Self::ConnectFailed => "connect_failed",
+            Self::Deadline => "deadline",
+            Self::Draining => "draining",
+            Self::Framing => "framing",
+            Self::HeadTooLarge => "head_too_large",
+            Self::Idle => "idle",
+            Self::MessageTooLarge => "message_too_large",
+            Self::TooManyMessages => "too_many_messages",
+            Self::NoInstance => "no_instance",
+            Self::NoRoute => "no_route",
+            Self::Overloaded => "overloaded",
+            Self::Protocol => "protocol",
+            Self::Owner => "owner",
+            Self::UpstreamHttp => "upstream_http",
+            Self::UpstreamReset => "upstream_reset",
+        }
+    }
+}
+
+impl std::fmt::Display for Reason {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Reason;
+
+    #[test]
+    fn words_are_distinct_and_lower_case() {
+        let words: std::collections::BTreeSet<_> = Reason::ALL.iter().map(|reason| reason.as_str()).collect();
+        assert_eq!(words.len(), Reason::ALL.len());
+        assert!(words.iter().all(|word| word.bytes().all(|b| b.is_ascii_lowercase() || b == b'_')));
+    }
+}
