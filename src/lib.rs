@@ -1,1 +1,3 @@
 //! Portunus.
+pub mod h2;
+pub mod wire;

@@ -1,5 +1,7 @@
 //! The list itself.
 
+use std::ops::Range;
+
 /// Where one field stands in the buffer: the name, then at once the value.
 #[derive(Clone, Copy, Debug)]
 struct Entry {
@@ -97,6 +99,15 @@ impl Fields {
     /// The size by which HTTP/2 bounds a head: names, values and 32 bytes a field (RFC 9113 §10.5.1).
     pub fn size(&self) -> usize {
         self.entries.iter().map(|entry| entry.name as usize + entry.value as usize + 32).sum()
+    }
+
+    /// The buffer, and where each field's name and value stand in it: for an adaptor that shares the buffer.
+    pub fn into_parts(self) -> (Vec<u8>, impl Iterator<Item = (Range<usize>, Range<usize>)>) {
+        let ranges = self.entries.into_iter().map(|entry| {
+            let value = entry.start as usize + entry.name as usize;
+            (entry.start as usize..value, value..value + entry.value as usize)
+        });
+        (self.buffer, ranges)
     }
 
     fn name_of(&self, entry: &Entry) -> &[u8] {

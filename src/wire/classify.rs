@@ -1,0 +1,193 @@
+//! What a request is, from its head alone: which call of which protocol, or why it is none.
+
+use std::time::Duration;
+
+use fields::{Method, RequestHead};
+use filter_api::{Code, Protocol, Reason, Refusal};
+
+use super::parse_timeout;
+
+/// A call, as its head asks for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Asked<'a> {
+    /// What the caller speaks.
+    pub protocol: Protocol,
+    /// `package.Service`.
+    pub service: &'a str,
+    /// The method's name.
+    pub method: &'a str,
+    /// What the caller gives it to be done, from the head on.
+    pub timeout: Option<Duration>,
+}
+
+/// Why a request is no call.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Rejected {
+    /// Answered with this HTTP status alone: the request is not well-formed, so no protocol is known to answer in.
+    Bare(u16),
+    /// Answered with this HTTP status and a gRPC status.
+    Status(u16, Box<Refusal>),
+}
+
+/// Reads a head. Everything that is wrong with it is said here, before a route is chosen (DESIGN.md §4).
+pub fn classify(head: &RequestHead) -> Result<Asked<'_>, Rejected> {
+    well_formed(head)?;
+    let refuse =
+        |http, code, message: &str| Rejected::Status(http, Box::new(Refusal::new(code, Reason::Protocol, message)));
+    if !head.fields.get("content-type").is_some_and(is_grpc) {
+        let message = "this listener speaks gRPC: send POST with content-type application/grpc over HTTP/2";
+        return Err(refuse(415, Code::Unimplemented, message));
+    }
+    if head.method != Method::Post {
+        return Err(refuse(405, Code::Unimplemented, "a gRPC call is a POST"));
+    }
+    let Some((service, method)) = split_path(head.path()) else {
+        let message = "the path of a gRPC call is /package.Service/Method and nothing else";
+        return Err(Rejected::Status(200, Box::new(Refusal::new(Code::Unimplemented, Reason::NoRoute, message))));
+    };
+    let timeout = match head.fields.get("grpc-timeout").map(parse_timeout) {
+        None => None,
+        Some(Some(timeout)) => Some(timeout),
+        Some(None) => {
+            let message = "grpc-timeout is 1 to 8 digits and a unit of H, M, S, m, u or n, for example 30S";
+            return Err(refuse(200, Code::InvalidArgument, message));
+        }
+    };
+    Ok(Asked { protocol: Protocol::Grpc, service, method, timeout })
+}
+
+/// The forms that two readers could understand differently: refused without being understood at all.
+fn well_formed(head: &RequestHead) -> Result<(), Rejected> {
+    let bad = Err(Rejected::Bare(400));
+    if head.method == Method::Connect {
+        return bad;
+    }
+    if head.fields.get_all("te").any(|te| !te.eq_ignore_ascii_case(b"trailers")) {
+        return bad;
+    }
+    let twice = |name| head.fields.get_all(name).nth(1).is_some();
+    if twice("content-type") || twice("grpc-timeout") {
+        return bad;
+    }
+    let authority = head.authority().as_bytes();
+    if head.fields.get_all("host").any(|host| !authority.is_empty() && !host.eq_ignore_ascii_case(authority))
+        || twice("host")
+    {
+        return bad;
+    }
+    Ok(())
+}
+
+/// `application/grpc`, alone or with a codec (`+proto`) or parameters; `application/grpc-web` is something else.
+fn is_grpc(content_type: &[u8]) -> bool {
+    const BASE: &[u8] = b"application/grpc";
+    let Some((base, rest)) = content_type.split_at_checked(BASE.len()) else { return false };
+    base.eq_ignore_ascii_case(BASE) && matches!(rest.first(), None | Some(b'+' | b';' | b' '))
+}
+
+/// Service and method of a path that is exactly `/service/method`.
+fn split_path(path: &str) -> Option<(&str, &str)> {
+    let (service, method) = path.strip_prefix('/')?.split_once('/')?;
+    (is_identifier(service) && is_identifier(method)).then_some((service, method))
+}
+
+/// `[A-Za-z_][A-Za-z0-9_.]*`: what protobuf's names can be, with dots.
+fn is_identifier(name: &str) -> bool {
+    let mut bytes = name.bytes();
+    bytes.next().is_some_and(|first| first.is_ascii_alphabetic() || first == b'_')
+        && bytes.all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'.'))
+}
+
+/// The host of an authority as routes match it: without port and trailing dot. Case is the matcher's.
+pub fn authority_host(authority: &str) -> &str {
+    let host = match authority.strip_prefix('[') {
+        Some(v6) => v6.split(']').next().unwrap_or_default(),
+        None => authority.rsplit_once(':').map_or(authority, |(host, _)| host),
+    };
+    host.strip_suffix('.').unwrap_or(host)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use fields::{Method, RequestHead};
+    use filter_api::Code;
+
+    use super::{Rejected, authority_host, classify};
+
+    fn head(method: Method, path: &str, fields: &[(&str, &str)]) -> RequestHead {
+        let mut head = RequestHead::new(method, path, "host:1", (4, 64));
+        for (name, value) in fields {
+            head.fields.push(name, value.as_bytes());
+        }
+        head
+    }
+
+    const GRPC: (&str, &str) = ("content-type", "application/grpc");
+
+    #[test]
+    fn a_call_is_read() {
+        let head =
+            head(Method::Post, "/a.b.C/D", &[GRPC, ("te", "trailers"), ("grpc-timeout", "5S"), ("host", "HOST:1")]);
+        let asked = classify(&head).unwrap();
+        assert_eq!((asked.service, asked.method, asked.timeout), ("a.b.C", "D", Some(Duration::from_secs(5))));
+    }
+
+    #[test]
+    fn forms_with_two_readings_end_with_400() {
+        for fields in [
+            &[GRPC, ("te", "gzip")][..],
+            &[GRPC, GRPC],
+            &[GRPC, ("grpc-timeout", "1S"), ("grpc-timeout", "2S")],
+            &[GRPC, ("host", "other")],
+            &[GRPC, ("host", "host:1"), ("host", "host:1")],
+        ] {
+            assert_eq!(classify(&head(Method::Post, "/a.B/C", fields)), Err(Rejected::Bare(400)), "{fields:?}");
+        }
+        assert_eq!(classify(&head(Method::Connect, "", &[GRPC])), Err(Rejected::Bare(400)));
+    }
+
+    #[test]
+    fn paths_have_one_form() {
+        for path in [
+            "", "/", "*", "/a", "/a/", "//b", "/a/b/", "/a/b/c", "/a/b?q=1", "/a%2eb/c", "/../a/b", "/1a/b", "/a/b#x",
+            "/a b/c", "a/b", "/.a/b", "/a/-b", "/a;x/b", "/é/b",
+        ] {
+            let Err(Rejected::Status(200, refusal)) = classify(&head(Method::Post, path, &[GRPC])) else {
+                panic!("{path} passed")
+            };
+            assert_eq!(refusal.code, Code::Unimplemented);
+        }
+        assert!(classify(&head(Method::Post, "/_a.b_1/C_d.e", &[GRPC])).is_ok());
+    }
+
+    #[test]
+    fn what_is_no_grpc_is_told_so() {
+        let status = |result: Result<_, Rejected>| match result {
+            Err(Rejected::Status(http, _)) => http,
+            other => panic!("{other:?}"),
+        };
+        for bad in ["application/json", "application/grpc-web", "application/grpcx", "text/plain", "application/grp"] {
+            assert_eq!(
+                status(classify(&head(Method::Post, "/a.B/C", &[("content-type", bad)])).map(|_| ())),
+                415,
+                "{bad}"
+            );
+        }
+        for good in ["application/grpc", "application/grpc+proto", "Application/gRPC", "application/grpc; x=y"] {
+            assert!(classify(&head(Method::Post, "/a.B/C", &[("content-type", good)])).is_ok(), "{good}");
+        }
+        assert_eq!(status(classify(&head(Method::Other, "/a.B/C", &[GRPC])).map(|_| ())), 405);
+        assert_eq!(status(classify(&head(Method::Post, "/a.B/C", &[GRPC, ("grpc-timeout", "soon")])).map(|_| ())), 200);
+    }
+
+    #[test]
+    fn hosts_lose_port_and_dot() {
+        for (authority, host) in
+            [("a.b:1", "a.b"), ("a.b.", "a.b"), ("a.b.:80", "a.b"), ("[::1]:5", "::1"), ("a", "a"), ("", "")]
+        {
+            assert_eq!(authority_host(authority), host);
+        }
+    }
+}

@@ -1,0 +1,74 @@
+//! Metadata that only the proxy may write: removed from every caller before anything looks at it (DESIGN.md §4).
+
+use fields::Fields;
+
+/// Removes what a caller must not say about itself: `x-forwarded-*`, the client certificate's header, names of ours, and
+/// `extra` names (what filters set as identity), each also in its `-bin` form and with `_` for `-`.
+///
+/// `x-portunus-agent` and `x-portunus-hops` are questions a caller may ask; they stay.
+pub fn strip_identity(fields: &mut Fields, extra: &[String]) {
+    // Most calls carry none: one pass that compares first bytes.
+    fields.retain(|name, _| !is_identity(name, extra));
+}
+
+fn is_identity(name: &str, extra: &[String]) -> bool {
+    let bytes = name.as_bytes();
+    let of_ours = bytes.first() == Some(&b'x')
+        && bytes.get(1).is_some_and(|b| matches!(b, b'-' | b'_'))
+        && bytes.get(2).is_some_and(|b| matches!(b, b'f' | b'p'))
+        && is_reserved(name);
+    of_ours
+        || (!extra.is_empty()
+            && extra.iter().any(|identity| {
+                same_name(name.strip_suffix("-bin").unwrap_or(name), identity)
+                    || same_name(name.strip_suffix("_bin").unwrap_or(name), identity)
+            }))
+}
+
+fn is_reserved(name: &str) -> bool {
+    if starts_with(name, "x-portunus-") {
+        return !matches!(name, "x-portunus-agent" | "x-portunus-hops");
+    }
+    starts_with(name, "x-forwarded-")
+}
+
+/// Equal, where `-` and `_` count as one: many servers fold them into one variable name.
+fn same_name(name: &str, identity: &str) -> bool {
+    name.len() == identity.len() && starts_with(name, identity)
+}
+
+fn starts_with(name: &str, prefix: &str) -> bool {
+    name.len() >= prefix.len() && name.bytes().zip(prefix.bytes()).all(|(a, b)| a == b || (a == b'_' && b == b'-'))
+}
+
+#[cfg(test)]
+mod tests {
+    use fields::Fields;
+
+    use super::strip_identity;
+
+    #[test]
+    fn only_the_proxy_writes_identity() {
+        let gone = [
+            "x-forwarded-client-cert",
+            "x-forwarded-for",
+            "x_forwarded_for",
+            "x-forwarded-client-cert-bin",
+            "x-portunus-x",
+            "x_portunus_agent",
+            "x-portunus-agent-bin",
+            "x-user-id",
+            "x_user_id",
+            "x-user-id-bin",
+            "x_user_id_bin",
+        ];
+        let kept =
+            ["x-portunus-agent", "x-portunus-hops", "x-user-idx", "x-f", "x-forwarded", "authorization", "user-id"];
+        let mut fields = Fields::default();
+        for name in gone.iter().chain(&kept) {
+            fields.push(name, b"v");
+        }
+        strip_identity(&mut fields, &["x-user-id".to_owned()]);
+        assert_eq!(fields.iter().map(|(name, _)| name).collect::<Vec<_>>(), kept);
+    }
+}

@@ -1,0 +1,16 @@
+//! Protocols: what a caller's bytes mean, and how answers are written. Knows no route, no cluster and no socket.
+//!
+//! Every client protocol is turned into one form here (head, numbered messages, end), so that everything behind knows
+//! one. gRPC is that form itself.
+
+mod classify;
+mod envelope;
+mod identity;
+mod status;
+mod timeout;
+
+pub use classify::{Asked, Rejected, authority_host, classify};
+pub use envelope::{FramingError, Scanner};
+pub use identity::strip_identity;
+pub use status::{code_of_http, refusal_trailers, status_of_reset, trailers_only};
+pub use timeout::{format_timeout, parse_timeout};
