@@ -1,0 +1,56 @@
+//! Which route a call takes: matches, their order, and a table that is quick with many routes. Knows no cluster and no
+//! filter: what a route leads to is the caller's own type.
+
+mod matcher;
+mod template;
+
+pub use matcher::{HeaderMatch, HeaderTest, RouteMatch};
+pub use template::{AuthorityPattern, PatternError, ServicePattern};
+
+use std::collections::HashMap;
+
+use fields::RequestHead;
+
+/// The routes of a listener, the most specific first.
+#[derive(Debug)]
+pub struct Router<T> {
+    routes: Vec<(RouteMatch, T)>,
+    /// For each service that a route names exactly: the routes that can match a call of it, in order.
+    by_service: HashMap<Box<str>, Vec<usize>>,
+    /// For any other service.
+    others: Vec<usize>,
+}
+
+impl<T> Router<T> {
+    /// Orders the routes of a file by how specific they are; equal ones keep the file's order.
+    pub fn new(mut routes: Vec<(RouteMatch, T)>) -> Self {
+        routes.sort_by_key(|(rule, _)| std::cmp::Reverse(rule.rank()));
+        let mut by_service: HashMap<Box<str>, Vec<usize>> = HashMap::new();
+        for (rule, _) in &routes {
+            if let Some(ServicePattern::Exact(name)) = &rule.service {
+                by_service.entry(name.clone()).or_default();
+            }
+        }
+        for (name, candidates) in &mut by_service {
+            candidates.extend((0..routes.len()).filter(|at| routes[*at].0.fits_service(name)));
+        }
+        let named = |rule: &RouteMatch| matches!(rule.service, Some(ServicePattern::Exact(_)));
+        let others = (0..routes.len()).filter(|at| !named(&routes[*at].0)).collect();
+        Self { routes, by_service, others }
+    }
+
+    /// The most specific route that matches. `host` is the authority's, without port.
+    pub fn find(&self, head: &RequestHead, host: &str, service: &str, method: &str) -> Option<&T> {
+        let candidates = self.by_service.get(service).unwrap_or(&self.others);
+        let mut routes = candidates.iter().filter_map(|at| self.routes.get(*at));
+        routes.find(|(rule, _)| rule.matches(head, host, service, method)).map(|(_, target)| target)
+    }
+
+    /// Every route, in the order in which they are tried.
+    pub fn iter(&self) -> impl Iterator<Item = &(RouteMatch, T)> {
+        self.routes.iter()
+    }
+}
+
+#[cfg(test)]
+mod tests;

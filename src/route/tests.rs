@@ -1,0 +1,99 @@
+use fields::{Method, RequestHead};
+
+use super::{AuthorityPattern, HeaderMatch, HeaderTest, RouteMatch, Router, ServicePattern};
+
+fn rule(authority: &str, service: &str, method: &str, headers: &[(&str, HeaderTest)]) -> RouteMatch {
+    RouteMatch {
+        authority: (!authority.is_empty()).then(|| AuthorityPattern::parse(authority).unwrap()),
+        service: (!service.is_empty()).then(|| ServicePattern::parse(service).unwrap()),
+        method: (!method.is_empty()).then(|| method.into()),
+        headers: headers.iter().map(|(name, test)| HeaderMatch { name: (*name).into(), test: test.clone() }).collect(),
+    }
+}
+
+fn head(headers: &[(&str, &str)]) -> RequestHead {
+    let mut head = RequestHead::new(Method::Post, "/x.Y/Z", "h", (4, 64));
+    for (name, value) in headers {
+        head.fields.push(name, value.as_bytes());
+    }
+    head
+}
+
+#[test]
+fn the_most_specific_route_wins_whatever_the_order() {
+    let rules = [
+        rule("", "", "", &[]),
+        rule("", "a.*", "", &[]),
+        rule("", "a.b.*", "", &[]),
+        rule("", "a.b.C", "", &[]),
+        rule("", "a.b.C", "", &[("x", HeaderTest::Present)]),
+        rule("", "a.b.C", "M", &[]),
+        rule("*.com", "", "", &[]),
+        rule("*.example.com", "", "", &[]),
+        rule("one.example.com", "", "", &[]),
+    ];
+    let cases = [
+        ("h", "z.Z", "M", 0),
+        ("h", "a.Z", "M", 1),
+        ("h", "a.b.Z", "M", 2),
+        ("h", "a.b.C", "N", 3),
+        ("h", "a.b.C", "M", 5),
+        ("two.com", "a.b.C", "M", 6),
+        ("TWO.Example.com", "a.b.C", "M", 7),
+        ("one.example.com", "a.b.C", "M", 8),
+        (".com", "z.Z", "M", 0),
+    ];
+    for turn in 0..rules.len() {
+        let mut routes: Vec<_> = rules.iter().cloned().zip(0..).collect();
+        routes.rotate_left(turn);
+        let router = Router::new(routes);
+        for (host, service, method, expected) in cases {
+            assert_eq!(router.find(&head(&[]), host, service, method), Some(&expected), "{host} {service} {method}");
+        }
+        assert_eq!(router.find(&head(&[("x", "")]), "h", "a.b.C", "N"), Some(&4));
+    }
+}
+
+#[test]
+fn a_method_outranks_a_service() {
+    let router = Router::new(vec![(rule("", "a.B", "", &[]), 1), (rule("", "", "M", &[]), 2)]);
+    assert_eq!(router.find(&head(&[]), "h", "a.B", "M"), Some(&2));
+    assert_eq!(router.find(&head(&[]), "h", "a.B", "N"), Some(&1));
+    assert_eq!(router.find(&head(&[]), "h", "z.Z", "N"), None);
+}
+
+#[test]
+fn headers_match_some_value() {
+    let regex = HeaderTest::regex("a|b+").unwrap();
+    for (test, good, bad) in [
+        (HeaderTest::Exact("1".into()), "1", "11"),
+        (HeaderTest::Prefix("ab".into()), "abc", "xab"),
+        (regex, "bb", "xbb"),
+    ] {
+        let router = Router::new(vec![(rule("", "", "", &[("k", test)]), ())]);
+        assert!(router.find(&head(&[("k", "other"), ("k", good)]), "h", "a.B", "M").is_some());
+        assert!(router.find(&head(&[("k", bad)]), "h", "a.B", "M").is_none());
+        assert!(router.find(&head(&[]), "h", "a.B", "M").is_none());
+    }
+    assert!(HeaderTest::regex("(").is_err());
+}
+
+#[test]
+fn equal_routes_keep_the_order_of_the_file() {
+    let one = rule("", "a.B", "", &[("k", HeaderTest::Exact("1".into()))]);
+    let two = rule("", "a.B", "", &[("l", HeaderTest::Exact("1".into()))]);
+    let both = head(&[("k", "1"), ("l", "1")]);
+    assert_eq!(Router::new(vec![(one.clone(), 1), (two.clone(), 2)]).find(&both, "h", "a.B", "M"), Some(&1));
+    assert_eq!(Router::new(vec![(two, 2), (one, 1)]).find(&both, "h", "a.B", "M"), Some(&2));
+}
+
+#[test]
+fn patterns_that_are_none_are_refused() {
+    for bad in ["", "*", ".*", "a..b", "a.b.", "1a.B", "a.*.b", "a b", "a/b"] {
+        assert!(ServicePattern::parse(bad).is_err(), "{bad}");
+    }
+    for bad in ["", "*", "*.", "a:1", ".a", "a.", "*a.b", "a.*.b", "a b"] {
+        assert!(AuthorityPattern::parse(bad).is_err(), "{bad}");
+    }
+    assert_eq!(AuthorityPattern::parse("*.B.c").map(|p| p.to_string()), Ok("*.b.c".to_owned()));
+}
