@@ -1,1 +1,4 @@
 //! Portunus.
+
+pub mod admin;
+pub mod observe;
