@@ -1,1 +1,43 @@
-//! The admin server.
+//! The admin server: what the proxy looks like from inside, over HTTP/1.1 on an address of its own. `app` starts it on
+//! the control runtime and implements [`View`]; it carries no calls and must never slow one down.
+
+mod config;
+mod guard;
+mod health;
+mod inventory;
+mod metrics;
+mod reply;
+mod router;
+mod server;
+#[cfg(test)]
+mod tests;
+mod view;
+
+use std::sync::Arc;
+
+pub use guard::Hosts;
+pub use server::serve;
+pub use view::{
+    AgentView, ClusterView, ConfigStatus, ConnectionCounts, CoreState, InstanceView, Readiness, RouteView, StateCounts,
+    View,
+};
+
+use crate::observe::Metrics;
+
+/// What the endpoints answer from. Cheap to clone.
+#[derive(Clone)]
+pub struct AdminState {
+    /// The running proxy.
+    pub view: Arc<dyn View>,
+    /// Its counters.
+    pub metrics: Arc<Metrics>,
+}
+
+/// What one admin address offers, and to whom.
+#[derive(Clone, Debug)]
+pub enum Surface {
+    /// `admin.address`: everything, for requests whose Host passes.
+    Full(Hosts),
+    /// `admin.public`: `/live`, `/ready` and `/metrics`, for kubelet and Prometheus, under any Host or none.
+    Public,
+}

@@ -1,0 +1,31 @@
+//! `/live` and `/ready`: what a supervisor asks. Alive means that this answers at all; ready means that traffic may come.
+
+use http::StatusCode;
+use http::request::Parts;
+use serde::Serialize;
+
+use super::AdminState;
+use super::reply::{Reply, json};
+
+/// 200 as long as the control runtime turns. It looks at nothing else: a supervisor restarts what is not live, and a
+/// restart mends no missing backend.
+pub(super) fn live(_: &AdminState, _: &Parts) -> Reply {
+    json(StatusCode::OK, &serde_json::json!({ "live": true }))
+}
+
+/// 200 or 503, with what is missing and what is degraded.
+pub(super) fn ready(state: &AdminState, _: &Parts) -> Reply {
+    let readiness = state.view.ready();
+    let ready = readiness.missing.is_empty();
+    let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    let value = ReadyAnswer { ready, missing: &readiness.missing, degraded: &readiness.degraded };
+    json(status, &value)
+}
+
+/// The body of `/ready`, in the order in which a person reads it.
+#[derive(Serialize)]
+struct ReadyAnswer<'a> {
+    ready: bool,
+    missing: &'a [String],
+    degraded: &'a [String],
+}

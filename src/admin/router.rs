@@ -1,0 +1,63 @@
+//! Which endpoint answers a request. THE list of endpoints stands here; each group of them is a file of its own.
+
+use http::Method;
+use http::request::Parts;
+
+use super::reply::{Refused, Reply, not_found, refuse, wrong_method};
+use super::{AdminState, Surface, config, guard, health, inventory, metrics};
+
+/// One endpoint. `GET` includes `HEAD`.
+pub(super) struct Endpoint {
+    pub(super) method: Method,
+    pub(super) path: &'static str,
+    /// Offered on `admin.public` too.
+    public: bool,
+    answer: fn(&AdminState, &Parts) -> Reply,
+}
+
+/// Every endpoint. docs/admin.md describes each; a test holds the two together.
+pub(super) const ENDPOINTS: &[Endpoint] = &[
+    Endpoint { method: Method::GET, path: "/live", public: true, answer: health::live },
+    Endpoint { method: Method::GET, path: "/ready", public: true, answer: health::ready },
+    Endpoint { method: Method::GET, path: "/metrics", public: true, answer: metrics::metrics },
+    Endpoint { method: Method::GET, path: "/instances", public: false, answer: inventory::instances },
+    Endpoint { method: Method::GET, path: "/agents", public: false, answer: inventory::agents },
+    Endpoint { method: Method::GET, path: "/clusters", public: false, answer: inventory::clusters },
+    Endpoint { method: Method::GET, path: "/routes", public: false, answer: inventory::routes },
+    Endpoint { method: Method::GET, path: "/config", public: false, answer: config::running },
+    Endpoint { method: Method::GET, path: "/config/status", public: false, answer: config::status },
+];
+
+/// Answers one request. The guards come first: whoever may not ask learns nothing, not even what exists.
+pub(super) fn answer(state: &AdminState, surface: &Surface, request: &Parts) -> Reply {
+    if let Surface::Full(hosts) = surface
+        && let Err(Refused(status, error)) = hosts.admit(request)
+    {
+        return refuse(status, error);
+    }
+    let offered = || ENDPOINTS.iter().filter(|endpoint| endpoint.public || matches!(surface, Surface::Full(_)));
+    let path = request.uri.path();
+    let here: Vec<&Endpoint> = offered().filter(|endpoint| endpoint.path == path).collect();
+    if here.is_empty() {
+        return not_found(offered().map(|endpoint| endpoint.path));
+    }
+    // hyper leaves the body of an answer to HEAD away.
+    let method = if request.method == Method::HEAD { &Method::GET } else { &request.method };
+    let Some(endpoint) = here.iter().find(|endpoint| endpoint.method == *method) else {
+        return wrong_method(path, &allowed(&here));
+    };
+    if !method.is_safe()
+        && let Err(Refused(status, error)) = guard::admit_mutation(&request.headers)
+    {
+        return refuse(status, error);
+    }
+    (endpoint.answer)(state, request)
+}
+
+fn allowed(here: &[&Endpoint]) -> String {
+    let methods = here.iter().flat_map(|endpoint| match endpoint.method {
+        Method::GET => vec!["GET", "HEAD"],
+        ref other => vec![other.as_str()],
+    });
+    methods.collect::<Vec<_>>().join(", ")
+}

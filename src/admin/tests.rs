@@ -1,0 +1,347 @@
+//! The admin server over real sockets, with requests written by hand: what a client library would not send is what
+//! matters here.
+
+use std::net::SocketAddr;
+use std::time::{Duration, UNIX_EPOCH};
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, timeout};
+
+use super::router::ENDPOINTS;
+use super::server::{Bounds, serve_within};
+use super::*;
+use crate::observe::Rfc3339;
+use crate::observe::metrics::Format;
+
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A proxy with one of everything.
+#[derive(Default)]
+struct Sample {
+    missing: Vec<String>,
+}
+
+fn moment(second: u64) -> Rfc3339 {
+    Rfc3339(UNIX_EPOCH + Duration::from_secs(1_790_000_000 + second))
+}
+
+fn counts() -> StateCounts {
+    StateCounts::from([("new", 0), ("healthy", 2), ("unhealthy", 1), ("lost", 0)])
+}
+
+impl View for Sample {
+    fn ready(&self) -> Readiness {
+        let degraded = vec!["cluster agents: its core 127.0.0.1:3774 cannot be reached".to_owned()];
+        Readiness { missing: self.missing.clone(), degraded }
+    }
+
+    fn instances(&self) -> Vec<InstanceView> {
+        vec![InstanceView {
+            cluster: "agents".to_owned(),
+            agent: Some("0b6f0c56-9b3e-5f2c-8a1d-3c2b1a09f8e7".to_owned()),
+            address: "127.0.0.1:4001".to_owned(),
+            state: "unhealthy",
+            weight: 1,
+            in_flight: 3,
+            since: moment(0),
+            last_probe: Some(moment(30)),
+            last_error: Some("the health check got no answer within 2s".to_owned()),
+            registered_by: Some("127.0.0.1".to_owned()),
+            lease_left_ms: Some(61_500),
+        }]
+    }
+
+    fn agents(&self) -> Vec<AgentView> {
+        vec![AgentView {
+            id: "0b6f0c56-9b3e-5f2c-8a1d-3c2b1a09f8e7".to_owned(),
+            did: "did:bindu:ada_at_example_com:research:0b6f0c56-9b3e-5f2c-8a1d-3c2b1a09f8e7".to_owned(),
+            name: "research".to_owned(),
+            author: "ada@example.com".to_owned(),
+            owner: "127.0.0.1".to_owned(),
+            cluster: "agents".to_owned(),
+            aliases: vec![],
+            instances: counts(),
+            core: CoreState::Ok,
+            registered_at: moment(0),
+        }]
+    }
+
+    fn clusters(&self) -> Vec<ClusterView> {
+        vec![ClusterView {
+            name: "agents".to_owned(),
+            kind: "registry",
+            balance: "least_request".to_owned(),
+            agents: Some(1),
+            instances: counts(),
+            in_flight: 3,
+            connections: ConnectionCounts { connecting: 0, ready: 4, draining: 0 },
+        }]
+    }
+
+    fn routes(&self) -> Vec<RouteView> {
+        vec![RouteView {
+            listener: "callback".to_owned(),
+            index: 0,
+            matches: "service bindu.grpc.AgentHandler".to_owned(),
+            target: "cluster agents".to_owned(),
+            filters: vec!["metadata".to_owned()],
+        }]
+    }
+
+    fn config(&self) -> serde_json::Value {
+        serde_json::json!({ "admin": { "address": "127.0.0.1:9901" } })
+    }
+
+    fn config_status(&self) -> ConfigStatus {
+        ConfigStatus { generation: 1, applied_at: Some(moment(0)), last_error: None }
+    }
+}
+
+struct Server {
+    address: SocketAddr,
+    stop: oneshot::Sender<()>,
+    task: JoinHandle<()>,
+}
+
+async fn start_with(view: Sample, surface: Surface, bounds: Bounds) -> Server {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let (stop, stopped) = oneshot::channel();
+    let site = (AdminState { view: Arc::new(view), metrics: Metrics::new() }, surface);
+    let task = tokio::spawn(serve_within(bounds, listener, site, async {
+        let _ = stopped.await;
+    }));
+    Server { address, stop, task }
+}
+
+async fn start() -> Server {
+    start_with(Sample::default(), Surface::Full(Hosts::new(["portunus.internal"])), Bounds::default()).await
+}
+
+struct Answer {
+    status: u16,
+    head: String,
+    body: String,
+}
+
+impl Answer {
+    fn header(&self, name: &str) -> Option<&str> {
+        self.head.lines().skip(1).find_map(|line| {
+            let (key, value) = line.split_once(':')?;
+            key.eq_ignore_ascii_case(name).then(|| value.trim())
+        })
+    }
+}
+
+/// Sends the bytes and reads until the server closes.
+async fn exchange(address: SocketAddr, request: &str) -> Answer {
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut text = String::new();
+    timeout(PATIENCE, stream.read_to_string(&mut text)).await.unwrap().unwrap();
+    let (head, body) = text.split_once("\r\n\r\n").unwrap_or((&text, ""));
+    let status = head.split(' ').nth(1).and_then(|status| status.parse().ok()).unwrap_or(0);
+    Answer { status, head: head.to_owned(), body: body.to_owned() }
+}
+
+async fn ask(server: &Server, method: &str, path: &str) -> Answer {
+    exchange(server.address, &format!("{method} {path} HTTP/1.1\r\nHost: localhost\r\n\r\n")).await
+}
+
+#[tokio::test]
+async fn every_endpoint_answers_json() {
+    let server = start().await;
+    let mut pages = String::new();
+    for endpoint in ENDPOINTS.iter().filter(|endpoint| endpoint.path != "/metrics") {
+        let answer = ask(&server, "GET", endpoint.path).await;
+        assert_eq!(answer.status, 200, "{}: {}", endpoint.path, answer.body);
+        assert_eq!(answer.header("content-type"), Some("application/json"));
+        assert_eq!(answer.header("x-content-type-options"), Some("nosniff"));
+        assert_eq!(answer.header("cache-control"), Some("no-store"));
+        assert!(!answer.head.to_lowercase().contains("access-control-"), "{}", answer.head);
+        pages += &format!("GET {}\n{}\n", endpoint.path, answer.body);
+    }
+    insta::assert_snapshot!(pages);
+}
+
+#[tokio::test]
+async fn not_ready_is_503_and_says_what_is_missing() {
+    let view = Sample { missing: vec!["listener edge is not bound".to_owned()] };
+    let server = start_with(view, Surface::Full(Hosts::default()), Bounds::default()).await;
+    let answer = ask(&server, "GET", "/ready").await;
+    assert_eq!(answer.status, 503);
+    let body: serde_json::Value = serde_json::from_str(&answer.body).unwrap();
+    assert_eq!(body["ready"], false);
+    assert_eq!(body["missing"][0], "listener edge is not bound");
+    assert_eq!(ask(&server, "GET", "/live").await.status, 200, "not ready is no reason for a restart");
+}
+
+#[tokio::test]
+async fn metrics_come_in_both_formats() {
+    let server = start().await;
+    let plain = ask(&server, "GET", "/metrics").await;
+    assert_eq!(plain.header("content-type"), Some("text/plain; version=0.0.4; charset=utf-8"));
+    assert!(plain.body.contains("\nportunus_instances{cluster=\"agents\",state=\"healthy\"} 2\n"), "{}", plain.body);
+    assert!(plain.body.contains("\nportunus_instances{cluster=\"agents\",state=\"lost\"} 0\n"), "{}", plain.body);
+    let accept = "GET /metrics HTTP/1.1\r\nHost: localhost\r\nAccept: application/openmetrics-text\r\n\r\n";
+    let open = exchange(server.address, accept).await;
+    assert_eq!(open.header("content-type"), Some("application/openmetrics-text; version=1.0.0; charset=utf-8"));
+    assert!(open.body.ends_with("# EOF\n"));
+}
+
+#[tokio::test]
+async fn head_is_get_without_the_body() {
+    let server = start().await;
+    for path in ["/ready", "/metrics", "/instances"] {
+        let answer = ask(&server, "HEAD", path).await;
+        assert_eq!((answer.status, answer.body.as_str()), (200, ""), "{path}");
+        let length: usize = answer.header("content-length").unwrap().parse().unwrap();
+        assert!(length > 0, "{path}");
+    }
+    assert_eq!(ask(&server, "HEAD", "/nothing").await.status, 404);
+}
+
+#[tokio::test]
+async fn other_methods_are_refused_with_allow() {
+    let server = start().await;
+    for method in ["POST", "PUT", "DELETE", "PATCH", "OPTIONS", "TRACE"] {
+        let answer = ask(&server, method, "/clusters").await;
+        assert_eq!(answer.status, 405, "{method}");
+        assert_eq!(answer.header("allow"), Some("GET, HEAD"), "{method}");
+    }
+}
+
+#[tokio::test]
+async fn an_unknown_path_lists_what_there_is() {
+    let server = start().await;
+    for path in ["/", "/config/", "/config/statu", "/Live", "/live/../config", "//live", "/%6Cive"] {
+        let answer = ask(&server, "GET", path).await;
+        assert_eq!(answer.status, 404, "{path}");
+        let body: serde_json::Value = serde_json::from_str(&answer.body).unwrap();
+        let listed: Vec<_> = body["endpoints"].as_array().unwrap().iter().filter_map(|path| path.as_str()).collect();
+        assert!(listed.iter().copied().eq(ENDPOINTS.iter().map(|endpoint| endpoint.path)), "{listed:?}");
+    }
+    assert_eq!(ask(&server, "GET", "/live?verbose=1").await.status, 200, "a query does not change the path");
+}
+
+#[tokio::test]
+async fn the_host_rule_holds_on_the_wire() {
+    let server = start().await;
+    let port = server.address.port();
+    for (headers, status) in [
+        (format!("Host: 127.0.0.1:{port}\r\n"), 200),
+        (format!("Host: [::1]:{port}\r\n"), 200),
+        ("Host: localhost\r\n".to_owned(), 200),
+        ("Host: Portunus.Internal:9901\r\n".to_owned(), 200),
+        ("Host: portunus.internal.evil.example\r\n".to_owned(), 421),
+        (format!("Host: rebound.evil.example:{port}\r\n"), 421),
+        ("Host: localhost.evil.example\r\n".to_owned(), 421),
+        (String::new(), 421),
+        ("Host:\r\n".to_owned(), 421),
+        ("Host: localhost\r\nHost: localhost\r\n".to_owned(), 421),
+        ("Host: localhost\r\nHost: evil.example\r\n".to_owned(), 421),
+    ] {
+        for path in ["/config", "/nothing"] {
+            let answer = exchange(server.address, &format!("GET {path} HTTP/1.1\r\n{headers}\r\n")).await;
+            let expected = if path == "/nothing" && status == 200 { 404 } else { status };
+            assert_eq!(answer.status, expected, "{path} {headers:?}: {}", answer.body);
+        }
+    }
+    let absolute = "GET http://evil.example/config HTTP/1.1\r\nHost: localhost\r\n\r\n";
+    assert_eq!(exchange(server.address, absolute).await.status, 421);
+    assert_eq!(exchange(server.address, "GET /config HTTP/1.0\r\n\r\n").await.status, 421);
+}
+
+#[tokio::test]
+async fn the_public_port_answers_any_host_and_only_three_paths() {
+    let server = start_with(Sample::default(), Surface::Public, Bounds::default()).await;
+    for path in ["/live", "/ready", "/metrics"] {
+        for request in [format!("GET {path} HTTP/1.0\r\n\r\n"), format!("GET {path} HTTP/1.1\r\nHost: a.b\r\n\r\n")] {
+            assert_eq!(exchange(server.address, &request).await.status, 200, "{request}");
+        }
+    }
+    for path in ["/config", "/agents", "/instances", "/routes", "/clusters", "/config/status"] {
+        let answer = ask(&server, "GET", path).await;
+        assert_eq!(answer.status, 404, "{path}");
+        assert!(!answer.body.contains("/config"), "it does not even list them: {}", answer.body);
+    }
+}
+
+#[tokio::test]
+async fn oversized_heads_are_refused() {
+    let server = start().await;
+    let long = format!("GET /live HTTP/1.1\r\nHost: localhost\r\nX: {}\r\n\r\n", "x".repeat(64 * 1024));
+    let many = format!("GET /live HTTP/1.1\r\nHost: localhost\r\n{}\r\n", "X: 1\r\n".repeat(200));
+    for request in [long, many] {
+        let mut stream = TcpStream::connect(server.address).await.unwrap();
+        // The server may close while the rest is on its way, which resets the connection: both ends are fine, a 200 is not.
+        let _ = stream.write_all(request.as_bytes()).await;
+        let mut bytes = Vec::new();
+        let _ = timeout(PATIENCE, stream.read_to_end(&mut bytes)).await.unwrap();
+        let text = String::from_utf8_lossy(&bytes);
+        assert!(text.is_empty() || text.starts_with("HTTP/1.1 431"), "{text}");
+    }
+    assert_eq!(ask(&server, "GET", "/live").await.status, 200);
+}
+
+#[tokio::test]
+async fn slow_clients_are_bounded_in_number_and_in_time() {
+    let bounds = Bounds { connections: 2, request: Duration::from_millis(300), ..Bounds::default() };
+    let server = start_with(Sample::default(), Surface::Full(Hosts::default()), bounds).await;
+    let began = Instant::now();
+    let mut slow = Vec::new();
+    for _ in 0..2 {
+        let mut stream = TcpStream::connect(server.address).await.unwrap();
+        stream.write_all(b"GET /live HTTP/1.1\r\nHost: loc").await.unwrap();
+        slow.push(stream);
+    }
+    // Both places are taken by clients that never finish: this one waits until their time is over, and is served.
+    assert_eq!(ask(&server, "GET", "/live").await.status, 200);
+    assert!(began.elapsed() >= Duration::from_millis(250), "no place was free before");
+    for mut stream in slow {
+        let mut rest = Vec::new();
+        let read = timeout(PATIENCE, stream.read_to_end(&mut rest)).await;
+        assert!(read.is_ok(), "a slow client is cut off");
+        assert!(!String::from_utf8_lossy(&rest).contains("200 OK"));
+    }
+}
+
+#[tokio::test]
+async fn a_request_in_two_pieces_is_one_request() {
+    let server = start().await;
+    let mut stream = TcpStream::connect(server.address).await.unwrap();
+    stream.write_all(b"GET /live HTTP/1.1\r\nHo").await.unwrap();
+    tokio::task::yield_now().await;
+    stream.write_all(b"st: localhost\r\n\r\n").await.unwrap();
+    // As `printf … | nc` does: no more requests, and the answer is still wanted.
+    stream.shutdown().await.unwrap();
+    let mut text = String::new();
+    timeout(PATIENCE, stream.read_to_string(&mut text)).await.unwrap().unwrap();
+    assert!(text.starts_with("HTTP/1.1 200"), "{text}");
+    assert!(text.to_lowercase().contains("connection: close"), "{text}");
+}
+
+#[tokio::test]
+async fn the_server_stops_when_told() {
+    let server = start().await;
+    assert_eq!(ask(&server, "GET", "/live").await.status, 200);
+    server.stop.send(()).unwrap();
+    timeout(PATIENCE, server.task).await.unwrap().unwrap();
+    assert!(TcpStream::connect(server.address).await.is_err(), "the port is free again");
+}
+
+#[test]
+fn docs_name_every_endpoint_and_every_metric() {
+    let docs = include_str!("../../docs/admin.md");
+    for endpoint in ENDPOINTS {
+        assert!(docs.contains(&format!("`{} {}`", endpoint.method, endpoint.path)), "undocumented: {}", endpoint.path);
+    }
+    let page = Metrics::new().expose(Format::Prometheus, vec![]).unwrap();
+    for line in page.lines().filter_map(|line| line.strip_prefix("# TYPE ")) {
+        let name = line.split(' ').next().unwrap();
+        assert!(docs.contains(&format!("`{name}")), "undocumented: {name}");
+    }
+}

@@ -1,0 +1,165 @@
+//! What the endpoints show, as types: they are the API of docs/admin.md, and a field once named stays. The running proxy
+//! implements [`View`]; these types know nothing of how it works.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+
+use crate::observe::Rfc3339;
+
+/// The running proxy, as the admin endpoints see it. Each method is asked once a request, on the control runtime, and
+/// answers from memory: it must not wait for anything.
+pub trait View: Send + Sync + 'static {
+    /// Whether the proxy is fit to be sent traffic.
+    fn ready(&self) -> Readiness;
+    /// Every instance of every cluster.
+    fn instances(&self) -> Vec<InstanceView>;
+    /// Every agent of every registry cluster.
+    fn agents(&self) -> Vec<AgentView>;
+    /// Every cluster. `/metrics` takes `portunus_instances` from here, so that it stays cheap with many instances.
+    fn clusters(&self) -> Vec<ClusterView>;
+    /// Every route, in the order in which they are tried.
+    fn routes(&self) -> Vec<RouteView>;
+    /// The running configuration with every default, secrets as `***`.
+    fn config(&self) -> serde_json::Value;
+    /// Which configuration is in force since when, and why a newer one is not.
+    fn config_status(&self) -> ConfigStatus;
+}
+
+/// Instances by state: `new`, `healthy`, `unhealthy`, `lost`. A state without instances is listed with 0, so that a
+/// graph of it falls to 0 instead of ending.
+pub type StateCounts = BTreeMap<&'static str, u64>;
+
+/// `/ready`. Ready if nothing is missing.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Readiness {
+    /// What keeps the proxy from taking traffic, a sentence each: a listener that is not bound, no configuration in
+    /// force, a drain.
+    pub missing: Vec<String>,
+    /// What does not work as it should and leaves the proxy ready, a sentence each: a core that cannot be reached, a
+    /// cluster without instances.
+    pub degraded: Vec<String>,
+}
+
+/// An element of `/instances`.
+#[derive(Clone, Debug, Serialize)]
+pub struct InstanceView {
+    /// The cluster it belongs to.
+    pub cluster: String,
+    /// The id of its agent; null outside registry clusters.
+    pub agent: Option<String>,
+    /// Where it is dialled: `ip:port` or `name:port`. Also its `instance` label.
+    pub address: String,
+    /// `new`, `healthy`, `unhealthy` or `lost`.
+    pub state: &'static str,
+    /// Its share of the calls, relative to the others of its cluster or agent.
+    pub weight: u32,
+    /// Calls that are open on it.
+    pub in_flight: u64,
+    /// When it was added.
+    pub since: Rfc3339,
+    /// When it was last probed; null if never.
+    pub last_probe: Option<Rfc3339>,
+    /// Why the last probe or dial failed; null if it passed.
+    pub last_error: Option<String>,
+    /// The identity that registered it; null outside registry clusters.
+    pub registered_by: Option<String>,
+    /// Milliseconds until its lease runs out, 0 if it has; null outside registry clusters.
+    pub lease_left_ms: Option<u64>,
+}
+
+/// How far an agent's registration with its core has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum CoreState {
+    /// The core has it.
+    Ok,
+    /// It is being forwarded, or tried again.
+    Pending,
+    /// The core said no.
+    Refused,
+    /// The cluster has no core.
+    None,
+}
+
+/// An element of `/agents`.
+#[derive(Clone, Debug, Serialize)]
+pub struct AgentView {
+    /// The id that callers and the registry use, computed as Bindu does.
+    pub id: String,
+    /// Its DID, as Bindu forms it.
+    pub did: String,
+    /// The name in its registration.
+    pub name: String,
+    /// The author in its registration.
+    pub author: String,
+    /// The identity that registered it first: only it may renew or remove.
+    pub owner: String,
+    /// The registry cluster that holds it.
+    pub cluster: String,
+    /// Other ids that name it: those that a core gave it.
+    pub aliases: Vec<String>,
+    /// Its instances by state.
+    pub instances: StateCounts,
+    /// How far its registration with the core has come.
+    pub core: CoreState,
+    /// When it was registered first.
+    pub registered_at: Rfc3339,
+}
+
+/// Connections to the instances of a cluster.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct ConnectionCounts {
+    /// Dials under way.
+    pub connecting: usize,
+    /// Open, taking calls.
+    pub ready: usize,
+    /// Open, taking no new calls.
+    pub draining: usize,
+}
+
+/// An element of `/clusters`.
+#[derive(Clone, Debug, Serialize)]
+pub struct ClusterView {
+    /// Its name in the configuration.
+    pub name: String,
+    /// Where its instances come from: `endpoints`, `dns` or `registry`.
+    pub kind: &'static str,
+    /// The balancing policy.
+    pub balance: String,
+    /// Agents that it holds; null outside registry clusters.
+    pub agents: Option<u64>,
+    /// Its instances by state.
+    pub instances: StateCounts,
+    /// Calls that are open on its instances.
+    pub in_flight: u64,
+    /// Connections to its instances.
+    pub connections: ConnectionCounts,
+}
+
+/// An element of `/routes`.
+#[derive(Clone, Debug, Serialize)]
+pub struct RouteView {
+    /// The listener whose calls it sees.
+    pub listener: String,
+    /// Its place in the listener's list in the file, from 0.
+    pub index: usize,
+    /// What it matches, in words, such as `service bindu.grpc.AgentHandler`; `any call` without a match.
+    #[serde(rename = "match")]
+    pub matches: String,
+    /// Where its calls go, such as `cluster agents`, `register_into agents` or `split a 90, b 10`.
+    pub target: String,
+    /// The filters that its calls pass, in order, the listener's included.
+    pub filters: Vec<String>,
+}
+
+/// `/config/status`.
+#[derive(Clone, Debug, Serialize)]
+pub struct ConfigStatus {
+    /// The number of the configuration in force, from 1; 0 before the first.
+    pub generation: u64,
+    /// When it came into force; null before the first.
+    pub applied_at: Option<Rfc3339>,
+    /// Why a newer one was not taken; null if the newest is in force.
+    pub last_error: Option<String>,
+}
