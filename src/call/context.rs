@@ -1,0 +1,184 @@
+//! What a call runs in: the things that all calls share, the connection it came over, and what is known of it so far.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use arc_swap::ArcSwap;
+use filter_api::{Bounds, CallInfo, Code, Outcome, Reason};
+use tokio::time::Instant;
+
+use crate::config::snapshot::Snapshot;
+use crate::observe::metrics::{ListenerMetrics, MethodMetrics};
+use crate::observe::{AccessLog, CallRecord, Metrics, OpenCall};
+use crate::registry::Connection;
+use crate::upstream::{Clusters, Pool};
+
+use super::chain::Followers;
+use super::splice::Tally;
+
+/// What outlives a configuration and is shared by all workers.
+#[derive(Debug)]
+pub struct Shared {
+    /// The configuration in force. Loaded once a call, so that a call sees one version.
+    pub snapshot: ArcSwap<Snapshot>,
+    /// The clusters by name.
+    pub clusters: ArcSwap<Clusters>,
+    /// Every counter.
+    pub metrics: Arc<Metrics>,
+    /// Where calls are written down.
+    pub access_log: Option<AccessLog>,
+}
+
+/// A thread that carries calls: both ends of a call live on one.
+#[derive(Debug)]
+pub struct Worker {
+    /// What it shares with the others.
+    pub shared: Arc<Shared>,
+    /// Its own connections to instances.
+    pub pool: Pool,
+}
+
+/// The connection that a call came over.
+#[derive(Debug)]
+pub struct Origin {
+    /// The listener's name.
+    pub listener: Arc<str>,
+    /// The listener's counters.
+    pub metrics: Arc<ListenerMetrics>,
+    /// The other end.
+    pub peer: SocketAddr,
+    /// Our end.
+    pub local: SocketAddr,
+    /// Whether the listener has a port an agent, so that our end's port names one.
+    pub port_names_agent: bool,
+    /// The connection as the registrar knows it.
+    pub connection: Connection,
+}
+
+/// A call, from its head to its end.
+pub struct Call {
+    /// What filters see of it.
+    pub info: CallInfo,
+    /// The caller's `:authority`, as it came.
+    pub authority: String,
+    /// When the head came.
+    pub started: Instant,
+    /// Bounds that filters and the route set.
+    pub bounds: Bounds,
+    /// When it must be over: the sooner of the caller's and our own.
+    pub deadline: Option<Instant>,
+    /// The filters that follow it.
+    pub followers: Followers,
+    /// Messages and bytes, in both directions.
+    pub tally: Tally,
+    /// Where it went.
+    pub path: CallPath,
+    /// `x-request-id`, the caller's or ours.
+    pub request_id: String,
+    method: Arc<MethodMetrics>,
+    time: SystemTime,
+    _open: OpenCall,
+}
+
+/// Where a call went, for those who look later.
+#[derive(Debug, Default)]
+pub struct CallPath {
+    /// The cluster.
+    pub cluster: Option<Arc<str>>,
+    /// The agent's id.
+    pub agent: Option<Arc<str>>,
+    /// The address of the last instance.
+    pub instance: Option<Arc<str>>,
+    /// How often it was sent.
+    pub attempts: u32,
+    /// From the last try's start to its end.
+    pub upstream: Option<Duration>,
+    /// The caller's `traceparent`.
+    pub trace_id: Option<String>,
+}
+
+/// How a call ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct End {
+    /// The status that the caller got, or would have got.
+    pub code: Code,
+    /// Why the proxy ended it; none where the upstream's own answer went through.
+    pub reason: Option<Reason>,
+}
+
+impl Call {
+    /// A call whose head has been read.
+    pub fn begin(shared: &Shared, info: CallInfo, authority: String) -> Self {
+        let method = shared.metrics.method(&info.service, &info.method);
+        method.started();
+        Self {
+            info,
+            authority,
+            started: Instant::now(),
+            bounds: Bounds::default(),
+            deadline: None,
+            followers: Followers::default(),
+            tally: Tally::default(),
+            path: CallPath::default(),
+            request_id: String::new(),
+            method,
+            time: SystemTime::now(),
+            _open: shared.metrics.open_calls.enter(),
+        }
+    }
+
+    /// Makes the deadline the sooner of what it is and `within` from the head on.
+    pub fn limit(&mut self, within: Option<Duration>) {
+        let limit = within.and_then(|within| self.started.checked_add(within));
+        self.deadline = [self.deadline, limit].into_iter().flatten().min();
+    }
+
+    /// Counts, logs and tells the filters. The last thing that happens to a call.
+    pub fn finish(mut self, shared: &Shared, origin: &Origin, end: End) {
+        let duration = self.started.elapsed();
+        self.method.received(self.tally.request_messages);
+        self.method.sent(self.tally.response_messages);
+        self.method.handled(end.code, duration);
+        if let Some(reason) = end.reason {
+            // A caller that goes away is not refused.
+            if reason != Reason::Cancelled {
+                origin.metrics.refused(reason);
+            }
+        } else if self.method.is_other() && end.code != Code::Unimplemented {
+            // A backend answered it, so that no stranger can have made it up: it may have series of its own.
+            shared.metrics.learn(&self.info.service, &self.info.method);
+        }
+        self.followers.end(&Outcome {
+            code: end.code,
+            reason: end.reason,
+            duration,
+            request_messages: self.tally.request_messages,
+            response_messages: self.tally.response_messages,
+        });
+        let Some(log) = shared.access_log.as_ref().filter(|log| log.wants()) else { return };
+        log.write(CallRecord {
+            time: self.time,
+            listener: Arc::clone(&origin.listener),
+            protocol: self.info.protocol,
+            authority: self.authority,
+            service: self.info.service.to_string(),
+            method: self.info.method.to_string(),
+            code: end.code,
+            reason: end.reason,
+            duration,
+            upstream: self.path.upstream,
+            request_messages: self.tally.request_messages,
+            response_messages: self.tally.response_messages,
+            request_bytes: self.tally.request_bytes,
+            response_bytes: self.tally.response_bytes,
+            cluster: self.path.cluster,
+            agent: self.path.agent,
+            instance: self.path.instance,
+            attempts: self.path.attempts,
+            peer: origin.peer,
+            request_id: Some(self.request_id).filter(|id| !id.is_empty()),
+            trace_id: self.path.trace_id,
+        });
+    }
+}

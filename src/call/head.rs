@@ -1,0 +1,67 @@
+//! Heads on their way through: what the proxy writes into a request, and what an answer's head says.
+
+use fields::{RequestHead, ResponseHead};
+use filter_api::{Code, Reason, Refusal};
+use rand::Rng as _;
+use tokio::time::Instant;
+
+use super::context::Call;
+use crate::registry::Instance;
+use crate::wire::{code_of_http, format_timeout};
+
+/// Takes off a request's head what ends at this hop, once for all tries.
+pub(super) fn prepare(head: &mut RequestHead, call: &mut Call) {
+    match head.fields.get_str("x-request-id").filter(|id| !id.is_empty() && id.len() <= 128) {
+        Some(id) => call.request_id = id.to_owned(),
+        None => {
+            call.request_id = format!("{:032x}", rand::rng().random::<u128>());
+            head.fields.set("x-request-id", call.request_id.as_bytes());
+        }
+    }
+    call.path.trace_id = head.fields.get_str("traceparent").and_then(trace_id).map(str::to_owned);
+    head.fields.retain(|name, _| !matches!(name, "te" | "host" | "grpc-timeout"));
+    // Grpc servers refuse a call without it, and it is per hop (FIELD.md T15).
+    head.fields.push("te", b"trailers");
+    // What was matched is what is sent (DESIGN.md §4): never the caller's own spelling.
+    let path = format!("/{}/{}", call.info.service, call.info.method);
+    head.set_path(&path);
+}
+
+/// Writes what depends on the moment and the instance. `registered` is the instance of an agent, whose address is then
+/// the authority: the caller's named the agent, and an SDK expects its own.
+pub(super) fn complete(head: &mut RequestHead, call: &Call, registered: Option<&Instance>) {
+    if let Some(deadline) = call.deadline {
+        let left = deadline.saturating_duration_since(Instant::now());
+        head.fields.push("grpc-timeout", format_timeout(left).as_bytes());
+    }
+    if let Some(instance) = registered {
+        head.fields.remove("x-portunus-agent");
+        head.fields.push("x-forwarded-host", call.authority.as_bytes());
+        head.set_authority(&instance.authority);
+    }
+    if head.authority().is_empty() {
+        head.set_authority("portunus.invalid");
+    }
+}
+
+/// Whether an answer is none that gRPC knows; then what the caller is told.
+pub(super) fn not_grpc(head: &ResponseHead) -> Option<Box<Refusal>> {
+    let grpc = head.fields.get("content-type").is_some_and(|value| value.starts_with(b"application/grpc"));
+    if head.fields.contains("grpc-status") || (head.status == 200 && grpc) {
+        return None;
+    }
+    let message = format!("the instance answered with HTTP status {} and no gRPC status: is it a gRPC server?", head.status);
+    Some(Box::new(Refusal::new(code_of_http(head.status), Reason::UpstreamHttp, message)))
+}
+
+/// What a caller is told where messages came and no status.
+pub(super) fn no_status() -> Box<Refusal> {
+    let message = "the instance ended the call without a gRPC status";
+    Box::new(Refusal::new(Code::Unknown, Reason::UpstreamHttp, message))
+}
+
+/// The trace id in a `traceparent` (W3C Trace Context §3.2).
+fn trace_id(traceparent: &str) -> Option<&str> {
+    let id = traceparent.split('-').nth(1)?;
+    (id.len() == 32 && id.bytes().all(|b| b.is_ascii_hexdigit())).then_some(id)
+}

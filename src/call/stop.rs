@@ -1,0 +1,103 @@
+//! Why a call ends before its upstream has answered in full, and what its caller is told.
+
+use std::time::Duration;
+
+use filter_api::{Code, Detail, Reason, Refusal};
+use tokio::time::Instant;
+
+use crate::h2::{ErrorCode, StreamError};
+use crate::upstream::ConnectError;
+use crate::wire::{FramingError, status_of_reset};
+
+/// A timer fires up to this much after its moment, and an upstream's may fire that much before ours: an upstream that
+/// cancels so close to the deadline does it for the deadline (FIELD.md §5, "the deadline race").
+const TIMER_SLACK: Duration = Duration::from_millis(10);
+
+/// What ended a call early.
+#[derive(Debug)]
+pub(super) enum Stop {
+    /// The caller went away: nobody waits for an answer.
+    Caller,
+    /// The proxy refuses to go on.
+    Refused(Box<Refusal>),
+    /// The upstream's stream broke.
+    Upstream(StreamError),
+}
+
+impl Stop {
+    /// A refusal.
+    pub(super) fn refuse(code: Code, reason: Reason, message: impl Into<String>) -> Self {
+        Self::Refused(Box::new(Refusal::new(code, reason, message)))
+    }
+
+    /// Time ran out.
+    pub(super) fn deadline() -> Self {
+        let message = "the deadline passed before the call was complete: give it more time, or look why its agent is slow";
+        Self::refuse(Code::DeadlineExceeded, Reason::Deadline, message)
+    }
+
+    /// Nothing moved for too long.
+    pub(super) fn idle(limit: Duration) -> Self {
+        let message = format!("nothing came in either direction for {} s, which is the limit here", limit.as_secs_f64());
+        Self::refuse(Code::DeadlineExceeded, Reason::Idle, message)
+    }
+
+    /// A message is over a bound.
+    pub(super) fn too_large(size: u32, limit: u64) -> Self {
+        let message = format!("a message of {size} bytes is over the limit of {limit}: send less, or raise limits.message");
+        Self::refuse(Code::ResourceExhausted, Reason::MessageTooLarge, message)
+    }
+
+    /// The request ended inside a message.
+    pub(super) fn torn() -> Self {
+        let message = "the request ended inside a message: its five-byte prefix announces more than was sent";
+        Self::refuse(Code::InvalidArgument, Reason::Framing, message)
+    }
+}
+
+impl From<FramingError> for Stop {
+    fn from(error: FramingError) -> Self {
+        let message = format!(
+            "a message starts with 0 or 1 and four bytes of length (gRPC over HTTP/2), this one with {}: is it gRPC?",
+            error.flag
+        );
+        Self::refuse(Code::InvalidArgument, Reason::Framing, message)
+    }
+}
+
+/// What a caller is told where the upstream's stream broke.
+pub(super) fn refusal_of(error: StreamError, deadline: Option<Instant>) -> Box<Refusal> {
+    let (code, message) = match error {
+        StreamError::Reset(ErrorCode::CANCEL) if deadline.is_some_and(is_near) => {
+            let Stop::Refused(refusal) = Stop::deadline() else { return unstarted() };
+            return refusal;
+        }
+        StreamError::NotStarted => return unstarted(),
+        StreamError::Lost => (Code::Unavailable, "the connection to the instance was lost while the call was open".to_owned()),
+        StreamError::Reset(ErrorCode::NO_ERROR) => {
+            (Code::Internal, "the instance ended the call without a status".to_owned())
+        }
+        StreamError::Reset(code) => {
+            (status_of_reset(code.0), format!("the instance reset the call with HTTP/2 error {}", code.0))
+        }
+        StreamError::Violation(code) => {
+            (Code::Internal, format!("the instance broke HTTP/2 (error {}); see the proxy's log", code.0))
+        }
+    };
+    Box::new(Refusal::new(code, Reason::UpstreamReset, message))
+}
+
+/// What a caller is told where no connection could be made.
+pub(super) fn refusal_of_connect(error: ConnectError) -> Box<Refusal> {
+    // The kind of error helps whoever calls; the address is the operator's, in metrics and logs.
+    let message = format!("no instance could be reached: {error}; repeat the call, or see /instances on the admin port");
+    Box::new(Refusal::new(Code::Unavailable, Reason::ConnectFailed, message).with(Detail::RetryAfter(Duration::from_millis(250))))
+}
+
+fn unstarted() -> Box<Refusal> {
+    Box::new(Refusal::new(Code::Unavailable, Reason::UpstreamReset, "the instance did not take the call: repeat it"))
+}
+
+fn is_near(deadline: Instant) -> bool {
+    Instant::now() + TIMER_SLACK >= deadline
+}

@@ -1,0 +1,166 @@
+//! One accepted connection, on its worker: handshake, then calls, until it is idle, old, or the proxy closes.
+
+use std::future::poll_fn;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use rand::Rng as _;
+use tokio::net::TcpStream;
+use tokio::sync::watch;
+use tokio::time::{Instant, Sleep, sleep_until, timeout};
+
+use super::listener::Counted;
+use super::preface::{self, Rewound};
+use crate::call::{self, Origin, Worker};
+use crate::config::snapshot::{Limits, Listener};
+use crate::h2::{self, ServerConnection, ServerSettings};
+use crate::observe::metrics::{ListenerMetrics, OpenConnection};
+use crate::registry::Connection;
+
+/// A connection that was accepted, on its way to a worker.
+#[derive(Debug)]
+pub struct Accepted {
+    /// The socket.
+    pub stream: std::net::TcpStream,
+    /// The other end.
+    pub peer: SocketAddr,
+    /// Our end.
+    pub local: SocketAddr,
+    /// The listener as it was when the connection came: what a handshake fixes stays with it.
+    pub listener: Arc<Listener>,
+    /// Counts it for the metrics.
+    pub open: OpenConnection,
+    /// Counts it for its worker.
+    pub counted: Counted,
+}
+
+/// Serves a connection to its end. Each call is a task of its own on the same worker.
+pub async fn drive(worker: Arc<Worker>, accepted: Accepted, metrics: Arc<ListenerMetrics>, closing: watch::Receiver<bool>) {
+    let Accepted { stream, peer, local, listener, open: _open, counted: _counted } = accepted;
+    let Ok(stream) = TcpStream::from_std(stream) else { return };
+    // Small frames must not wait for the peer's acknowledgement; the write buffer does the batching.
+    drop(stream.set_nodelay(true));
+    let limits = listener.limits;
+    let settings = ServerSettings { streams: limits.streams, headers: limits.headers };
+    let handshake = async {
+        let stream = preface::read(stream).await.ok().flatten()?;
+        h2::accept(stream, settings).await.ok()
+    };
+    let Ok(Some(connection)) = timeout(limits.handshake, handshake).await else {
+        tracing::debug!(listener = %listener.name, %peer, "no HTTP/2 handshake; the connection is closed");
+        return;
+    };
+    let known = Connection::opened();
+    let origin = Origin {
+        listener: Arc::clone(&listener.name),
+        metrics,
+        peer,
+        local,
+        port_names_agent: listener.port_names_agent,
+        connection: known.clone(),
+    };
+    Driven { connection, worker, origin: Arc::new(origin), pace: Pace::new(limits), closing }.run().await;
+    known.close();
+}
+
+struct Driven {
+    connection: ServerConnection<Rewound<TcpStream>>,
+    worker: Arc<Worker>,
+    origin: Arc<Origin>,
+    pace: Pace,
+    closing: watch::Receiver<bool>,
+}
+
+impl Driven {
+    async fn run(mut self) {
+        let mut closing = self.closing.clone();
+        let mut closed = std::pin::pin!(closing.wait_for(|closing| *closing));
+        let mut leaving = false;
+        loop {
+            let next = poll_fn(|cx| {
+                // First the connection: it writes what is queued and takes what came.
+                if let Poll::Ready(call) = self.connection.poll_call(cx) {
+                    return Poll::Ready(Next::Call(call));
+                }
+                if leaving {
+                    return Poll::Pending;
+                }
+                if closed.as_mut().poll(cx).is_ready() || self.pace.poll_end(cx, self.connection.has_streams()) {
+                    return Poll::Ready(Next::Goodbye);
+                }
+                Poll::Pending
+            });
+            match next.await {
+                Next::Call(Some(Ok(inbound))) => {
+                    self.pace.called();
+                    tokio::spawn(call::serve(Arc::clone(&self.worker), Arc::clone(&self.origin), inbound));
+                }
+                Next::Goodbye => {
+                    leaving = true;
+                    self.connection.say_goodbye();
+                }
+                Next::Call(Some(Err(error))) => {
+                    tracing::debug!(listener = %self.origin.listener, peer = %self.origin.peer, ?error, "connection ended");
+                    return;
+                }
+                Next::Call(None) => return,
+            }
+        }
+    }
+}
+
+enum Next {
+    Call(Option<Result<h2::Inbound, h2::StreamError>>),
+    Goodbye,
+}
+
+/// How long a connection may live: without calls, and at all.
+struct Pace {
+    limits: Limits,
+    timer: Pin<Box<Sleep>>,
+    quiet_since: Instant,
+    ends: Option<Instant>,
+}
+
+impl Pace {
+    fn new(limits: Limits) -> Self {
+        let now = Instant::now();
+        // A tenth of jitter: connections that came together must not all go together (gRFC A9).
+        let age = limits.connection_age.map(|age| age.mul_f64(rand::rng().random_range(0.9..1.1)));
+        let ends = age.and_then(|age| now.checked_add(age));
+        let mut pace = Self { limits, timer: Box::pin(sleep_until(now)), quiet_since: now, ends };
+        pace.rewind();
+        pace
+    }
+
+    /// A call came.
+    fn called(&mut self) {
+        self.quiet_since = Instant::now();
+    }
+
+    /// Whether it is time to end the connection.
+    fn poll_end(&mut self, cx: &mut Context<'_>, busy: bool) -> bool {
+        while self.timer.as_mut().poll(cx).is_ready() {
+            let now = Instant::now();
+            if self.ends.is_some_and(|ends| ends <= now) {
+                return true;
+            }
+            if busy {
+                self.quiet_since = now;
+            } else if self.quiet_since + self.limits.idle <= now {
+                return true;
+            }
+            self.rewind();
+        }
+        false
+    }
+
+    fn rewind(&mut self) {
+        let idle = self.quiet_since.checked_add(self.limits.idle);
+        if let Some(next) = [idle, self.ends].into_iter().flatten().min() {
+            self.timer.as_mut().reset(next);
+        }
+    }
+}

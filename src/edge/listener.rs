@@ -1,0 +1,108 @@
+//! A listening socket: bound, accepted from, its connections dealt to workers.
+
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use socket2::{Domain, Protocol, Socket, Type};
+use tokio::net::TcpListener;
+use tokio::sync::{mpsc, watch};
+
+use super::conn::Accepted;
+use crate::config::snapshot::Listener;
+use crate::observe::metrics::ListenerMetrics;
+
+/// Connections that the kernel holds while nobody accepts: a wave of reconnecting callers, after a restart.
+const BACKLOG: i32 = 4_096;
+/// When no descriptor is left, accepting again at once would spin.
+const AFTER_FAILURE: Duration = Duration::from_millis(50);
+
+/// One worker's end: where its connections are put, and how many it has.
+#[derive(Clone, Debug)]
+pub struct Deal {
+    /// Its connections.
+    pub queue: mpsc::Sender<Accepted>,
+    /// Those that are open.
+    pub open: Arc<AtomicUsize>,
+}
+
+/// Binds a socket that accepts from now on.
+pub fn bind(address: SocketAddr) -> io::Result<std::net::TcpListener> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    // So that a restart need not wait for connections in TIME_WAIT; it does not let two processes listen.
+    socket.set_reuse_address(true)?;
+    if address.is_ipv6() {
+        // What is written is what is bound: `[::]` is IPv6 only, whatever the system's default is.
+        socket.set_only_v6(true)?;
+    }
+    socket.set_nonblocking(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    Ok(socket.into())
+}
+
+/// Accepts until `closing` turns true. Runs on the control runtime: a worker that is busy must not delay the others'
+/// connections.
+pub async fn run(
+    socket: TcpListener,
+    listener: Arc<Listener>,
+    metrics: Arc<ListenerMetrics>,
+    workers: Vec<Deal>,
+    mut closing: watch::Receiver<bool>,
+) {
+    loop {
+        let accepted = tokio::select! {
+            accepted = socket.accept() => accepted,
+            _ = closing.wait_for(|closing| *closing) => return,
+        };
+        let (stream, peer) = match accepted {
+            Ok(accepted) => accepted,
+            Err(error) => {
+                tracing::warn!(listener = %listener.name, %error, "a connection could not be accepted");
+                tokio::time::sleep(AFTER_FAILURE).await;
+                continue;
+            }
+        };
+        if !listener.admits(folded(peer.ip())) || metrics.open_connections() >= listener.limits.connections {
+            // Closed at once and without a word: there is no call yet that could get an answer.
+            tracing::debug!(listener = %listener.name, %peer, "connection refused: source address or limits.connections");
+            continue;
+        }
+        let (Ok(local), Ok(stream)) = (stream.local_addr(), stream.into_std()) else { continue };
+        let open = metrics.connection();
+        deal(&workers, |counted| Accepted { stream, peer, local, listener: Arc::clone(&listener), open, counted });
+    }
+}
+
+/// Puts a connection to the worker with the fewest.
+fn deal(workers: &[Deal], accepted: impl FnOnce(Counted) -> Accepted) {
+    let Some(worker) = workers.iter().min_by_key(|worker| worker.open.load(Ordering::Relaxed)) else { return };
+    let accepted = accepted(Counted::new(&worker.open));
+    if worker.queue.try_send(accepted).is_err() {
+        tracing::warn!("a worker has more new connections than it takes; one was closed");
+    }
+}
+
+/// An IPv4 address that came as IPv6, as IPv4: rules are written for that.
+fn folded(ip: IpAddr) -> IpAddr {
+    ip.to_canonical()
+}
+
+/// A connection in its worker's count.
+#[derive(Debug)]
+pub struct Counted(Arc<AtomicUsize>);
+
+impl Counted {
+    fn new(open: &Arc<AtomicUsize>) -> Self {
+        open.fetch_add(1, Ordering::Relaxed);
+        Self(Arc::clone(open))
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}

@@ -1,0 +1,11 @@
+//! Bytes in: listeners, and the connections that they accept. Hands calls to [`call::serve`](crate::call::serve).
+//!
+//! One socket a listener, without SO_REUSEPORT: with it a second process could bind the same port and take a share of the
+//! connections. What is accepted is dealt to the worker with the fewest open connections.
+
+mod conn;
+mod listener;
+mod preface;
+
+pub use conn::{Accepted, drive};
+pub use listener::{Deal, bind, run};

@@ -1,0 +1,120 @@
+//! The first bytes of a plaintext connection: HTTP/2's preface, or something else that deserves a word.
+
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, ReadBuf};
+
+/// RFC 9113 §3.4.
+const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
+/// What somebody who speaks HTTP/1.1 here is told.
+const WRONG_PORT: &[u8] = b"HTTP/1.1 505 HTTP Version Not Supported\r\ncontent-type: text/plain\r\nconnection: close\r\n\
+    content-length: 92\r\n\r\nThis port speaks gRPC over HTTP/2 with prior knowledge (grpcurl -plaintext, not curl or http)\n";
+
+/// Reads the preface. `None`: the peer said something else and was told so where it can understand it.
+pub(super) async fn read<T: AsyncRead + AsyncWrite + Unpin>(mut io: T) -> io::Result<Option<Rewound<T>>> {
+    let mut first = [0; PREFACE.len()];
+    let mut have = 0;
+    while have < first.len() {
+        let read = io.read(&mut first[have..]).await?;
+        if read == 0 {
+            return Ok(None);
+        }
+        have += read;
+        if first[..have] != PREFACE[..have] {
+            return say_goodbye(io, &first[..have]).await.map(|()| None);
+        }
+    }
+    Ok(Some(Rewound { io, left: PREFACE }))
+}
+
+/// Somebody with HTTP/1.1 gets an answer; a broken preface gets none (RFC 9113 §3.4 allows only GOAWAY or silence).
+async fn say_goodbye<T: AsyncWrite + Unpin>(mut io: T, said: &[u8]) -> io::Result<()> {
+    let word: Vec<u8> = said.iter().copied().take_while(|b| *b != b' ').collect();
+    let methods = [&b"GET"[..], b"POST", b"HEAD", b"PUT", b"DELETE", b"OPTIONS", b"PATCH", b"CONNECT", b"TRACE"];
+    if methods.iter().any(|method| *method == word) {
+        io.write_all(WRONG_PORT).await?;
+    }
+    io.shutdown().await
+}
+
+/// A connection whose preface was read, and is read again by whoever takes it over.
+pub(super) struct Rewound<T> {
+    io: T,
+    left: &'static [u8],
+}
+
+impl<T: AsyncRead + Unpin> AsyncRead for Rewound<T> {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        if self.left.is_empty() {
+            return Pin::new(&mut self.io).poll_read(cx, buf);
+        }
+        let (now, later) = self.left.split_at(self.left.len().min(buf.remaining()));
+        buf.put_slice(now);
+        self.left = later;
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl<T: AsyncWrite + Unpin> AsyncWrite for Rewound<T> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.io).poll_write(cx, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_shutdown(cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+    use super::{PREFACE, WRONG_PORT, read};
+
+    #[test]
+    fn the_answer_says_its_length() {
+        let text = std::str::from_utf8(WRONG_PORT).unwrap();
+        let (head, body) = text.split_once("\r\n\r\n").unwrap();
+        assert!(head.contains(&format!("content-length: {}", body.len())), "the body has {} bytes", body.len());
+    }
+
+    async fn said(bytes: &[u8]) -> (bool, Vec<u8>) {
+        let (near, mut far) = tokio::io::duplex(1_024);
+        far.write_all(bytes).await.unwrap();
+        far.shutdown().await.unwrap();
+        let ours = read(near).await.unwrap();
+        let mut answer = Vec::new();
+        let rewound = ours.is_some();
+        drop(ours);
+        far.read_to_end(&mut answer).await.unwrap();
+        (rewound, answer)
+    }
+
+    #[tokio::test]
+    async fn only_the_preface_goes_on() {
+        assert_eq!(said(PREFACE).await, (true, vec![]));
+        assert_eq!(said(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n").await.1, WRONG_PORT);
+        for garbage in [&b"PRI * HTTP/2.0\r\n\r\nXX\r\n\r\n"[..], b"\x16\x03\x01\x02\x00", b"PRI", b"", b"PUSH me"] {
+            assert_eq!(said(garbage).await, (false, vec![]), "{garbage:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn what_goes_on_reads_the_preface_again() {
+        let (near, mut far) = tokio::io::duplex(1_024);
+        far.write_all(PREFACE).await.unwrap();
+        far.write_all(b"more").await.unwrap();
+        let mut ours = read(near).await.unwrap().unwrap();
+        let mut all = [0; 28];
+        ours.read_exact(&mut all).await.unwrap();
+        assert_eq!(&all[..24], PREFACE);
+        assert_eq!(&all[24..], b"more");
+    }
+}

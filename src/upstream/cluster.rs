@@ -1,0 +1,93 @@
+//! A cluster as calls see it: who is in it, how one is picked, and how much each may take.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
+
+use arc_swap::ArcSwap;
+
+use crate::balance::{self, Policy};
+use crate::observe::ClusterMetrics;
+use crate::registry::{Agent, EndpointSet, Instance, Registry};
+
+use super::{ConnectError, clock_ms};
+
+/// Clusters by name. A call looks its cluster up here: names are what snapshots and the running state share.
+pub type Clusters = HashMap<Arc<str>, Arc<Cluster>>;
+
+/// Bounds of each instance.
+#[derive(Clone, Copy, Debug)]
+pub struct ClusterLimits {
+    /// Connections of a worker.
+    pub connections: usize,
+    /// Open calls, over all workers.
+    pub requests: u32,
+    /// Calls that wait for a connection or a stream, over all workers.
+    pub pending: u32,
+}
+
+/// A group of instances that can answer the same calls.
+#[derive(Debug)]
+pub struct Cluster {
+    /// Its name in the configuration.
+    pub name: Arc<str>,
+    /// How an instance is picked.
+    pub policy: Policy,
+    /// How much each instance takes.
+    pub limits: ClusterLimits,
+    /// Its counters.
+    pub metrics: Arc<ClusterMetrics>,
+    /// Who is in it.
+    pub group: Group,
+}
+
+/// Where a cluster's instances come from.
+#[derive(Debug)]
+pub enum Group {
+    /// The file or a name server lists them.
+    Listed {
+        /// Those of now.
+        set: ArcSwap<EndpointSet>,
+        /// The balancer's place in the schedule.
+        cursor: AtomicUsize,
+    },
+    /// They register.
+    Registered(Arc<Registry>),
+}
+
+impl Group {
+    /// A listed group.
+    pub fn listed(set: EndpointSet) -> Self {
+        Self::Listed { set: ArcSwap::from_pointee(set), cursor: AtomicUsize::new(0) }
+    }
+}
+
+impl Cluster {
+    /// Its registry, if its instances register.
+    pub fn registry(&self) -> Option<&Arc<Registry>> {
+        match &self.group {
+            Group::Registered(registry) => Some(registry),
+            Group::Listed { .. } => None,
+        }
+    }
+
+    /// Picks an instance: of `agent` in a registry cluster, of all otherwise. `tried` are those that failed this call.
+    pub fn pick(&self, agent: Option<&Agent>, tried: &[u64]) -> Option<Arc<Instance>> {
+        match (&self.group, agent) {
+            (Group::Listed { set, cursor }, _) => balance::pick(self.policy, &set.load(), cursor, tried, clock_ms()),
+            (Group::Registered(_), Some(agent)) => {
+                balance::pick(self.policy, &agent.endpoints.load(), &agent.cursor, tried, clock_ms())
+            }
+            (Group::Registered(_), None) => None,
+        }
+    }
+
+    /// Learns that no connection to an instance could be made.
+    pub fn connect_failed(&self, instance: &Instance, error: ConnectError) {
+        instance.connect_failed(clock_ms());
+        tracing::debug!(cluster = %self.name, instance = %instance.authority, %error, "connect failed");
+        if let Group::Registered(registry) = &self.group {
+            registry.refused(instance, tokio::time::Instant::now());
+        }
+    }
+}

@@ -1,0 +1,104 @@
+//! One connection to an instance: looked up, dialled, and heard from, all within one bound of time.
+
+use std::io;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use tokio::net::TcpStream;
+
+use crate::h2::{self, ClientConnection, ClientSettings};
+use crate::registry::Target;
+
+/// From the look-up to the peer's first word. A peer that connects and stays silent must not hold calls for longer
+/// (FIELD.md T21: a pool that waits for ever).
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Why a connection could not be made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ConnectError {
+    /// Nobody listens there.
+    #[error("the connection was refused")]
+    Refused,
+    /// The name has no address.
+    #[error("the name could not be resolved")]
+    Unresolved,
+    /// Nothing came within the time.
+    #[error("no answer within 5 s")]
+    TimedOut,
+    /// The peer hung up, or does not speak HTTP/2.
+    #[error("the peer does not speak HTTP/2")]
+    NoHttp2,
+    /// Another error of the network.
+    #[error("the network failed: {0}")]
+    Io(io::ErrorKind),
+}
+
+impl ConnectError {
+    fn of(error: &io::Error) -> Self {
+        match error.kind() {
+            io::ErrorKind::ConnectionRefused => Self::Refused,
+            io::ErrorKind::TimedOut => Self::TimedOut,
+            kind => Self::Io(kind),
+        }
+    }
+}
+
+/// Makes a connection. The future that comes with it moves the connection and must be driven.
+pub async fn connect(target: &Target) -> Result<(ClientConnection, impl Future<Output = ()> + use<>), ConnectError> {
+    let opened = async {
+        let socket = dial(target).await?;
+        h2::connect(socket, ClientSettings::default()).await.map_err(|_| ConnectError::NoHttp2)
+    };
+    tokio::time::timeout(PATIENCE, opened).await.unwrap_or(Err(ConnectError::TimedOut))
+}
+
+/// Connects a socket to the first address of a target that takes it.
+pub async fn dial(target: &Target) -> Result<TcpStream, ConnectError> {
+    let addresses = addresses(target).await?;
+    let mut last = ConnectError::Unresolved;
+    for address in addresses {
+        match TcpStream::connect(address).await {
+            Ok(socket) => {
+                // Small frames must not wait for the peer's acknowledgement; the write buffer does the batching.
+                drop(socket.set_nodelay(true));
+                return Ok(socket);
+            }
+            Err(error) => last = ConnectError::of(&error),
+        }
+    }
+    Err(last)
+}
+
+async fn addresses(target: &Target) -> Result<Vec<SocketAddr>, ConnectError> {
+    if let Some(known) = target.known_addresses() {
+        return Ok(known);
+    }
+    let Target::Name(host, port) = target else { return Err(ConnectError::Unresolved) };
+    let found = tokio::net::lookup_host((host.as_str(), *port)).await.map_err(|_| ConnectError::Unresolved)?;
+    Ok(found.collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::net::TcpListener;
+
+    use super::{ConnectError, connect};
+    use crate::registry::Target;
+
+    #[tokio::test]
+    async fn a_closed_port_is_refused() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        drop(listener);
+        assert_eq!(connect(&Target::Socket(address)).await.map(|_| ()), Err(ConnectError::Refused));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_peer_that_says_nothing_is_given_up() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let silent = tokio::spawn(async move { listener.accept().await });
+        assert_eq!(connect(&Target::Socket(address)).await.map(|_| ()), Err(ConnectError::TimedOut));
+        drop(silent.await.unwrap());
+    }
+}

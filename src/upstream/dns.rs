@@ -1,0 +1,92 @@
+//! Clusters whose instances a name server lists: asked again and again, on the control runtime.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rand::Rng as _;
+
+use super::{Cluster, Group};
+use crate::registry::{EndpointSet, Instance, State, Target};
+
+/// Keeps a cluster's instances equal to the addresses of `name`, until the future is dropped.
+///
+/// Instances whose address stays carry over, with their connections and counts. A look-up that fails changes nothing:
+/// a name server that is down must not take the instances with it.
+pub async fn keep_resolving(cluster: Arc<Cluster>, name: String, port: u16, refresh: Duration) {
+    loop {
+        match tokio::net::lookup_host((name.as_str(), port)).await {
+            Ok(found) => publish(&cluster, found.collect()),
+            Err(error) => {
+                tracing::warn!(cluster = %cluster.name, name, %error, "the name could not be resolved; the instances stay as they are");
+            }
+        }
+        // Jitter: many proxies that start together must not ask together for ever.
+        let jitter = rand::rng().random_range(0.9..1.1);
+        tokio::time::sleep(refresh.mul_f64(jitter)).await;
+    }
+}
+
+fn publish(cluster: &Cluster, mut addresses: Vec<SocketAddr>) {
+    let Group::Listed { set, .. } = &cluster.group else { return };
+    // An answer without addresses is a name server's mistake more often than a cluster without instances.
+    if addresses.is_empty() {
+        tracing::warn!(cluster = %cluster.name, "the name has no address; the instances stay as they are");
+        return;
+    }
+    addresses.sort_unstable();
+    addresses.dedup();
+    let before = set.load_full();
+    let mut known: HashMap<&Target, &Arc<Instance>> = before.instances.iter().map(|old| (&old.target, old)).collect();
+    let now: Vec<_> = addresses
+        .into_iter()
+        .map(|address| {
+            let target = Target::Socket(address);
+            known.remove(&target).cloned().unwrap_or_else(|| {
+                let metrics = cluster.metrics.instance(&target.to_string());
+                Instance::new(Arc::clone(&cluster.name), target, 1, State::Healthy, metrics)
+            })
+        })
+        .collect();
+    for left in known.values() {
+        left.retire();
+    }
+    if !known.is_empty() || now.len() != before.instances.len() {
+        tracing::info!(cluster = %cluster.name, instances = now.len(), "the name's addresses changed");
+        set.store(Arc::new(EndpointSet::new(now)));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::publish;
+    use crate::balance::Policy;
+    use crate::observe::Metrics;
+    use crate::registry::EndpointSet;
+    use crate::upstream::{Cluster, ClusterLimits, Group};
+
+    #[test]
+    fn instances_whose_address_stays_carry_over() {
+        let metrics = Metrics::new().cluster("c");
+        let limits = ClusterLimits { connections: 1, requests: 1, pending: 1 };
+        let group = Group::listed(EndpointSet::default());
+        let cluster = Cluster { name: "c".into(), policy: Policy::RoundRobin, limits, metrics, group };
+        let now = || match &cluster.group {
+            Group::Listed { set, .. } => set.load_full().instances.clone(),
+            Group::Registered(_) => Vec::new(),
+        };
+        let address = |text: &str| text.parse().unwrap();
+        publish(&cluster, vec![address("127.0.0.1:1"), address("127.0.0.2:1"), address("127.0.0.1:1")]);
+        let first = now();
+        assert_eq!(first.len(), 2);
+        publish(&cluster, vec![address("127.0.0.3:1"), address("127.0.0.2:1")]);
+        let second = now();
+        assert!(Arc::ptr_eq(&first[1], &second[0]));
+        assert!(first[0].is_gone() && !first[1].is_gone());
+        publish(&cluster, vec![]);
+        assert_eq!(now().len(), 2);
+    }
+}

@@ -1,0 +1,25 @@
+//! Where calls go: clusters, their instances, and each worker's connections to them.
+//!
+//! Connections belong to a worker, so that both ends of a call live on one thread; health, counts and cursors are shared
+//! by all workers.
+
+mod cluster;
+mod connect;
+mod dns;
+mod pool;
+
+pub use cluster::{Cluster, ClusterLimits, Clusters, Group};
+pub use connect::{ConnectError, dial};
+pub use dns::keep_resolving;
+pub use pool::{Lease, LeaseError, Pool};
+
+use std::sync::OnceLock;
+
+use tokio::time::Instant;
+
+/// Milliseconds of the process's own clock, which never jumps: for marks that many threads read.
+pub fn clock_ms() -> u64 {
+    static START: OnceLock<Instant> = OnceLock::new();
+    // From 1 on, since 0 means "never" in such marks.
+    u64::try_from(START.get_or_init(Instant::now).elapsed().as_millis()).unwrap_or(u64::MAX).saturating_add(1)
+}

@@ -1,0 +1,234 @@
+//! A worker's connections to instances: opened as calls need them, shared by calls, given up when they end.
+//!
+//! HTTP/2 carries many calls a connection, but no more than the peer says. Another connection is opened before that
+//! (FIELD.md T5: streams that queue in silence), up to the cluster's limit; past it calls wait, and few may.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use parking_lot::Mutex;
+use tokio::sync::Notify;
+
+use super::connect::connect;
+use super::{ClusterLimits, ConnectError};
+use crate::h2::ClientConnection;
+use crate::observe::metrics::{ClusterMetrics, ConnectionState, UpstreamConnection};
+use crate::registry::Instance;
+
+/// The most calls on one connection, whatever the peer takes: past this one connection's task is the bottleneck.
+const MOST_STREAMS: usize = 4_096;
+/// What a connection is expected to take, before one has said so.
+const EXPECTED_STREAMS: usize = 100;
+
+/// The connections of one worker.
+#[derive(Debug, Default)]
+pub struct Pool {
+    lanes: Mutex<HashMap<u64, Arc<Lane>>>,
+}
+
+/// The right to open one call on a connection; dropping it gives the place free.
+#[derive(Debug)]
+pub struct Lease {
+    /// The connection.
+    pub connection: ClientConnection,
+    calls: Arc<AtomicUsize>,
+    lane: Arc<Lane>,
+}
+
+/// Why no call can be opened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LeaseError {
+    /// No connection could be made.
+    Connect(ConnectError),
+    /// As many calls wait as may.
+    Full,
+}
+
+/// All connections to one instance.
+#[derive(Debug)]
+struct Lane {
+    instance: Arc<Instance>,
+    state: Mutex<LaneState>,
+    /// Rung when a connection opens, fails or has room again.
+    changed: Notify,
+}
+
+#[derive(Debug, Default)]
+struct LaneState {
+    open: Vec<Slot>,
+    connecting: usize,
+    waiting: usize,
+    /// Connects that failed so far, and why the last did: a waiting call compares, to see one that failed while it waited.
+    failures: u64,
+    last_error: Option<ConnectError>,
+}
+
+#[derive(Debug)]
+struct Slot {
+    connection: ClientConnection,
+    calls: Arc<AtomicUsize>,
+    counted: UpstreamConnection,
+}
+
+/// What a call finds when it looks for a connection.
+enum Found {
+    Lease(Box<Lease>),
+    /// None has room; `failures` as they were.
+    Wait(u64),
+    Full,
+}
+
+impl Pool {
+    /// A place on a connection to `instance`, opening one where needed. Waits for as long as the caller is willing to:
+    /// the call's deadline bounds it.
+    pub async fn lease(
+        &self,
+        instance: &Arc<Instance>,
+        limits: ClusterLimits,
+        metrics: &Arc<ClusterMetrics>,
+    ) -> Result<Lease, LeaseError> {
+        let lane = self.lane(instance);
+        let failures = match lane.find(limits, metrics) {
+            Found::Lease(lease) => return Ok(*lease),
+            Found::Full => return Err(LeaseError::Full),
+            Found::Wait(failures) => failures,
+        };
+        let _waiting = Waiting::enter(&lane);
+        loop {
+            // Registered before looking, so that a ring between the two is not lost.
+            let changed = lane.changed.notified();
+            tokio::pin!(changed);
+            changed.as_mut().enable();
+            match lane.find(limits, metrics) {
+                Found::Lease(lease) => return Ok(*lease),
+                Found::Wait(_) | Found::Full => {}
+            }
+            if let Some(error) = lane.failed_since(failures) {
+                return Err(LeaseError::Connect(error));
+            }
+            changed.await;
+        }
+    }
+
+    /// Forgets connections to instances that were removed; they close when their calls are done. Called every second or so.
+    pub fn tidy(&self) {
+        self.lanes.lock().retain(|_, lane| {
+            let gone = lane.instance.is_gone();
+            if gone {
+                lane.state.lock().open.clear();
+                lane.changed.notify_waiters();
+            }
+            !gone
+        });
+    }
+
+    fn lane(&self, instance: &Arc<Instance>) -> Arc<Lane> {
+        let mut lanes = self.lanes.lock();
+        let lane = lanes.entry(instance.id).or_insert_with(|| {
+            Arc::new(Lane { instance: Arc::clone(instance), state: Mutex::default(), changed: Notify::new() })
+        });
+        Arc::clone(lane)
+    }
+}
+
+impl Lane {
+    /// The least busy connection that has room; starts another where that is wise.
+    fn find(self: &Arc<Self>, limits: ClusterLimits, metrics: &Arc<ClusterMetrics>) -> Found {
+        let mut state = self.state.lock();
+        state.open.retain_mut(|slot| slot.connection.is_open());
+        let mut best: Option<(usize, usize, &Slot)> = None;
+        for slot in &state.open {
+            let (calls, most) = (slot.calls.load(Ordering::Relaxed), slot.connection.max_streams().min(MOST_STREAMS));
+            if calls < most && best.is_none_or(|(least, _, _)| calls < least) {
+                best = Some((calls, most, slot));
+            }
+        }
+        let found = best.map(|(calls, most, slot)| {
+            slot.calls.fetch_add(1, Ordering::Relaxed);
+            let lease = Lease {
+                connection: slot.connection.clone(),
+                calls: Arc::clone(&slot.calls),
+                lane: Arc::clone(self),
+            };
+            // At four fifths the next connection is opened, so that it is there when this one is full.
+            (Box::new(lease), (calls + 1) * 5 > most * 4)
+        });
+        let more = match &found {
+            Some((_, nearly_full)) => *nearly_full && state.connecting == 0,
+            None => state.connecting * EXPECTED_STREAMS <= state.waiting,
+        };
+        if more && state.open.len() + state.connecting < limits.connections {
+            state.connecting += 1;
+            tokio::spawn(Arc::clone(self).open(metrics.connection()));
+        }
+        match found {
+            Some((lease, _)) => Found::Lease(lease),
+            None if state.waiting >= limits.pending as usize => Found::Full,
+            None => Found::Wait(state.failures),
+        }
+    }
+
+    /// Opens a connection, tells the waiting calls, and moves it until it ends.
+    async fn open(self: Arc<Self>, mut counted: UpstreamConnection) {
+        let result = connect(&self.instance.target).await;
+        let driver = {
+            let mut state = self.state.lock();
+            state.connecting -= 1;
+            match result {
+                Ok((connection, driver)) => {
+                    self.instance.connected();
+                    counted.turn(ConnectionState::Ready);
+                    state.last_error = None;
+                    state.open.push(Slot { connection, calls: Arc::default(), counted });
+                    Some(driver)
+                }
+                Err(error) => {
+                    state.failures += 1;
+                    state.last_error = Some(error);
+                    None
+                }
+            }
+        };
+        self.changed.notify_waiters();
+        if let Some(driver) = driver {
+            driver.await;
+            // Its slot goes with the next look, which may be long after: the count must not wait for it.
+            self.state.lock().open.retain_mut(|slot| slot.connection.is_open());
+            self.changed.notify_waiters();
+        }
+    }
+
+    /// Why a connect failed since there were `failures`; `None` while a connection is open or on its way.
+    fn failed_since(&self, failures: u64) -> Option<ConnectError> {
+        let state = self.state.lock();
+        if self.instance.is_gone() {
+            return Some(ConnectError::Refused);
+        }
+        (state.failures != failures && state.open.is_empty()).then_some(state.last_error).flatten()
+    }
+}
+
+/// Counts a waiting call, however it stops waiting.
+struct Waiting<'a>(&'a Lane);
+
+impl<'a> Waiting<'a> {
+    fn enter(lane: &'a Lane) -> Self {
+        lane.state.lock().waiting += 1;
+        Self(lane)
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.state.lock().waiting -= 1;
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        self.calls.fetch_sub(1, Ordering::Relaxed);
+        // Somebody may wait for this place. A ring without listeners costs an atomic load.
+        self.lane.changed.notify_one();
+    }
+}
