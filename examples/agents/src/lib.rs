@@ -1,1 +1,21 @@
-//! Sample backends of the four systems.
+//! Sample backends of the four systems, and our own Echo: real behaviour over memory, repeatable with a seed and a
+//! logical clock. Tests and the demo embed them (`start(Options)` on the running tokio runtime, then `address()`,
+//! `handle()`, `shutdown()`, `kill()`); the binary has a subcommand each. Knows nothing of the proxy.
+
+mod backend;
+pub mod bindu;
+mod brain;
+mod clock;
+pub mod core;
+pub mod echo;
+mod front;
+mod handle;
+mod options;
+mod seed;
+mod server;
+mod stream;
+
+pub use clock::Clock;
+pub use handle::{Behaviour, Calls, Cancellation, Handle};
+pub use options::Options;
+pub use seed::random as random_seed;
