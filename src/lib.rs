@@ -1,3 +1,5 @@
 //! Portunus.
+pub mod cli;
+pub mod config;
 pub mod h2;
 pub mod wire;
