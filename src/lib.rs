@@ -1,7 +1,13 @@
 //! Portunus.
 
 pub mod admin;
+pub mod app;
 pub mod balance;
+pub mod call;
+pub mod cli;
+pub mod config;
+pub mod edge;
+pub mod filters;
 pub mod h2;
 pub mod observe;
 pub mod registry;

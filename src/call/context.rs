@@ -9,12 +9,13 @@ use filter_api::{Bounds, CallInfo, Code, Outcome, Reason};
 use tokio::time::Instant;
 
 use crate::config::snapshot::Snapshot;
+use crate::filters::Followers;
 use crate::observe::metrics::{ListenerMetrics, MethodMetrics};
 use crate::observe::{AccessLog, CallRecord, Metrics, OpenCall};
 use crate::registry::Connection;
 use crate::upstream::{Clusters, Pool};
 
-use super::chain::Followers;
+use super::replay::Budget;
 use super::splice::Tally;
 
 /// What outlives a configuration and is shared by all workers.
@@ -52,6 +53,8 @@ pub struct Origin {
     pub local: SocketAddr,
     /// Whether the listener has a port an agent, so that our end's port names one.
     pub port_names_agent: bool,
+    /// What the listener's calls may keep for another try.
+    pub buffered: Arc<Budget>,
     /// The connection as the registrar knows it.
     pub connection: Connection,
 }

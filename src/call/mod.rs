@@ -4,7 +4,6 @@
 //! each call that comes in; knows no socket.
 
 mod answer;
-mod chain;
 mod context;
 mod forward;
 mod half;
@@ -23,9 +22,7 @@ use std::sync::Arc;
 use filter_api::{CallInfo, Code, Reason, Refusal};
 use tokio::time::Instant;
 
-pub use chain::Chain;
 pub use context::{Call, CallPath, End, Origin, Shared, Worker};
-pub use plan::{EACH_TRY, EARLY, LATE};
 pub use replay::Budget;
 pub use splice::Tally;
 
@@ -56,7 +53,7 @@ pub async fn serve(worker: Arc<Worker>, origin: Arc<Origin>, inbound: Inbound) {
         Ok(Ok(Plan::Forward(plan))) => {
             head::prepare(&mut head, &mut call);
             let watch = Watch::new(call.deadline, call.bounds.idle);
-            let upload = Upload::new(body, Arc::clone(&listener.buffered));
+            let upload = Upload::new(body, Arc::clone(&origin.buffered));
             let call = &mut call;
             let journey = Journey { worker: &worker, listener, call, plan, head, reply, upload, watch, tried: Vec::new() };
             journey.run().await

@@ -5,21 +5,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use fields::RequestHead;
-use filter_api::{Code, Phase, Reason, Refusal};
+use filter_api::{Code, Reason, Refusal};
 
-use super::chain::Chain;
 use super::context::{Call, Origin, Shared};
 use crate::config::snapshot::{Listener, Route, Target};
+use crate::filters::Chain;
 use crate::registry::{Agent, Asked, ChooseErrorKind};
 use crate::upstream::Cluster;
 use crate::wire::authority_host;
-
-/// Phases that run before the agent is chosen.
-pub const EARLY: &[Phase] = &[Phase::Observe, Phase::Admit, Phase::Authenticate];
-/// Phases that run once the agent is known.
-pub const LATE: &[Phase] = &[Phase::Authorize, Phase::Limit];
-/// Phases that run at each try.
-pub const EACH_TRY: &[Phase] = &[Phase::Transform];
 
 /// Where a call goes.
 #[derive(Debug)]

@@ -10,10 +10,10 @@ use std::time::Duration;
 use fields::{Fields, ResponseHead};
 use tokio::time::{Instant, Sleep};
 
-use super::chain::Followers;
 use super::half::{Given, Half, Taken};
 use super::replay::{Budget, Replay};
 use super::stop::Stop;
+use crate::filters::Followers;
 use crate::h2::{Receiver, Reply, Response, Sender};
 
 /// What went through, in both directions.

@@ -13,7 +13,7 @@ use tokio::time::{Instant, Sleep, sleep_until, timeout};
 
 use super::listener::Counted;
 use super::preface::{self, Rewound};
-use crate::call::{self, Origin, Worker};
+use crate::call::{self, Budget, Origin, Worker};
 use crate::config::snapshot::{Limits, Listener};
 use crate::h2::{self, ServerConnection, ServerSettings};
 use crate::observe::metrics::{ListenerMetrics, OpenConnection};
@@ -30,6 +30,10 @@ pub struct Accepted {
     pub local: SocketAddr,
     /// The listener as it was when the connection came: what a handshake fixes stays with it.
     pub listener: Arc<Listener>,
+    /// The listener's counters.
+    pub metrics: Arc<ListenerMetrics>,
+    /// What the listener's calls may keep for another try.
+    pub buffered: Arc<Budget>,
     /// Counts it for the metrics.
     pub open: OpenConnection,
     /// Counts it for its worker.
@@ -37,8 +41,8 @@ pub struct Accepted {
 }
 
 /// Serves a connection to its end. Each call is a task of its own on the same worker.
-pub async fn drive(worker: Arc<Worker>, accepted: Accepted, metrics: Arc<ListenerMetrics>, closing: watch::Receiver<bool>) {
-    let Accepted { stream, peer, local, listener, open: _open, counted: _counted } = accepted;
+pub async fn drive(worker: Arc<Worker>, accepted: Accepted, closing: watch::Receiver<bool>) {
+    let Accepted { stream, peer, local, listener, metrics, buffered, open: _open, counted: _counted } = accepted;
     let Ok(stream) = TcpStream::from_std(stream) else { return };
     // Small frames must not wait for the peer's acknowledgement; the write buffer does the batching.
     drop(stream.set_nodelay(true));
@@ -59,6 +63,7 @@ pub async fn drive(worker: Arc<Worker>, accepted: Accepted, metrics: Arc<Listene
         peer,
         local,
         port_names_agent: listener.port_names_agent,
+        buffered,
         connection: known.clone(),
     };
     Driven { connection, worker, origin: Arc::new(origin), pace: Pace::new(limits), closing }.run().await;

@@ -11,6 +11,7 @@ use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
 
 use super::conn::Accepted;
+use crate::call::Budget;
 use crate::config::snapshot::Listener;
 use crate::observe::metrics::ListenerMetrics;
 
@@ -48,7 +49,7 @@ pub fn bind(address: SocketAddr) -> io::Result<std::net::TcpListener> {
 pub async fn run(
     socket: TcpListener,
     listener: Arc<Listener>,
-    metrics: Arc<ListenerMetrics>,
+    (metrics, buffered): (Arc<ListenerMetrics>, Arc<Budget>),
     workers: Vec<Deal>,
     mut closing: watch::Receiver<bool>,
 ) {
@@ -72,7 +73,8 @@ pub async fn run(
         }
         let (Ok(local), Ok(stream)) = (stream.local_addr(), stream.into_std()) else { continue };
         let open = metrics.connection();
-        deal(&workers, |counted| Accepted { stream, peer, local, listener: Arc::clone(&listener), open, counted });
+        let (listener, metrics, buffered) = (Arc::clone(&listener), Arc::clone(&metrics), Arc::clone(&buffered));
+        deal(&workers, |counted| Accepted { stream, peer, local, listener, metrics, buffered, open, counted });
     }
 }
 

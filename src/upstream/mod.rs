@@ -5,8 +5,11 @@
 
 mod cluster;
 mod connect;
+pub mod core;
 mod dns;
 mod pool;
+pub mod probe;
+pub mod side;
 
 pub use cluster::{Cluster, ClusterLimits, Clusters, Group};
 pub use connect::{ConnectError, dial};

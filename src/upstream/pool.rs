@@ -68,7 +68,8 @@ struct LaneState {
 struct Slot {
     connection: ClientConnection,
     calls: Arc<AtomicUsize>,
-    counted: UpstreamConnection,
+    /// Counts it for the metrics.
+    _counted: UpstreamConnection,
 }
 
 /// What a call finds when it looks for a connection.
@@ -76,7 +77,6 @@ enum Found {
     Lease(Box<Lease>),
     /// None has room; `failures` as they were.
     Wait(u64),
-    Full,
 }
 
 impl Pool {
@@ -91,9 +91,9 @@ impl Pool {
         let lane = self.lane(instance);
         let failures = match lane.find(limits, metrics) {
             Found::Lease(lease) => return Ok(*lease),
-            Found::Full => return Err(LeaseError::Full),
             Found::Wait(failures) => failures,
         };
+        let Some(_counted) = instance.try_wait(limits.pending) else { return Err(LeaseError::Full) };
         let _waiting = Waiting::enter(&lane);
         loop {
             // Registered before looking, so that a ring between the two is not lost.
@@ -102,7 +102,7 @@ impl Pool {
             changed.as_mut().enable();
             match lane.find(limits, metrics) {
                 Found::Lease(lease) => return Ok(*lease),
-                Found::Wait(_) | Found::Full => {}
+                Found::Wait(_) => {}
             }
             if let Some(error) = lane.failed_since(failures) {
                 return Err(LeaseError::Connect(error));
@@ -164,7 +164,6 @@ impl Lane {
         }
         match found {
             Some((lease, _)) => Found::Lease(lease),
-            None if state.waiting >= limits.pending as usize => Found::Full,
             None => Found::Wait(state.failures),
         }
     }
@@ -180,7 +179,7 @@ impl Lane {
                     self.instance.connected();
                     counted.turn(ConnectionState::Ready);
                     state.last_error = None;
-                    state.open.push(Slot { connection, calls: Arc::default(), counted });
+                    state.open.push(Slot { connection, calls: Arc::default(), _counted: counted });
                     Some(driver)
                 }
                 Err(error) => {

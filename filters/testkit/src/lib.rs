@@ -1,1 +1,122 @@
-//! Runs a filter without the proxy.
+//! Runs a filter without the proxy: builds it from JSON as a configuration would, and takes calls past it.
+//!
+//! For the tests of filters. What the proxy guarantees holds here too: hooks in order, `end` exactly once.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::time::Duration;
+
+use fields::{Fields, Method, RequestHead};
+use filter_api::{
+    Bounds, BuildCx, BuildError, CallFilter, CallInfo, Code, Factory, Filter, Known, Message, Outcome, Protocol, Reads,
+    Refusal, RequestView, ResponseView, Start, Verdict,
+};
+
+/// A filter that was built.
+pub struct Bench {
+    filter: Box<dyn Filter>,
+}
+
+/// A call that passes a filter.
+pub struct TestCall {
+    /// The head of the request, as the filter left it.
+    pub head: RequestHead,
+    /// The bounds, as the filter left them.
+    pub bounds: Bounds,
+    info: CallInfo,
+    follower: Option<Box<dyn CallFilter>>,
+    counts: (u64, u64),
+}
+
+impl Bench {
+    /// Builds a filter from its configuration.
+    ///
+    /// # Errors
+    /// What the filter says of the configuration.
+    pub fn build<F: Factory>(config: serde_json::Value) -> Result<Self, BuildError> {
+        let filter = (Known::of::<F>().build)(config, &mut BuildCx::new("listeners.test.filters[0]"))?;
+        Ok(Self { filter })
+    }
+
+    /// What it reads.
+    pub fn reads(&self) -> Reads {
+        self.filter.reads()
+    }
+
+    /// Takes a call with this metadata past it.
+    ///
+    /// # Errors
+    /// Its refusal.
+    pub fn call(&self, metadata: &[(&str, &str)]) -> Result<TestCall, Box<Refusal>> {
+        let mut head = RequestHead::new(Method::Post, "/test.Service/Method", "test.local", (8, 256));
+        for (name, value) in metadata {
+            head.fields.push(name, value.as_bytes());
+        }
+        let info = CallInfo {
+            service: "test.Service".into(),
+            method: "Method".into(),
+            protocol: Protocol::Grpc,
+            listener: "test".into(),
+            peer: SocketAddr::new(Ipv4Addr::LOCALHOST.into(), 40_000),
+        };
+        let mut call = TestCall { head, bounds: Bounds::default(), info, follower: None, counts: (0, 0) };
+        let view = &mut RequestView { call: &call.info, head: &mut call.head, bounds: &mut call.bounds };
+        match self.filter.request_head(view) {
+            Start::Pass | Start::Wait(_) => {}
+            Start::Follow(follower) => call.follower = Some(follower),
+            Start::Refuse(refusal) => return Err(refusal),
+        }
+        Ok(call)
+    }
+}
+
+impl TestCall {
+    /// Whether the filter follows the call: what costs a box.
+    pub fn is_followed(&self) -> bool {
+        self.follower.is_some()
+    }
+
+    /// A message of the request.
+    ///
+    /// # Errors
+    /// The filter's refusal.
+    pub fn request_message(&mut self, size: u32) -> Result<(), Box<Refusal>> {
+        self.counts.0 += 1;
+        let message = Message { number: self.counts.0, size, compressed: false };
+        self.follower.as_mut().map_or(Ok(()), |filter| passed(filter.request_message(&message)))
+    }
+
+    /// A message of the response.
+    ///
+    /// # Errors
+    /// The filter's refusal.
+    pub fn response_message(&mut self, size: u32) -> Result<(), Box<Refusal>> {
+        self.counts.1 += 1;
+        let message = Message { number: self.counts.1, size, compressed: false };
+        self.follower.as_mut().map_or(Ok(()), |filter| passed(filter.response_message(&message)))
+    }
+
+    /// The head of the response.
+    ///
+    /// # Errors
+    /// The filter's refusal.
+    pub fn response_head(&mut self, metadata: &mut Fields) -> Result<(), Box<Refusal>> {
+        let view = &mut ResponseView { call: &self.info, metadata };
+        self.follower.as_mut().map_or(Ok(()), |filter| passed(filter.response_head(view)))
+    }
+
+    /// The end of the call.
+    pub fn end(mut self, code: Code) {
+        let (request_messages, response_messages) = self.counts;
+        let outcome = Outcome { code, reason: None, duration: Duration::from_millis(1), request_messages, response_messages };
+        if let Some(mut follower) = self.follower.take() {
+            follower.end(&outcome);
+        }
+    }
+}
+
+fn passed(verdict: Verdict) -> Result<(), Box<Refusal>> {
+    match verdict {
+        Verdict::Pass => Ok(()),
+        Verdict::Refuse(refusal) => Err(refusal),
+    }
+}

@@ -11,6 +11,13 @@ use filter_api::{
 };
 use smallvec::SmallVec;
 
+/// Phases that run before the agent is chosen.
+pub const EARLY: &[Phase] = &[Phase::Observe, Phase::Admit, Phase::Authenticate];
+/// Phases that run once the agent is known.
+pub const LATE: &[Phase] = &[Phase::Authorize, Phase::Limit];
+/// Phases that run at each try.
+pub const EACH_TRY: &[Phase] = &[Phase::Transform];
+
 /// Filters that run one after the other.
 #[derive(Clone, Default)]
 pub struct Chain {

@@ -1,0 +1,222 @@
+//! `clusters.NAME`: who answers calls, and how they are chosen.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::seconds;
+use crate::config::names::{AgentPattern, CallbackPattern, HostName};
+use crate::config::net::{Cidr, HostPort, Ports};
+use filter_api::units::Period;
+
+/// A group of instances that can answer the same calls. Exactly one of `endpoints`, `dns` and `registry`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Cluster {
+    /// Addresses that are known now.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1))]
+    pub endpoints: Option<Vec<Endpoint>>,
+    /// Addresses that a name server knows.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dns: Option<Dns>,
+    /// SDK instances that register themselves.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub registry: Option<Registry>,
+    /// How an instance is chosen for a call.
+    #[serde(default)]
+    pub balance: Balance,
+    /// How often instances are asked whether they are well. Only in a registry cluster, where it is always on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub health: Option<Health>,
+    #[serde(default)]
+    pub limits: ClusterLimits,
+}
+
+/// Where a cluster's instances come from.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Members<'a> {
+    Endpoints(&'a [Endpoint]),
+    Dns(&'a Dns),
+    Registry(&'a Registry),
+}
+
+/// `host:port`, or a map to give it a weight.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(untagged)]
+pub enum Endpoint {
+    /// Just the address: weight 1.
+    Address(HostPort),
+    /// The address and its weight.
+    Weighted(WeightedEndpoint),
+}
+
+/// An endpoint with a weight.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct WeightedEndpoint {
+    /// `ip:port` or `host:port`; a host is resolved again when it is dialled.
+    pub address: HostPort,
+    /// Calls relative to the other endpoints.
+    #[serde(default = "one")]
+    #[schemars(range(min = 1, max = 1000))]
+    pub weight: u32,
+}
+
+/// A name whose addresses are the instances.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Dns {
+    /// The name; every address of it (A and AAAA) is an instance.
+    pub name: HostName,
+    /// The port of every instance.
+    #[schemars(range(min = 1))]
+    pub port: u16,
+    /// How often the name is asked for again.
+    #[serde(default = "thirty_seconds")]
+    pub refresh: Period,
+}
+
+/// Instances that RegisterAgent put here (DESIGN.md §3).
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Registry {
+    /// The Bindu core to register each agent with, once. Without it, only this proxy knows them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub core: Option<HostPort>,
+    /// What the core is told to call back; needed with `core`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub callback: Option<Callback>,
+    /// An instance not heard of for this long is checked, and lost if it fails.
+    #[serde(default = "ninety_seconds")]
+    pub lease: Period,
+    /// A lost instance is remembered for this long.
+    #[serde(default = "one_day")]
+    pub forget: Period,
+    /// Addresses that an SDK may name as its own. Default: only the one it calls from; loopback for a loopback peer only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1))]
+    pub allow: Option<Vec<Cidr>>,
+    /// More hosts whose first label names an agent: `*.agents.example.com`.
+    #[serde(default)]
+    pub authorities: Vec<AgentPattern>,
+    /// The agent (id, DID or name) for calls that name none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 256))]
+    pub default_agent: Option<String>,
+}
+
+/// What the core is told to call: a pattern with `{agent}`, or a port for each agent.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(untagged)]
+pub enum Callback {
+    /// `{agent}.localhost:3790`, where `{agent}` is the agent's id.
+    Pattern(CallbackPattern),
+    /// One port an agent, out of a range that a listener serves.
+    Ports(CallbackPorts),
+}
+
+/// One port an agent.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct CallbackPorts {
+    /// Under which name or address the core reaches this proxy.
+    pub host: HostName,
+    /// The range; a listener's `address` must cover it.
+    pub ports: Ports,
+}
+
+/// How an instance is chosen for a call.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Balance {
+    /// One after the other, by weight.
+    RoundRobin,
+    /// The less busy of two picked by chance: a slow instance gets fewer calls.
+    #[default]
+    LeastRequest,
+    /// By chance, by weight.
+    Random,
+}
+
+/// Active checks.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Health {
+    /// Between two checks of an instance.
+    pub interval: Period,
+    /// A check without an answer for this long has failed.
+    pub timeout: Period,
+    /// Failures in a row after which an instance gets no calls.
+    #[schemars(range(min = 1, max = 100))]
+    pub unhealthy_after: u32,
+    /// Successes in a row after which it gets calls again.
+    #[schemars(range(min = 1, max = 100))]
+    pub healthy_after: u32,
+}
+
+/// Bounds of each instance.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct ClusterLimits {
+    /// Connections of one worker to one instance.
+    #[schemars(range(min = 1))]
+    pub connections: u32,
+    /// Open calls to one instance, over all workers.
+    #[schemars(range(min = 1))]
+    pub requests: u32,
+    /// Calls that wait for a connection to one instance, over all workers.
+    pub pending: u32,
+}
+
+impl Cluster {
+    /// Where the instances come from; `None` only before the rules have passed.
+    pub fn members(&self) -> Option<Members<'_>> {
+        let endpoints = self.endpoints.as_deref().map(Members::Endpoints);
+        endpoints.or(self.dns.as_ref().map(Members::Dns)).or(self.registry.as_ref().map(Members::Registry))
+    }
+}
+
+impl Endpoint {
+    pub fn address(&self) -> &HostPort {
+        match self {
+            Self::Address(address) | Self::Weighted(WeightedEndpoint { address, .. }) => address,
+        }
+    }
+
+    pub fn weight(&self) -> u32 {
+        match self {
+            Self::Address(_) => 1,
+            Self::Weighted(endpoint) => endpoint.weight,
+        }
+    }
+}
+
+impl Default for Health {
+    fn default() -> Self {
+        Self { interval: seconds(10), timeout: seconds(2), unhealthy_after: 2, healthy_after: 1 }
+    }
+}
+
+impl Default for ClusterLimits {
+    fn default() -> Self {
+        // As Envoy's circuit breakers, but that waiting calls are fewer: a queue of 1,024 only hides an overload.
+        Self { connections: 8, requests: 1024, pending: 256 }
+    }
+}
+
+fn one() -> u32 {
+    1
+}
+
+fn thirty_seconds() -> Period {
+    seconds(30)
+}
+
+fn ninety_seconds() -> Period {
+    // Three heartbeats of the Bindu SDK.
+    seconds(90)
+}
+
+fn one_day() -> Period {
+    seconds(24 * 60 * 60)
+}

@@ -1,0 +1,116 @@
+//! The configuration as a person writes it: one type a map of DESIGN.md §2, every default filled in. The doc comments
+//! become the JSON Schema and docs/configuration. Read by `load`; what runs is made from it by `snapshot`.
+
+mod cluster;
+mod listener;
+mod route;
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use schemars::{JsonSchema, Schema};
+use serde::{Deserialize, Serialize};
+
+pub use cluster::{
+    Balance, Callback, CallbackPorts, Cluster, ClusterLimits, Dns, Endpoint, Health, Members, Registry,
+    WeightedEndpoint,
+};
+pub use listener::{FilterUse, Listener, ListenerLimits};
+pub use route::{HeaderMatch, HeaderPattern, Match, Present, Route, Share as SplitShare, Target};
+
+use super::names::{HostName, LogFile};
+use super::net::SocketAddress;
+use filter_api::units::{Percent, Period};
+
+/// The whole file.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(title = "Portunus configuration")]
+pub struct Config {
+    /// Threads that carry traffic. Default: one a core.
+    #[serde(default = "one_a_core")]
+    #[schemars(range(min = 1, max = 256), transform = without_default)]
+    pub workers: u16,
+    /// The server for people and monitoring.
+    #[serde(default)]
+    pub admin: Admin,
+    /// Where the registry lives. A `register_into` route needs `state: memory` spelled out: registrations are gone after
+    /// a restart, until the SDK instances register again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub state: Option<State>,
+    /// One JSON line a call. Default: off.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub access_log: Option<AccessLog>,
+    /// Where calls go, by a name of your choice.
+    #[serde(default)]
+    #[schemars(extend("propertyNames" = { "type": "string", "format": "portunus-name" }))]
+    pub clusters: BTreeMap<String, Cluster>,
+    /// Where calls come from, by a name of your choice.
+    #[schemars(extend("propertyNames" = { "type": "string", "format": "portunus-name" }), extend("minProperties" = 1))]
+    pub listeners: BTreeMap<String, Listener>,
+}
+
+/// The admin server.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Admin {
+    /// Where it listens; must be loopback.
+    pub address: SocketAddress,
+    /// Names besides IP literals and `localhost` under which a browser may ask.
+    pub hosts: Vec<HostName>,
+}
+
+/// Where the registry lives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum State {
+    /// In this process only: gone after a restart.
+    Memory,
+}
+
+/// The access log.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct AccessLog {
+    /// `stderr`, `stdout`, or a file, relative to the configuration's folder.
+    pub file: LogFile,
+    /// The share of calls that get a line.
+    #[serde(default = "every_call")]
+    pub sample: Percent,
+}
+
+impl Default for Admin {
+    fn default() -> Self {
+        // 9901 is Envoy's, which is what people try first.
+        Self { address: SocketAddress(([127, 0, 0, 1], 9901).into()), hosts: Vec::new() }
+    }
+}
+
+impl Config {
+    /// Fills in what only makes sense once the whole file is known, so that `check --defaults` shows it.
+    pub(super) fn complete(&mut self) {
+        for cluster in self.clusters.values_mut() {
+            if cluster.registry.is_some() {
+                cluster.health.get_or_insert_default();
+            }
+        }
+    }
+}
+
+fn every_call() -> Percent {
+    Percent(100.0)
+}
+
+fn seconds(seconds: u64) -> Period {
+    Period(Duration::from_secs(seconds))
+}
+
+fn one_a_core() -> u16 {
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    u16::try_from(cores).unwrap_or(256).clamp(1, 256)
+}
+
+/// The published schema must not depend on the machine that printed it.
+fn without_default(schema: &mut Schema) {
+    schema.remove("default");
+}

@@ -1,0 +1,118 @@
+//! The configuration: one YAML file, read with positions, checked as a whole, and turned into [`Config`]. Called by the
+//! commands and the reload; the snapshot is built from what this returns. Does no I/O but reading the file.
+//!
+//! The way of a file: `yaml` (tree with positions) → `env` (`${NAME}`) → `shape` (against the JSON Schema) → `file`
+//! (types) → `rules` (what no schema can say). Each step reports everything it finds; none stops at its first error.
+
+mod env;
+mod error;
+mod file;
+mod formats;
+pub mod names;
+pub mod net;
+mod render;
+mod rules;
+mod schema;
+mod shape;
+pub mod snapshot;
+mod source;
+mod suggest;
+mod text;
+mod yaml;
+
+use std::path::Path as FilePath;
+
+use filter_api::Known;
+
+pub use env::{Environment, process};
+pub use error::{Errors, Path, Position, Problem, Step};
+pub use file::{
+    AccessLog, Admin, Balance, Callback, CallbackPorts, Cluster, ClusterLimits, Config, Dns, Endpoint, FilterUse,
+    HeaderMatch, HeaderPattern, Health, Listener, ListenerLimits, Match, Members, Present, Registry, Route, SplitShare,
+    State, Target, WeightedEndpoint,
+};
+pub use render::{render_defaults, view};
+pub use schema::compose;
+pub use source::Source;
+
+/// A configuration without errors, and where everything in it stands.
+#[derive(Clone, Debug)]
+pub struct Loaded {
+    pub config: Config,
+    pub source: Source,
+}
+
+/// Reads and checks the file at `path`.
+///
+/// # Errors
+/// Everything that is wrong with the file, or that it could not be read.
+pub fn load(path: &FilePath, environment: Environment<'_>, filters: &[Known]) -> Result<Loaded, Errors> {
+    let unreadable = |message: String| {
+        let problem = Problem { at: Position::default(), path: Path::default(), message };
+        Errors::new(path.display().to_string(), vec![problem])
+    };
+    let too_long = |length: u64| length > yaml::MOST_BYTES as u64;
+    let metadata = std::fs::metadata(path).map_err(|error| unreadable(format!("cannot be read: {error}")))?;
+    // Before it is read: somebody may have named a device or a core dump.
+    if metadata.is_dir() || too_long(metadata.len()) {
+        return Err(unreadable(format!("is a folder or over {} bytes: name a YAML file", yaml::MOST_BYTES)));
+    }
+    let bytes = std::fs::read(path).map_err(|error| unreadable(format!("cannot be read: {error}")))?;
+    let text = String::from_utf8(bytes).map_err(|_| unreadable("is not UTF-8: save it as UTF-8".to_owned()))?;
+    load_str(&text, path, environment, filters)
+}
+
+/// As [`load`], with the text at hand; `path` is for messages and for relative paths in the file.
+///
+/// # Errors
+/// Everything that is wrong with the text.
+pub fn load_str(
+    text: &str,
+    path: &FilePath,
+    environment: Environment<'_>,
+    filters: &[Known],
+) -> Result<Loaded, Errors> {
+    let errors = |problems| Errors::new(path.display().to_string(), problems);
+    let mut problems = Vec::new();
+    let Some(mut root) = yaml::parse(text, &mut problems) else { return Err(errors(problems)) };
+    env::substitute(&mut root, environment, &mut problems);
+    let source = Source::new(path.to_owned(), root);
+
+    let checked = shape::check(source.root(), &compose(filters));
+    problems.extend(checked.problems);
+    let config = match checked.value.map(serde_path_to_error::deserialize::<_, Config>) {
+        Some(Ok(config)) => Some(config),
+        Some(Err(error)) => {
+            // What the walk let pass and the types do not. With other problems it may only be their consequence.
+            if problems.is_empty() {
+                problems.push(residual(&source, &error));
+            }
+            None
+        }
+        None => None,
+    };
+    let config = config.map(|mut config| {
+        config.complete();
+        let incomplete = !problems.is_empty();
+        problems.extend(rules::check(&config, &source, filters, if incomplete { &checked.gaps } else { &[] }));
+        config
+    });
+    match config {
+        Some(config) if problems.is_empty() => Ok(Loaded { config, source }),
+        _ => Err(errors(problems)),
+    }
+}
+
+fn residual(source: &Source, error: &serde_path_to_error::Error<serde_json::Error>) -> Problem {
+    use serde_path_to_error::Segment;
+    let step = |segment: &Segment| match segment {
+        Segment::Seq { index } => Some(Step::Index(*index)),
+        Segment::Map { key } => Some(Step::Key(key.clone())),
+        Segment::Enum { .. } | Segment::Unknown => None,
+    };
+    let path = Path(error.path().iter().map_while(step).collect());
+    source.error_at(&path, error.inner().to_string())
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,83 @@
+//! Rules for `clusters`.
+
+use std::collections::HashMap;
+
+use super::Rules;
+use crate::config::file::{Callback, Cluster, Registry};
+use crate::path;
+
+impl Rules<'_> {
+    pub(super) fn cluster(&mut self, name: &str, cluster: &Cluster) {
+        let at = path!["clusters", name];
+        let kinds = ["endpoints", "dns", "registry"];
+        let has: Vec<&str> = kinds.into_iter().filter(|kind| self.source.has(&at.with(*kind))).collect();
+        match has.as_slice() {
+            [_] => {}
+            [] => self.report(&at, "has no instances: give one of `endpoints`, `dns` and `registry`".to_owned()),
+            [first, second, ..] => {
+                self.report(
+                    &at,
+                    format!("has both `{first}` and `{second}`: keep one of `endpoints`, `dns`, `registry`"),
+                );
+            }
+        }
+        match &cluster.health {
+            Some(_) if !has.contains(&"registry") && !has.is_empty() => {
+                let message = "only registry clusters have active checks so far: leave `health` out";
+                self.report(&at.with("health"), message.to_owned());
+            }
+            Some(health) => {
+                self.positive(health.interval, &at.with("health").with("interval"));
+                self.positive(health.timeout, &at.with("health").with("timeout"));
+            }
+            None => {}
+        }
+        if let Some(dns) = &cluster.dns {
+            self.positive(dns.refresh, &at.with("dns").with("refresh"));
+        }
+        self.endpoints(name, cluster);
+        if let Some(registry) = &cluster.registry {
+            self.registry(name, registry);
+        }
+    }
+
+    /// An address twice would get twice the calls, which a weight says more clearly.
+    fn endpoints(&mut self, name: &str, cluster: &Cluster) {
+        let mut seen = HashMap::new();
+        for (index, endpoint) in cluster.endpoints.iter().flatten().enumerate() {
+            let first = *seen.entry(endpoint.address()).or_insert(index);
+            if first != index {
+                let line = self.source.position(&path!["clusters", name, "endpoints", first]).line;
+                let at = path!["clusters", name, "endpoints", index];
+                let address = endpoint.address();
+                let message = format!(
+                    "`{address}` is here twice, first in line {line}: keep one, with a `weight` if it should get more calls"
+                );
+                self.report(&at, message);
+            }
+        }
+    }
+
+    fn registry(&mut self, name: &str, registry: &Registry) {
+        let at = path!["clusters", name, "registry"];
+        self.positive(registry.lease, &at.with("lease"));
+        self.positive(registry.forget, &at.with("forget"));
+        if registry.core.is_some() && registry.callback.is_none() {
+            let message = "missing key `callback`: say under which address the core reaches this proxy, for example \
+                           \"{agent}.localhost:3790\"";
+            self.report(&at, message.to_owned());
+        }
+        let Some(Callback::Ports(callback)) = &registry.callback else { return };
+        let (first, last) = (callback.ports.0.start(), callback.ports.0.end());
+        let serves = |ports: &std::ops::RangeInclusive<u16>| ports.contains(first) && ports.contains(last);
+        // A listener that could not be read may be the one that serves them.
+        let all_read = self.config.listeners.keys().count() == self.source.keys(&path!["listeners"]).count();
+        if all_read && !self.config.listeners.values().any(|listener| serves(&listener.address.ports)) {
+            let message = format!(
+                "no listener serves the ports {}: give one an `address` such as `127.0.0.1:{}`",
+                callback.ports, callback.ports
+            );
+            self.report(&at.with("callback").with("ports"), message);
+        }
+    }
+}

@@ -1,0 +1,77 @@
+//! What no schema can say: names that must exist, keys that exclude each other, addresses that meet, and what is only
+//! safe when spelled out. Called by `load` after the types are read; like every step, it reports all it finds.
+
+mod clusters;
+mod listeners;
+mod routes;
+
+use super::{Config, Path, Problem, Source, suggest};
+use crate::path;
+use filter_api::Known;
+use filter_api::units::Period;
+
+/// Problems of `config`. `gaps` are the maps and lists of which `shape` left something out: what is missing there may
+/// well be in the file, so nothing is said about them.
+pub(super) fn check(config: &Config, source: &Source, filters: &[Known], gaps: &[Path]) -> Vec<Problem> {
+    let mut rules = Rules { config, source, filters, gaps, problems: Vec::new() };
+    rules.admin();
+    for (name, cluster) in &config.clusters {
+        rules.cluster(name, cluster);
+    }
+    rules.addresses();
+    for (name, listener) in &config.listeners {
+        rules.listener(name, listener);
+        rules.routes(name, listener);
+    }
+    rules.problems
+}
+
+struct Rules<'a> {
+    config: &'a Config,
+    source: &'a Source,
+    filters: &'a [Known],
+    gaps: &'a [Path],
+    problems: Vec<Problem>,
+}
+
+impl Rules<'_> {
+    fn report(&mut self, path: &Path, message: String) {
+        let holder = path.parent();
+        let in_gap = |gap: &Path| gap == path || holder.as_ref() == Some(gap);
+        if !self.gaps.iter().any(in_gap) {
+            self.problems.push(self.source.error_at(path, message));
+        }
+    }
+
+    fn admin(&mut self) {
+        let address = &self.config.admin.address;
+        if !address.0.ip().to_canonical().is_loopback() {
+            let message = format!(
+                "`{address}` can be reached from other machines, and this server shows everything: use a loopback \
+                 address such as `127.0.0.1:9901` (TLS and tokens for it do not exist yet)"
+            );
+            self.report(&path!["admin", "address"], message);
+        }
+    }
+
+    /// That `cluster`, named at `path`, exists.
+    fn known_cluster(&mut self, cluster: &str, path: &Path) -> bool {
+        // A cluster with errors is there too.
+        let known = self.source.has(&path!["clusters", cluster]);
+        if !known {
+            let names: Vec<&str> = self.config.clusters.keys().map(String::as_str).collect();
+            let hint = match names.as_slice() {
+                [] => ": the file has no `clusters`".to_owned(),
+                names => suggest::hint(cluster, names),
+            };
+            self.report(path, format!("no cluster is named `{cluster}`{hint}"));
+        }
+        known
+    }
+
+    fn positive(&mut self, period: Period, path: &Path) {
+        if period.0.is_zero() {
+            self.report(path, "must be more than `0s`".to_owned());
+        }
+    }
+}

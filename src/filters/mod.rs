@@ -1,0 +1,15 @@
+//! THE list of filters: one line a filter. And [`Chain`], their order on a route.
+//!
+//! Knows filters by their contract only: what they do is in `filters/`.
+
+mod chain;
+
+pub use chain::{Chain, EACH_TRY, EARLY, Followers, LATE};
+
+use filter_api::Known;
+
+/// Every filter that a configuration can name.
+pub const ALL: &[Known] = &[
+    Known::of::<filter_limits::Limits>(),
+    Known::of::<filter_metadata::Metadata>(),
+];
