@@ -1,5 +1,6 @@
 //! Two fresh backends with one seed and one logical clock answer one script of calls with the same bytes: over all
 //! RPCs of Open Astra, SEAL and Shannon, errors and streams included.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "helpers of tests fail like tests")]
 
 use std::fmt::Debug;
 

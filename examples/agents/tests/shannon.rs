@@ -1,4 +1,5 @@
 //! Shannon's promises that take time or a second server: expiry, resumption, budgets, approval, cancellation.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "helpers of tests fail like tests")]
 
 use std::time::Duration;
 
