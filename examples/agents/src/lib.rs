@@ -10,9 +10,12 @@ pub mod core;
 pub mod echo;
 mod front;
 mod handle;
+pub mod openastra;
 mod options;
+pub mod seal;
 mod seed;
 mod server;
+pub mod shannon;
 mod stream;
 
 pub use clock::Clock;

@@ -5,7 +5,7 @@
 use std::pin::Pin;
 use std::time::Duration;
 
-use futures_util::{Stream, stream};
+use futures_util::{Stream, StreamExt, stream};
 use tokio::time::Instant;
 use tonic::metadata::MetadataMap;
 use tonic::{Code, Status};
@@ -39,23 +39,30 @@ impl Knobs {
 
     /// Sends what `items` gives, at this pace.
     pub(crate) fn send<T: Send + 'static>(self, items: impl Iterator<Item = T> + Send + 'static) -> Messages<T> {
-        let state = (items, 0_u64, Instant::now(), self);
+        self.shape(stream::iter(items.map(Ok)))
+    }
+
+    /// Gives a stream this pace and this end.
+    pub(crate) fn shape<T: Send + 'static>(
+        self,
+        messages: impl Stream<Item = Result<T, Status>> + Send + 'static,
+    ) -> Messages<T> {
+        let state = (Box::pin(messages), 0_u64, Instant::now(), self);
         Box::pin(stream::unfold(Some(state), |state| async move {
-            let (mut items, number, start, knobs) = state?;
+            let (mut messages, number, start, knobs) = state?;
             if let Some((after, code)) = knobs.fail_after
                 && number >= after
             {
-                let status =
-                    front::failure(code, &format!("x-fail-after asked for {code:?} after {after} messages"), 0);
-                return Some((Err(status), None));
+                let why = format!("x-fail-after asked for {code:?} after {after} messages");
+                return Some((Err(front::failure(code, &why, 0)), None));
             }
-            let item = items.next()?;
+            let message = messages.next().await?;
             if number > 0 && !knobs.gap.is_zero() {
                 // Against the start, not the last message: tokio sleeps whole milliseconds, and errors would add up.
                 let sent = u32::try_from(number).unwrap_or(u32::MAX);
                 tokio::time::sleep_until(start + knobs.gap.saturating_mul(sent)).await;
             }
-            Some((Ok(item), Some((items, number + 1, start, knobs))))
+            Some((message, Some((messages, number + 1, start, knobs))))
         }))
     }
 }

@@ -1,4 +1,5 @@
 //! Echo and the metadata knobs that every backend has.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "helpers of tests fail like tests")]
 
 use futures_util::stream;
 use portunus_agents::echo::{Options, Server};
