@@ -27,6 +27,15 @@ pub enum Policy {
 }
 
 impl Policy {
+    /// Its name in a configuration.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::RoundRobin => "round_robin",
+            Self::LeastRequest => "least_request",
+            Self::Random => "random",
+        }
+    }
+
     /// The policy itself.
     pub fn balance(self) -> &'static dyn Balance {
         match self {

@@ -18,7 +18,7 @@ use crate::config::snapshot::Listener;
 use crate::h2::{ErrorCode, Receiver, Reply, Response, Sender, StreamError};
 use crate::registry::{InFlight, Instance};
 use crate::upstream::{Lease, LeaseError};
-use crate::wire::{code_of_http, refusal_trailers, trailers_only};
+use crate::wire::refusal_trailers;
 
 /// A call that never started anywhere is tried on so many instances. More would only hide that a cluster is gone.
 const TRIES: u32 = 5;

@@ -1,4 +1,57 @@
 //! The commands: one file each.
 
 pub mod check;
+mod run;
 pub mod schema;
+
+use std::io::{stderr, stdout};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::{app, config, filters};
+
+/// A programmable gRPC proxy in front of AI-agent backends.
+#[derive(Debug, Parser)]
+#[command(name = "portunus", version, about)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the proxy. Exit 0 after a clean drain, 2 for a bad configuration, 1 otherwise.
+    Run(File),
+    /// Build everything that `run` would build, print every error, bind nothing. Exit 0 or 2.
+    Check {
+        #[command(flatten)]
+        file: File,
+        /// Print the configuration with every default filled in.
+        #[arg(long)]
+        defaults: bool,
+    },
+    /// Print the JSON Schema of the configuration.
+    Schema,
+}
+
+#[derive(Debug, clap::Args)]
+struct File {
+    /// The configuration.
+    #[arg(short = 'c', long = "config", env = "PORTUNUS_CONFIG", value_name = "FILE")]
+    file: PathBuf,
+}
+
+/// Runs the command that the arguments name.
+pub fn main() -> ExitCode {
+    match Arguments::parse().command {
+        Command::Run(File { file }) => run::run(&file),
+        Command::Check { file: File { file }, defaults } => {
+            let check = check::Check { file: &file, defaults, environment: &config::process, filters: filters::ALL };
+            let output = check::Output { out: &mut stdout(), err: &mut stderr() };
+            check.run(|loaded| app::build(loaded).map(drop), output).map_or(ExitCode::FAILURE, ExitCode::from)
+        }
+        Command::Schema => schema::run(filters::ALL, &mut stdout()).map_or(ExitCode::FAILURE, |()| ExitCode::SUCCESS),
+    }
+}

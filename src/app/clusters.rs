@@ -1,0 +1,126 @@
+//! Clusters from their configuration, and what keeps them current on the control runtime.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use tokio::task::JoinSet;
+
+use crate::balance::Policy;
+use crate::config::{self, Balance, Config, Members};
+use crate::observe::{ClusterMetrics, Metrics};
+use crate::registry::{
+    self, Callback, EndpointSet, Forbidden, HealthSettings, HostPattern, Instance, Registry, Settings, State, Target,
+};
+use crate::upstream::{self, Cluster, ClusterLimits, Clusters, Group};
+
+/// Addresses that are ours: no instance may be there, or calls would come back to us.
+pub(super) fn reserved(listeners: &HashMap<Arc<str>, Vec<SocketAddr>>, admin: SocketAddr) -> Vec<Forbidden> {
+    let ours = listeners.iter().flat_map(|(name, addresses)| {
+        addresses.iter().map(move |address| forbidden(*address, format!("listener `{name}`")))
+    });
+    ours.chain([forbidden(admin, "the admin server".to_owned())]).collect()
+}
+
+fn forbidden(address: SocketAddr, what: String) -> Forbidden {
+    Forbidden { ip: address.ip(), ports: address.port()..=address.port(), what }
+}
+
+/// Builds every cluster; what must be done again and again goes into `background`.
+pub(super) fn build(
+    config: &Config,
+    metrics: &Arc<Metrics>,
+    reserved: &[Forbidden],
+    background: &mut JoinSet<()>,
+) -> Clusters {
+    let clusters = config.clusters.iter().map(|(name, cluster)| {
+        let name: Arc<str> = name.as_str().into();
+        let counters = metrics.cluster(&name);
+        let group = match cluster.members() {
+            Some(Members::Endpoints(endpoints)) => Group::listed(listed(&name, endpoints, &counters)),
+            Some(Members::Registry(registry)) => {
+                let registry = Registry::new(Arc::clone(&name), settings(registry, cluster, reserved), Arc::clone(&counters));
+                attend(&registry, background);
+                Group::Registered(registry)
+            }
+            Some(Members::Dns(_)) | None => Group::listed(EndpointSet::default()),
+        };
+        let built = Arc::new(Cluster {
+            name: Arc::clone(&name),
+            policy: policy(cluster.balance),
+            limits: ClusterLimits {
+                connections: cluster.limits.connections as usize,
+                requests: cluster.limits.requests,
+                pending: cluster.limits.pending,
+            },
+            metrics: counters,
+            group,
+        });
+        if let Some(Members::Dns(dns)) = cluster.members() {
+            let (host, port, refresh) = (dns.name.to_string(), dns.port, dns.refresh.0);
+            background.spawn(upstream::keep_resolving(Arc::clone(&built), host, port, refresh));
+        }
+        (name, built)
+    });
+    clusters.collect()
+}
+
+fn listed(cluster: &Arc<str>, endpoints: &[config::Endpoint], metrics: &Arc<ClusterMetrics>) -> EndpointSet {
+    let instances = endpoints.iter().filter_map(|endpoint| {
+        // The file's rules have seen to the form.
+        let target = Target::parse(&endpoint.address().to_string())?;
+        let counters = metrics.instance(&target.to_string());
+        Some(Instance::new(Arc::clone(cluster), target, endpoint.weight(), State::Healthy, counters))
+    });
+    EndpointSet::new(instances.collect())
+}
+
+fn policy(balance: Balance) -> Policy {
+    match balance {
+        Balance::RoundRobin => Policy::RoundRobin,
+        Balance::LeastRequest => Policy::LeastRequest,
+        Balance::Random => Policy::Random,
+    }
+}
+
+/// Health checks, and the core if there is one.
+fn attend(registry: &Arc<Registry>, background: &mut JoinSet<()>) {
+    let client = Arc::new(upstream::side::SideClient::default());
+    background.spawn(upstream::probe::run(Arc::clone(registry), client));
+    background.spawn(upstream::core::CoreClient::new(Arc::clone(registry)).run());
+}
+
+fn settings(file: &config::Registry, cluster: &config::Cluster, reserved: &[Forbidden]) -> Settings {
+    let core = file.core.as_ref().and_then(|core| Target::parse(&core.to_string()));
+    let health = cluster.health.clone().unwrap_or_default();
+    let mut forbidden = reserved.to_vec();
+    if let Some(addresses) = core.as_ref().and_then(Target::known_addresses) {
+        forbidden.extend(addresses.into_iter().map(|address| self::forbidden(address, "the core".to_owned())));
+    }
+    Settings {
+        core,
+        callback: file.callback.as_ref().and_then(callback),
+        lease: file.lease.0,
+        forget: file.forget.0,
+        allow: file.allow.as_ref().map(|allow| allow.iter().map(|cidr| cidr.0).collect()),
+        authorities: file.authorities.iter().filter_map(|text| HostPattern::parse(&text.to_string(), "*").ok()).collect(),
+        default_agent: file.default_agent.clone(),
+        health: HealthSettings {
+            interval: health.interval.0,
+            timeout: health.timeout.0,
+            unhealthy_after: health.unhealthy_after,
+            healthy_after: health.healthy_after,
+        },
+        forbidden,
+        ..registry::Settings::default()
+    }
+}
+
+fn callback(file: &config::Callback) -> Option<Callback> {
+    match file {
+        config::Callback::Pattern(pattern) => Callback::pattern(&pattern.to_string()).ok(),
+        config::Callback::Ports(ports) => {
+            Some(Callback::Ports { host: ports.host.to_string(), ports: ports.ports.0.clone() })
+        }
+    }
+}

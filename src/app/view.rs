@@ -1,0 +1,204 @@
+//! The running proxy, as the admin port shows it.
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+use crate::admin::{
+    AgentView, ClusterView, ConfigStatus, ConnectionCounts, CoreState, InstanceView, Readiness, RouteView, StateCounts,
+    View,
+};
+use crate::call::Shared;
+use crate::config::snapshot::{Route, Target};
+use crate::observe::Rfc3339;
+use crate::observe::metrics::ConnectionState;
+use crate::registry::{self, State};
+use crate::upstream::{Cluster, Group};
+
+/// The running proxy.
+pub(super) struct Running {
+    shared: Arc<Shared>,
+    closing: watch::Receiver<bool>,
+    started: SystemTime,
+}
+
+impl Running {
+    pub(super) fn new(shared: Arc<Shared>, closing: watch::Receiver<bool>) -> Self {
+        Self { shared, closing, started: SystemTime::now() }
+    }
+
+    /// Clusters by name, so that answers are stable.
+    fn in_order(&self) -> Vec<Arc<Cluster>> {
+        let mut clusters: Vec<_> = self.shared.clusters.load().values().cloned().collect();
+        clusters.sort_by(|a, b| a.name.cmp(&b.name));
+        clusters
+    }
+
+    fn instances_of(&self, cluster: &Cluster) -> Vec<InstanceView> {
+        match &cluster.group {
+            Group::Listed { set, .. } => {
+                let listed = set.load_full();
+                let one = |instance: &Arc<registry::Instance>| InstanceView {
+                    cluster: cluster.name.to_string(),
+                    agent: None,
+                    address: instance.authority.to_string(),
+                    state: instance.state().as_str(),
+                    weight: instance.weight,
+                    in_flight: u64::from(instance.in_flight()),
+                    since: Rfc3339(self.started),
+                    last_probe: None,
+                    last_error: None,
+                    registered_by: None,
+                    lease_left_ms: None,
+                };
+                listed.instances.iter().map(one).collect()
+            }
+            Group::Registered(registry) => {
+                let agents = registry.view(Instant::now());
+                agents.into_iter().flat_map(|agent| agent.instances).map(registered).collect()
+            }
+        }
+    }
+}
+
+impl View for Running {
+    fn ready(&self) -> Readiness {
+        let missing = if *self.closing.borrow() { vec!["the proxy is draining".to_owned()] } else { Vec::new() };
+        let mut degraded = Vec::new();
+        for cluster in self.in_order() {
+            let instances = self.instances_of(&cluster);
+            if !instances.iter().any(|instance| matches!(instance.state, "healthy" | "new")) {
+                degraded.push(format!("cluster `{}` has no instance that can take calls", cluster.name));
+            }
+            if let Group::Registered(registry) = &cluster.group {
+                let late = registry.view(Instant::now()).into_iter().filter(|agent| agent.core == registry::CoreState::Pending);
+                degraded.extend(late.map(|agent| format!("agent `{}` is not registered with the core yet", agent.name)));
+            }
+        }
+        Readiness { missing, degraded }
+    }
+
+    fn instances(&self) -> Vec<InstanceView> {
+        self.in_order().iter().flat_map(|cluster| self.instances_of(cluster)).collect()
+    }
+
+    fn agents(&self) -> Vec<AgentView> {
+        let clusters = self.in_order();
+        let registries = clusters.iter().filter_map(|cluster| cluster.registry());
+        registries.flat_map(|registry| registry.view(Instant::now())).map(agent).collect()
+    }
+
+    fn clusters(&self) -> Vec<ClusterView> {
+        let clusters = self.in_order();
+        let one = |cluster: &Arc<Cluster>| {
+            let instances = self.instances_of(cluster);
+            let count = |state| cluster.metrics.connections(state);
+            ClusterView {
+                name: cluster.name.to_string(),
+                kind: if cluster.registry().is_some() { "registry" } else { "endpoints" },
+                balance: cluster.policy.as_str().to_owned(),
+                agents: cluster.registry().map(|registry| registry.view(Instant::now()).len() as u64),
+                instances: counted(instances.iter().map(|instance| instance.state)),
+                in_flight: instances.iter().map(|instance| instance.in_flight).sum(),
+                connections: ConnectionCounts {
+                    connecting: count(ConnectionState::Connecting),
+                    ready: count(ConnectionState::Ready),
+                    draining: count(ConnectionState::Draining),
+                },
+            }
+        };
+        clusters.iter().map(one).collect()
+    }
+
+    fn routes(&self) -> Vec<RouteView> {
+        let snapshot = self.shared.snapshot.load_full();
+        let mut listeners: Vec<_> = snapshot.listeners.values().collect();
+        listeners.sort_by(|a, b| a.name.cmp(&b.name));
+        let routes = listeners.into_iter().flat_map(|listener| {
+            listener.router.iter().map(|(matches, route)| RouteView {
+                listener: listener.name.to_string(),
+                index: route.index,
+                matches: matches.to_string(),
+                target: described(route),
+                filters: route.filter_names.clone(),
+            })
+        });
+        routes.collect()
+    }
+
+    fn config(&self) -> serde_json::Value {
+        self.shared.snapshot.load().view.clone()
+    }
+
+    fn config_status(&self) -> ConfigStatus {
+        let snapshot = self.shared.snapshot.load();
+        let applied_at = Some(Rfc3339(snapshot.applied_at));
+        ConfigStatus { generation: snapshot.generation, applied_at, last_error: None }
+    }
+}
+
+fn described(route: &Route) -> String {
+    match &route.target {
+        Target::Cluster(name) => format!("cluster {name}"),
+        Target::Register { into, .. } => format!("register_into {into}"),
+        Target::Split(split) => {
+            let shares: Vec<_> = split.shares.iter().map(|(name, weight)| format!("{name} {weight}")).collect();
+            format!("split {}", shares.join(", "))
+        }
+    }
+}
+
+fn registered(instance: registry::InstanceView) -> InstanceView {
+    let last_error = instance.last_probe.as_ref().filter(|probe| !probe.ok).and_then(|probe| probe.text.clone());
+    InstanceView {
+        cluster: instance.cluster,
+        agent: Some(instance.agent),
+        address: instance.address,
+        state: instance.state,
+        weight: instance.weight,
+        in_flight: u64::from(instance.in_flight),
+        since: ago(instance.state_for_seconds),
+        last_probe: instance.last_probe.map(|probe| ago(probe.ago_seconds)),
+        last_error,
+        registered_by: Some(instance.registered_by),
+        lease_left_ms: Some(Duration::from_secs_f64(instance.lease_left_seconds.max(0.0)).as_millis().try_into().unwrap_or(u64::MAX)),
+    }
+}
+
+fn agent(agent: registry::AgentView) -> AgentView {
+    AgentView {
+        core: match agent.core {
+            registry::CoreState::None => CoreState::None,
+            registry::CoreState::Pending => CoreState::Pending,
+            registry::CoreState::Ok => CoreState::Ok,
+            registry::CoreState::Refused => CoreState::Refused,
+        },
+        aliases: agent.core_id.into_iter().filter(|id| *id != agent.id).collect(),
+        instances: counted(agent.instances.iter().map(|instance| instance.state)),
+        registered_at: Rfc3339::now(),
+        id: agent.id,
+        did: agent.did,
+        name: agent.name,
+        author: agent.author,
+        owner: agent.owner,
+        cluster: agent.cluster,
+    }
+}
+
+fn counted<'a>(states: impl Iterator<Item = &'a str>) -> StateCounts {
+    let all = [State::New, State::Healthy, State::Unhealthy, State::Lost];
+    let mut counts: StateCounts = all.into_iter().map(|state| (state.as_str(), 0)).collect();
+    for state in states {
+        if let Some(count) = counts.get_mut(state) {
+            *count += 1;
+        }
+    }
+    counts
+}
+
+fn ago(seconds: f64) -> Rfc3339 {
+    let past = SystemTime::now().checked_sub(Duration::from_secs_f64(seconds.max(0.0)));
+    Rfc3339(past.unwrap_or(SystemTime::UNIX_EPOCH))
+}

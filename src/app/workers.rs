@@ -1,0 +1,100 @@
+//! The threads that carry calls: one runtime each, so that nothing of a call is ever moved or locked between threads.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use tokio::sync::{mpsc, watch};
+
+use super::StartError;
+use crate::call::{Shared, Worker};
+use crate::edge::{self, Accepted, Deal};
+use crate::upstream::Pool;
+
+/// Connections that wait for a busy worker to take them over.
+const QUEUE: usize = 1_024;
+/// How often a worker forgets connections to instances that are gone.
+const TIDY: Duration = Duration::from_secs(1);
+
+/// All workers.
+pub(super) struct Workers {
+    deals: Vec<Deal>,
+    threads: Vec<JoinHandle<()>>,
+    stop: watch::Sender<bool>,
+}
+
+impl Workers {
+    /// Starts `count` threads.
+    pub(super) fn start(count: usize, shared: &Arc<Shared>, closing: &watch::Receiver<bool>) -> Result<Self, StartError> {
+        let (stop, stopped) = watch::channel(false);
+        let mut workers = Self { deals: Vec::new(), threads: Vec::new(), stop };
+        for index in 0..count {
+            let (queue, accepted) = mpsc::channel(QUEUE);
+            workers.deals.push(Deal { queue, open: Arc::new(AtomicUsize::new(0)) });
+            let worker = Arc::new(Worker { shared: Arc::clone(shared), pool: Pool::default() });
+            let (closing, stopped) = (closing.clone(), stopped.clone());
+            let thread = std::thread::Builder::new().name(format!("worker-{index}"));
+            let thread = thread.spawn(move || carry(worker, accepted, closing, stopped));
+            workers.threads.push(thread.map_err(|error| StartError::System(format!("a worker cannot start: {error}")))?);
+        }
+        Ok(workers)
+    }
+
+    /// Where connections are dealt to.
+    pub(super) fn deals(&self) -> Vec<Deal> {
+        self.deals.clone()
+    }
+
+    /// Ends the threads and what they still carry.
+    pub(super) async fn stop(mut self) {
+        self.stop.send_replace(true);
+        let threads = std::mem::take(&mut self.threads);
+        let joined = tokio::task::spawn_blocking(move || threads.into_iter().for_each(|thread| drop(thread.join())));
+        drop(joined.await);
+    }
+}
+
+impl Drop for Workers {
+    fn drop(&mut self) {
+        self.stop.send_replace(true);
+    }
+}
+
+fn carry(
+    worker: Arc<Worker>,
+    mut accepted: mpsc::Receiver<Accepted>,
+    closing: watch::Receiver<bool>,
+    mut stopped: watch::Receiver<bool>,
+) {
+    let runtime = match runtime() {
+        Ok(runtime) => runtime,
+        Err(error) => return tracing::error!(%error, "a worker has no runtime; its connections will be closed"),
+    };
+    runtime.block_on(async {
+        let mut tidy = tokio::time::interval(TIDY);
+        // A task of its own: what runs in `block_on` itself is polled at every wake-up of the thread.
+        let tidied = Arc::clone(&worker);
+        tokio::spawn(async move {
+            loop {
+                tidy.tick().await;
+                tidied.pool.tidy();
+            }
+        });
+        let taking = tokio::spawn(async move {
+            while let Some(connection) = accepted.recv().await {
+                tokio::spawn(edge::drive(Arc::clone(&worker), connection, closing.clone()));
+            }
+        });
+        // An error means that whoever would stop us is gone, which is the same.
+        drop(stopped.wait_for(|stopped| *stopped).await);
+        taking.abort();
+    });
+    // Tasks that are left are dropped with the runtime; nothing blocks in them.
+    runtime.shutdown_background();
+}
+
+fn runtime() -> io::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_current_thread().enable_all().build()
+}
