@@ -139,3 +139,18 @@ fn large_files_take_linear_time() {
     assert_eq!(errors.problems().len(), 3 * MANY);
     assert!(started.elapsed() < std::time::Duration::from_secs(30), "{:?}", started.elapsed());
 }
+
+/// The schema and the types could come apart; then the types' own words get a place.
+#[test]
+fn what_only_the_types_refuse_has_its_place_too() {
+    let source = read(SMALL).unwrap().source;
+    let mut value = shape::check(source.root(), &compose(&[])).value.unwrap();
+    value["listeners"]["edge"]["routes"][0]["cluster"] = serde_json::json!(3);
+    let error = serde_path_to_error::deserialize::<_, Config>(value).unwrap_err();
+    let problem = residual(&source, &error);
+    assert_eq!(
+        (problem.at, problem.path.to_string().as_str()),
+        (Position { line: 8, column: 18 }, "listeners.edge.routes[0].cluster")
+    );
+    assert!(problem.message.contains("expected a string"), "{}", problem.message);
+}
