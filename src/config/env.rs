@@ -101,7 +101,7 @@ fn visit(node: &mut Node, path: &Path, each: &mut impl FnMut(&mut Scalar, super:
             }
         }
         Kind::Map(entries) => {
-            for entry in entries {
+            for entry in entries.iter_mut() {
                 visit(&mut entry.value, &path.with(&entry.key), each);
             }
         }

@@ -93,8 +93,7 @@ pub fn load_str(
     };
     let config = config.map(|mut config| {
         config.complete();
-        let incomplete = !problems.is_empty();
-        problems.extend(rules::check(&config, &source, filters, if incomplete { &checked.gaps } else { &[] }));
+        problems.extend(rules::check(&config, &source, filters, checked.gaps));
         config
     });
     match config {

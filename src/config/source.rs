@@ -74,10 +74,10 @@ impl Source {
     /// The keys of the map at `path`; none where there is no map.
     pub fn keys(&self, path: &Path) -> impl Iterator<Item = &str> {
         let entries = match self.node(path).map(|node| &node.kind) {
-            Some(Kind::Map(entries)) => entries.as_slice(),
-            _ => &[],
+            Some(Kind::Map(entries)) => Some(entries),
+            _ => None,
         };
-        entries.iter().map(|entry| entry.key.as_str())
+        entries.into_iter().flat_map(|entries| entries.iter()).map(|entry| entry.key.as_str())
     }
 
     /// The paths of all values that hold something from the environment.
@@ -110,7 +110,7 @@ fn child<'a>(node: &'a Node, step: &Step) -> Option<(&'a Node, Option<Position>)
     match (&node.kind, step) {
         (Kind::List(items), Step::Index(index)) => Some((items.get(*index)?, None)),
         (Kind::Map(entries), Step::Key(key)) => {
-            let Entry { key_at, value, .. } = entries.iter().find(|entry| entry.key == *key)?;
+            let Entry { key_at, value, .. } = entries.find(key)?;
             Some((value, Some(*key_at)))
         }
         _ => None,
@@ -127,7 +127,7 @@ fn collect(node: &Node, path: &Path, found: &mut Vec<Path>) {
             }
         }
         Kind::Map(entries) => {
-            for entry in entries {
+            for entry in entries.iter() {
                 collect(&entry.value, &path.with(&entry.key), found);
             }
         }

@@ -11,6 +11,8 @@ use super::{Path, Position, Problem};
 pub(super) const MOST_BYTES: usize = 8 * 1024 * 1024;
 /// Lists and maps inside each other. Our deepest key is at about 10; JSON inside a filter may go deeper.
 const MOST_DEPTH: usize = 64;
+/// Mostly somebody meant `*.example.com`.
+const NO_ALIAS: &str = "aliases (`*name`) are not supported: write the value, or put text with `*` in quotes";
 
 /// A value and where it starts.
 #[derive(Clone, Debug)]
@@ -23,7 +25,14 @@ pub(super) struct Node {
 pub(super) enum Kind {
     Scalar(Scalar),
     List(Vec<Node>),
-    Map(Vec<Entry>),
+    Map(Entries),
+}
+
+/// The entries of a map in file order, and where each key is, so that looking one up in a long map takes no time.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Entries {
+    list: Vec<Entry>,
+    places: HashMap<String, usize>,
 }
 
 /// A key with its value. Keys of one map are all different.
@@ -74,6 +83,30 @@ pub(super) fn parse(text: &str, problems: &mut Vec<Problem>) -> Option<Node> {
     root
 }
 
+impl Entries {
+    pub(super) fn find(&self, key: &str) -> Option<&Entry> {
+        self.places.get(key).and_then(|place| self.list.get(*place))
+    }
+
+    pub(super) fn iter(&self) -> std::slice::Iter<'_, Entry> {
+        self.list.iter()
+    }
+
+    pub(super) fn iter_mut(&mut self) -> std::slice::IterMut<'_, Entry> {
+        self.list.iter_mut()
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.list.len()
+    }
+
+    /// `entry` must have a key of its own.
+    fn push(&mut self, entry: Entry) {
+        self.places.insert(entry.key.clone(), self.list.len());
+        self.list.push(entry);
+    }
+}
+
 impl Scalar {
     /// What YAML 1.2 calls null. An empty value from the environment is text.
     pub(super) fn is_null(&self) -> bool {
@@ -82,8 +115,8 @@ impl Scalar {
 
     pub(super) fn as_bool(&self) -> Option<bool> {
         match self.text.as_str() {
-            "true" | "True" | "TRUE" if !self.quoted => Some(true),
-            "false" | "False" | "FALSE" if !self.quoted => Some(false),
+            "true" | "True" | "TRUE" if !self.is_text() => Some(true),
+            "false" | "False" | "FALSE" if !self.is_text() => Some(false),
             _ => None,
         }
     }
@@ -94,7 +127,7 @@ impl Scalar {
             let well_formed = !text.is_empty() && text.chars().all(|c| c.is_digit(radix));
             well_formed.then(|| i128::from_str_radix(text, radix).ok()).flatten()
         };
-        if self.quoted {
+        if self.is_text() {
             return None;
         }
         match self.text.as_bytes() {
@@ -109,13 +142,18 @@ impl Scalar {
     /// A finite number; what YAML calls `.inf` and `.nan` is no use in a configuration.
     pub(super) fn as_number(&self) -> Option<f64> {
         let starts = self.text.starts_with(|c: char| c.is_ascii_digit() || matches!(c, '-' | '+' | '.'));
-        let number: f64 = if starts && !self.quoted { self.text.parse().ok()? } else { return None };
+        let number: f64 = if starts && !self.is_text() { self.text.parse().ok()? } else { return None };
         number.is_finite().then_some(number)
     }
 
     /// The value as a message may show it: never what came from the environment.
     pub(super) fn shown(&self) -> &str {
         self.written.as_deref().unwrap_or(&self.text)
+    }
+
+    /// Can be nothing but text. `"${PORT}"` can: the quotes are often only there for YAML's sake.
+    pub(super) fn is_text(&self) -> bool {
+        self.quoted && self.written.is_none()
     }
 
     fn is_plain(&self) -> bool {
@@ -125,17 +163,8 @@ impl Scalar {
 
 /// A list or map whose end has not come yet.
 enum Open {
-    List {
-        at: Position,
-        items: Vec<Node>,
-    },
-    Map {
-        at: Position,
-        entries: Vec<Entry>,
-        /// Each key with its line, so that a long map stays linear.
-        seen: HashMap<String, usize>,
-        key: Option<(String, Position)>,
-    },
+    List { at: Position, items: Vec<Node> },
+    Map { at: Position, entries: Entries, key: Option<(String, Position)> },
 }
 
 /// Builds the tree without recursion, so that no input can overflow the stack.
@@ -173,8 +202,7 @@ impl Builder<'_> {
                 }
             }
             Event::Alias(_) => {
-                let message = "aliases (`*name`) are not supported: write the value, or put it in quotes".to_owned();
-                return Err(problem(at, message));
+                return Err(problem(at, NO_ALIAS.to_owned()));
             }
             Event::Scalar(text, style, ..) => {
                 let quoted = !matches!(style, ScalarStyle::Plain);
@@ -183,7 +211,7 @@ impl Builder<'_> {
             }
             Event::SequenceStart(..) => self.start(Open::List { at, items: Vec::new() }, at)?,
             Event::MappingStart(..) => {
-                self.start(Open::Map { at, entries: Vec::new(), seen: HashMap::new(), key: None }, at)?;
+                self.start(Open::Map { at, entries: Entries::default(), key: None }, at)?;
             }
             Event::SequenceEnd | Event::MappingEnd => {
                 let node = match self.open.pop() {
@@ -214,14 +242,18 @@ impl Builder<'_> {
         match self.open.last_mut() {
             None => self.root = Some(node),
             Some(Open::List { items, .. }) => items.push(node),
-            Some(Open::Map { entries, seen, key, .. }) => match key.take() {
-                None => *key = Some(key_of(node)?),
-                Some((key, key_at)) => match seen.get(&key) {
-                    None => {
-                        seen.insert(key.clone(), key_at.line);
-                        entries.push(Entry { key, key_at, value: node });
+            Some(Open::Map { entries, key, .. }) => match key.take() {
+                None => {
+                    let (text, key_at) = key_of(node)?;
+                    if text.contains("${") {
+                        let message = "the environment is replaced in values, not in keys".to_owned();
+                        self.problems.push(problem(key_at, message));
                     }
-                    Some(first) => {
+                    *key = Some((text, key_at));
+                }
+                Some((key, key_at)) => match entries.find(&key) {
+                    None => entries.push(Entry { key, key_at, value: node }),
+                    Some(Entry { key_at: Position { line: first, .. }, .. }) => {
                         let message = format!("key `{key}` is here twice, first in line {first}: keep one");
                         let path = self.path();
                         self.problems.push(Problem { at: key_at, path, message });
@@ -250,20 +282,24 @@ fn key_of(node: Node) -> Result<(String, Position), Problem> {
     if scalar.text == "<<" && !scalar.quoted {
         return Err(problem(node.at, "merge keys (`<<`) are not supported: write the keys out".to_owned()));
     }
-    if scalar.text.contains("${") {
-        return Err(problem(node.at, "the environment is replaced in values, not in keys".to_owned()));
-    }
     Ok((scalar.text, node.at))
 }
 
-/// The parser's own words, with what to do for the two mistakes that it words worst.
+/// The parser's own words, with what to do for the mistakes that it words worst.
 fn syntax_problem(error: &ScanError, text: &str) -> Problem {
     let at = position(*error.marker());
     let line = text.lines().nth(at.line.saturating_sub(1)).unwrap_or_default();
+    if error.info().contains("unknown anchor") {
+        return problem(at, NO_ALIAS.to_owned());
+    }
     let hint = if line.contains('\t') {
         ": indent with spaces, not with a tab"
+    } else if error.info().contains("flow") {
+        ": close the `{` or `[` that is open here"
     } else if line.contains(": {") || line.contains("- {") || line.contains(": %") || line.contains(": @") {
         ": put text with `{`, `}`, `%` or `@` at its start in quotes"
+    } else if error.info().contains("expected key") {
+        ": indent this line like the keys beside it"
     } else {
         ""
     };

@@ -71,7 +71,7 @@ impl Rules<'_> {
         let (first, last) = (callback.ports.0.start(), callback.ports.0.end());
         let serves = |ports: &std::ops::RangeInclusive<u16>| ports.contains(first) && ports.contains(last);
         // A listener that could not be read may be the one that serves them.
-        let all_read = self.config.listeners.keys().count() == self.source.keys(&path!["listeners"]).count();
+        let all_read = self.config.listeners.len() == self.source.keys(&path!["listeners"]).count();
         if all_read && !self.config.listeners.values().any(|listener| serves(&listener.address.ports)) {
             let message = format!(
                 "no listener serves the ports {}: give one an `address` such as `127.0.0.1:{}`",

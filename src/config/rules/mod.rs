@@ -7,13 +7,15 @@ mod routes;
 
 use super::{Config, Path, Problem, Source, suggest};
 use crate::path;
+use std::collections::BTreeSet;
+
 use filter_api::Known;
 use filter_api::units::Period;
 
 /// Problems of `config`. `gaps` are the maps and lists of which `shape` left something out: what is missing there may
 /// well be in the file, so nothing is said about them.
-pub(super) fn check(config: &Config, source: &Source, filters: &[Known], gaps: &[Path]) -> Vec<Problem> {
-    let mut rules = Rules { config, source, filters, gaps, problems: Vec::new() };
+pub(super) fn check(config: &Config, source: &Source, filters: &[Known], gaps: Vec<Path>) -> Vec<Problem> {
+    let mut rules = Rules { config, source, filters, gaps: gaps.into_iter().collect(), problems: Vec::new() };
     rules.admin();
     for (name, cluster) in &config.clusters {
         rules.cluster(name, cluster);
@@ -26,19 +28,21 @@ pub(super) fn check(config: &Config, source: &Source, filters: &[Known], gaps: &
     rules.problems
 }
 
+/// Wrong names for which the nearest right one is looked up.
+const MOST_HINTS: usize = 100;
+
 struct Rules<'a> {
     config: &'a Config,
     source: &'a Source,
     filters: &'a [Known],
-    gaps: &'a [Path],
+    gaps: BTreeSet<Path>,
     problems: Vec<Problem>,
 }
 
 impl Rules<'_> {
     fn report(&mut self, path: &Path, message: String) {
-        let holder = path.parent();
-        let in_gap = |gap: &Path| gap == path || holder.as_ref() == Some(gap);
-        if !self.gaps.iter().any(in_gap) {
+        let beside_gap = path.parent().is_some_and(|holder| self.gaps.contains(&holder));
+        if !beside_gap && !self.gaps.contains(path) {
             self.problems.push(self.source.error_at(path, message));
         }
     }
@@ -54,15 +58,25 @@ impl Rules<'_> {
         }
     }
 
+    /// Whether something is missing at `path` or below it.
+    fn has_gap(&self, path: &Path) -> bool {
+        // Paths sort like their steps: what starts with `path` follows it at once.
+        self.gaps.range(path.clone()..).next().is_some_and(|gap| gap.0.starts_with(&path.0))
+    }
+
     /// That `cluster`, named at `path`, exists.
     fn known_cluster(&mut self, cluster: &str, path: &Path) -> bool {
         // A cluster with errors is there too.
         let known = self.source.has(&path!["clusters", cluster]);
         if !known {
-            let names: Vec<&str> = self.config.clusters.keys().map(String::as_str).collect();
-            let hint = match names.as_slice() {
-                [] => ": the file has no `clusters`".to_owned(),
-                names => suggest::hint(cluster, names),
+            // Comparing every wrong name with every right one takes time, and nobody reads that many.
+            let hint = if self.problems.len() > MOST_HINTS {
+                String::new()
+            } else if self.config.clusters.is_empty() {
+                ": the file has no `clusters`".to_owned()
+            } else {
+                let names: Vec<&str> = self.config.clusters.keys().map(String::as_str).collect();
+                suggest::hint(cluster, &names)
             };
             self.report(path, format!("no cluster is named `{cluster}`{hint}"));
         }

@@ -107,15 +107,11 @@ impl Rules<'_> {
             // As text, in which headers are sorted and patterns are in one form.
             let Ok(matches) = serde_json::to_string(&route.matches) else { continue };
             let first = *seen.entry(matches).or_insert(index);
-            let holds_gap = |index: usize| {
-                let at = path!["listeners", name, "routes", index];
-                self.gaps.iter().any(|gap| gap.0.starts_with(&at.0))
-            };
-            if first == index || holds_gap(first) || holds_gap(index) {
+            let (at, first_at) = (path!["listeners", name, "routes", index], path!["listeners", name, "routes", first]);
+            if first == index || self.has_gap(&first_at) || self.has_gap(&at) {
                 continue;
             }
-            let (at, first) = (path!["listeners", name, "routes", index], path!["listeners", name, "routes", first]);
-            let (line, first_line) = (self.source.position(&at).line, self.source.position(&first).line);
+            let (line, first_line) = (self.source.position(&at).line, self.source.position(&first_at).line);
             let message = format!(
                 "the routes in lines {first_line} and {line} take the same calls, and the second would never get one: \
                  change the `match` of one"

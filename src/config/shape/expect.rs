@@ -36,7 +36,7 @@ fn in_words(schema: &Map<String, Value>, definitions: &Value, depth: usize) -> S
     if let Some(options) = union::options(schema).filter(|_| depth > 0) {
         let mut parts: Vec<String> = Vec::new();
         for option in union::merged(options, definitions) {
-            let part = match &option {
+            let part = match resolve(&option, definitions) {
                 Value::Object(option) => in_words(option, definitions, depth - 1),
                 _ => "a value".to_owned(),
             };

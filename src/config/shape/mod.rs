@@ -18,7 +18,7 @@ use super::formats;
 use super::schema::NOUN;
 use super::source::hide;
 use super::suggest;
-use super::yaml::{Entry, Kind, Node, Scalar};
+use super::yaml::{Entries, Entry, Kind, Node, Scalar};
 use super::{Path, Position, Problem, Step};
 
 /// What a walk found.
@@ -84,10 +84,10 @@ impl Walk<'_> {
         }
     }
 
-    fn map(&mut self, entries: &[Entry], schema: &Map<String, Value>, key_at: Position) -> Option<Value> {
+    fn map(&mut self, entries: &Entries, schema: &Map<String, Value>, key_at: Position) -> Option<Value> {
         let mut map = Map::new();
         let mut whole = self.count_keys(entries, schema, key_at);
-        for entry in entries {
+        for entry in entries.iter() {
             let Entry { key, key_at, value } = entry;
             self.check_name(entry, schema);
             let Some(schema) = property(schema, key) else {
@@ -106,7 +106,7 @@ impl Walk<'_> {
             if !map.contains_key(name) {
                 whole = false;
                 // One that is there and wrong has been reported already.
-                if !entries.iter().any(|entry| entry.key == name) {
+                if entries.find(name).is_none() {
                     self.missing_key(name, schema, key_at);
                 }
             }
@@ -122,7 +122,7 @@ impl Walk<'_> {
         if length < least {
             let expected = expect::of_value(of, self.definitions);
             let message = match least {
-                1 => format!("is empty: give at least one, {expected}, or leave the key out if it is optional"),
+                1 => format!("is empty: give at least one ({expected}), or leave the key out if it is optional"),
                 _ => format!("is too short: give at least {least}"),
             };
             self.report(key_at, message);
@@ -143,7 +143,7 @@ impl Walk<'_> {
     }
 
     /// `minProperties` and `maxProperties`; mostly maps that take exactly one key, like an entry of `filters`.
-    fn count_keys(&mut self, entries: &[Entry], schema: &Map<String, Value>, key_at: Position) -> bool {
+    fn count_keys(&mut self, entries: &Entries, schema: &Map<String, Value>, key_at: Position) -> bool {
         let bound = |key: &str| schema.get(key).and_then(Value::as_u64);
         let least = bound("minProperties").unwrap_or(0);
         let most = bound("maxProperties").unwrap_or(u64::MAX);
@@ -152,7 +152,7 @@ impl Walk<'_> {
             self.report(key_at, format!("is empty: must be {expected}"));
             return false;
         }
-        match entries.get(usize::try_from(most).unwrap_or(usize::MAX)) {
+        match entries.iter().nth(usize::try_from(most).unwrap_or(usize::MAX)) {
             None => true,
             Some(first_too_many) => {
                 let Entry { key, key_at, .. } = first_too_many;
@@ -176,13 +176,8 @@ impl Walk<'_> {
     }
 
     fn unknown_key(&mut self, entry: &Entry, schema: &Map<String, Value>) {
-        let mut known = property_names(schema);
+        let known = property_names(schema);
         let noun = schema.get(NOUN).and_then(Value::as_str).unwrap_or("key");
-        if noun == "key" {
-            // In a map with one key the others are alternatives; elsewhere a key that is there already is no candidate
-            // for what was meant.
-            known.retain(|known| *known != entry.key);
-        }
         let key = shorten(&entry.key);
         let hint = suggest::hint(&entry.key, &known);
         self.report(entry.key_at, format!("unknown {noun} `{key}`{hint}"));

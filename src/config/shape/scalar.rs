@@ -17,7 +17,12 @@ impl Walk<'_> {
         schema: &Map<String, Value>,
     ) -> Option<Value> {
         if scalar.is_null() {
-            let expected = expect::of(schema, self.definitions);
+            // Nobody writes `registry:` to have no registry.
+            let takes_defaults = types == ["object"] && expect::required(schema).next().is_none();
+            let expected = match takes_defaults && !schema.contains_key("minProperties") {
+                true => "`{}` for all defaults".to_owned(),
+                false => expect::of(schema, self.definitions),
+            };
             self.report(node.at, format!("is empty: give {expected}, or leave the key out if it is optional"));
             return None;
         }
@@ -34,7 +39,7 @@ impl Walk<'_> {
                 let expected = expect::of(schema, self.definitions);
                 let shown = shorten(scalar.shown());
                 let message = match types {
-                    ["boolean" | "integer" | "number"] if scalar.quoted => {
+                    ["boolean" | "integer" | "number"] if scalar.is_text() => {
                         format!("must be {expected}: write it without quotes")
                     }
                     ["array"] => format!("must be a list: write `[{shown}]`"),
@@ -52,7 +57,8 @@ impl Walk<'_> {
         let texts: Vec<_> = texts.iter().map(String::as_str).collect();
         let Kind::Scalar(scalar) = &node.kind else {
             let expected = if texts.len() == 1 { "" } else { "one of " };
-            self.report(key_at, format!("must be {expected}{}", suggest::listed(&texts)));
+            let found = if matches!(node.kind, Kind::Map(_)) { "a map" } else { "a list" };
+            self.report(key_at, format!("must be {expected}{}, not {found}", suggest::listed(&texts)));
             return None;
         };
         let fits = |word: &&Value| match word {
