@@ -153,7 +153,7 @@ impl Journey<'_> {
         let transformed = self.plan.each_try.run(info, &mut head, bounds, followers);
         let transformed = attended(transformed, &mut self.reply, &mut self.watch).await.map_err(Failed::Stopped)?;
         transformed.map_err(|refusal| Failed::Stopped(Stop::Refused(refusal)))?;
-        head::complete(&mut head, self.call, self.plan.agent.is_some().then(|| in_flight.instance()));
+        head::complete(&mut head, self.call, self.plan.agent.is_some().then(|| &**in_flight.instance()));
         let empty = self.upload.is_empty();
         let Ok((response, sender)) = lease.connection.open(head, empty) else {
             self.tried.push(in_flight.instance().id);

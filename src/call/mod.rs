@@ -26,8 +26,8 @@ pub use context::{Call, CallPath, End, Origin, Shared, Worker};
 pub use replay::Budget;
 pub use splice::Tally;
 
-use crate::config::snapshot::{Listener, Snapshot};
-use crate::h2::{ErrorCode, Inbound, Reply};
+use crate::config::snapshot::Snapshot;
+use crate::h2::{Inbound, Reply};
 use crate::wire::{self, Rejected};
 use forward::Journey;
 use plan::Plan;

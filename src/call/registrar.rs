@@ -6,7 +6,7 @@ use std::task::{Context, Poll};
 
 use bytes::{BufMut as _, Bytes, BytesMut};
 use fields::{Fields, ResponseHead};
-use filter_api::{Code, Reason};
+use filter_api::{CallInfo, Code, Reason};
 use portunus_proto::bindu::{HeartbeatRequest, RegisterAgentRequest, UnregisterAgentRequest};
 use prost::Message;
 use tokio::time::Instant;
@@ -15,7 +15,7 @@ use super::context::{Call, End, Origin};
 use super::register::Registrar;
 use super::splice::{Watch, attended};
 use super::stop::Stop;
-use super::{answer, context};
+use super::answer;
 use crate::h2::{Receiver, Reply};
 use crate::registry::{Caller, owner_by_address};
 use crate::upstream::Cluster;
@@ -32,11 +32,13 @@ pub(super) async fn serve(
     (mut body, reply): (Receiver, &mut Reply),
 ) -> End {
     let mut watch = Watch::new(call.deadline, call.bounds.idle);
+    // A copy: the filters that follow the call may live on one thread only, and must not be held while waiting.
+    let info = call.info.clone();
     let answered = async {
         let request = attended(read_one(&mut body), reply, &mut watch).await??;
         call.tally.request_messages = 1;
         call.tally.request_bytes = request.len() as u64;
-        attended(dispatch(call, origin, cluster, open, request), reply, &mut watch).await?
+        attended(dispatch(&info, origin, cluster, open, request), reply, &mut watch).await?
     };
     match answered.await {
         Ok(message) => {
@@ -54,7 +56,7 @@ pub(super) async fn serve(
 }
 
 async fn dispatch(
-    call: &context::Call,
+    info: &CallInfo,
     origin: &Origin,
     cluster: &Cluster,
     open: bool,
@@ -68,7 +70,7 @@ async fn dispatch(
         owner: owner_by_address(origin.peer.ip(), open),
     };
     let registrar = Registrar::new(Arc::clone(registry));
-    Ok(match (&*call.info.service, &*call.info.method) {
+    Ok(match (&*info.service, &*info.method) {
         ("bindu.grpc.BinduService", "RegisterAgent") => {
             registrar.register(decode::<RegisterAgentRequest>(request)?, &caller).await.encode_to_vec()
         }

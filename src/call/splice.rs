@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use bytes::Bytes;
 use fields::{Fields, ResponseHead};
 use tokio::time::{Instant, Sleep};
 
@@ -107,8 +108,8 @@ impl Upload {
         match given {
             Poll::Ready(Given::All) if self.half.has_ended() => {
                 // The end came alone: it has not gone with bytes.
-                if !waits {
-                    drop(to.send(bytes::Bytes::new(), true));
+                if !waits && to.send(Bytes::new(), true).is_err() {
+                    // The upstream needs no more; its answer tells.
                 }
                 self.done = true;
                 Poll::Ready(Ok(()))

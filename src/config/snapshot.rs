@@ -153,7 +153,7 @@ pub fn build(loaded: &Loaded, known: &[Known], generation: u64) -> Result<Snapsh
         applied_at: SystemTime::now(),
         listeners,
         identity: Vec::new(),
-        view: super::view(&loaded.config, &loaded.source),
+        view: super::view(loaded),
     })
 }
 
