@@ -10,7 +10,7 @@ import generator
 SEED = 47
 # "CALLBACK" stands for the address of a sample SDK agent; run.py puts it in.
 CALLBACK = {"$callback": True}
-OK, INVALID_ARGUMENT, NOT_FOUND, ALREADY_EXISTS, FAILED_PRECONDITION = 0, 3, 5, 6, 9
+OK, INVALID_ARGUMENT, NOT_FOUND, ALREADY_EXISTS, PERMISSION_DENIED = 0, 3, 5, 6, 7
 
 
 def calls(rpcs: dict) -> list[dict]:
@@ -71,6 +71,9 @@ REGISTRAR = [
 ]
 AGENT = [
     call("bindu.handle", f"{_AGENT}/HandleMessages", {"messages": [{"role": "user", "content": "What is 2 + 2?"}], "task_id": "t-1", "context_id": "c-1"}),
+    call("bindu.input_required", f"{_AGENT}/HandleMessages", {"messages": [{"role": "user", "content": " "}]}),
+    call("bindu.auth_required", f"{_AGENT}/HandleMessages", {"messages": [{"role": "user", "content": "Show my account"}]}),
+    call("bindu.no_messages", f"{_AGENT}/HandleMessages", {}, INVALID_ARGUMENT),
     call("bindu.stream", f"{_AGENT}/HandleMessagesStream", {"messages": [{"role": "user", "content": "Tell me a story in several parts, please"}]}),
     call("bindu.capabilities", f"{_AGENT}/GetCapabilities"),
     call("bindu.health", f"{_AGENT}/HealthCheck"),
@@ -81,8 +84,13 @@ _ASTRA_RUN = {"uid": "user-123", "message": "Summarize the latest research", "ag
 ASTRA = [
     call("astra.run", f"{_ASTRA}/RunAgentLoop", _ASTRA_RUN),
     call("astra.run_on", f"{_ASTRA}/RunAgentLoop", _ASTRA_RUN | {"message": "And in one line?", "session_id": answer("astra.run/session_id")}),
+    call("astra.run_elsewhere", f"{_ASTRA}/RunAgentLoop", _ASTRA_RUN | {"agent_id": "nobody"}, NOT_FOUND),
+    call("astra.run_as_another", f"{_ASTRA}/RunAgentLoop", _ASTRA_RUN | {"uid": "user-9", "session_id": answer("astra.run/session_id")}, PERMISSION_DENIED),
+    call("astra.remember", f"{_ASTRA}/RunAgentLoop", _ASTRA_RUN | {"message": "remember the milk", "session_id": answer("astra.run/session_id")}),
     call("astra.stream", f"{_ASTRA}/RunAgentLoopStream", _ASTRA_RUN | {"session_id": answer("astra.run/session_id")}),
-    call("astra.spawn", f"{_ASTRA}/SpawnAgent", {"uid": "user-123", "parent_agent_id": "researcher", "target_agent_id": "writer", "task": "Write it down", "depth": 1}),
+    call("astra.stream_with_a_tool", f"{_ASTRA}/RunAgentLoopStream", _ASTRA_RUN | {"message": "recall", "session_id": answer("astra.run/session_id")}),
+    call("astra.stream_of_nobody", f"{_ASTRA}/RunAgentLoopStream", _ASTRA_RUN | {"agent_id": "nobody"}),
+    call("astra.spawn", f"{_ASTRA}/SpawnAgent", {"uid": "user-123", "parent_agent_id": "researcher", "target_agent_id": "coder", "task": "What is 6 * 7?", "depth": 1}),
     call("astra.health", f"{_ASTRA}/HealthCheck"),
 ]
 
@@ -96,15 +104,21 @@ _WORKFLOW = {
     "steps": [{"name": "create", "operation_id": "issues/create", "body_template": '{"title": "{{title}}"}', "extractors": {"number": "$.number", "url": "$.url"}, "on_error": "AbortWorkflow"}],
 }
 _INVOKE = {"execution_id": "exec-8a9f7b3c", "workflow_name": "create-github-issue", "input_json": '{"title": "From a peer"}', "tenant_id": "tenant-acme"}
+_EXPLORE = {"api_spec_id": "tracker", "operation_id": "issues.list", "fields": ["id", "title"], "include_hateoas_hints": True, "tenant_id": "tenant-acme"}
 SEAL = [
     call("seal.create", f"{_TOOLS}/CreateWorkflow", {"workflow": _WORKFLOW}),
+    call("seal.create_again", f"{_TOOLS}/CreateWorkflow", {"workflow": _WORKFLOW}, ALREADY_EXISTS),
+    call("seal.create_without_steps", f"{_TOOLS}/CreateWorkflow", {"workflow": {"name": "idle"}}, INVALID_ARGUMENT),
     call("seal.get", f"{_TOOLS}/GetWorkflow", {"workflow_id": answer("seal.create/workflow/id")}),
     call("seal.list", f"{_TOOLS}/ListWorkflows"),
     call("seal.invoke", f"{_GATEWAY}/InvokeWorkflow", _INVOKE),
     call("seal.invoke_unknown", f"{_GATEWAY}/InvokeWorkflow", _INVOKE | {"workflow_name": "nobody-wrote-this"}, NOT_FOUND),
     call("seal.tools", f"{_GATEWAY}/ListTools"),
-    call("seal.explore", f"{_GATEWAY}/ExploreApi", {"execution_id": "exec-8a9f7b3c", "api_spec_id": "github", "operation_id": "issues/list", "parameters_json": "{}", "fields": ["number", "title"], "include_hateoas_hints": True, "tenant_id": "tenant-acme"}),
-    call("seal.cli", f"{_GATEWAY}/InvokeCli", {"execution_id": "exec-8a9f7b3c", "tool_name": "git", "subcommand": "status", "args": ["--short"], "tenant_id": "tenant-acme"}),
+    call("seal.explore", f"{_GATEWAY}/ExploreApi", _EXPLORE),
+    call("seal.explore_nothing", f"{_GATEWAY}/ExploreApi", _EXPLORE | {"operation_id": "issues.burn"}, NOT_FOUND),
+    call("seal.cli", f"{_GATEWAY}/InvokeCli", {"execution_id": "exec-8a9f7b3c", "tool_name": "text", "subcommand": "upper", "args": ["straße", "peer"]}),
+    call("seal.cli_fails", f"{_GATEWAY}/InvokeCli", {"tool_name": "mounts", "subcommand": "check", "args": ["/data/x"], "fsal_mounts": [{"volume_id": "v1", "mount_path": "/logs"}]}),
+    call("seal.cli_unknown", f"{_GATEWAY}/InvokeCli", {"tool_name": "rm"}, NOT_FOUND),
     call("seal.update", f"{_TOOLS}/UpdateWorkflow", {"workflow": _WORKFLOW | {"id": answer("seal.create/workflow/id"), "description": "Files an issue, twice"}}),
     call("seal.get_updated", f"{_TOOLS}/GetWorkflow", {"workflow_id": answer("seal.create/workflow/id")}),
     call("seal.delete", f"{_TOOLS}/DeleteWorkflow", {"workflow_id": answer("seal.create/workflow/id")}),
