@@ -31,7 +31,10 @@ def binary(variable: str, package: str) -> str:
     """The path in $PORTUNUS or $AGENTS; never a guess, so that no stale build is tested by accident."""
     path = os.environ.get(variable, "")
     if not path or not shutil.which(path):
-        raise Missing(f"${variable} ({path or 'not set'})", f"build it (cargo build -p {package}) and set {variable}=/path/to/{package}")
+        raise Missing(
+            f"${variable} ({path or 'not set'})",
+            f"build it (cargo build -p {package}) and set {variable}=/path/to/{package}",
+        )
     return path
 
 
@@ -72,7 +75,9 @@ class Child:
         self.name = name
         self.log = folder / f"{name}.log"
         with open(self.log, "wb") as out:
-            self.process = subprocess.Popen([str(c) for c in command], stdout=out, stderr=subprocess.STDOUT, cwd=cwd, env=os.environ | env)
+            self.process = subprocess.Popen(
+                [str(c) for c in command], stdout=out, stderr=subprocess.STDOUT, cwd=cwd, env=os.environ | env
+            )
 
     def wait_port(self, port: int) -> "Child":
         self._wait(f"{self.name} on port {port}", lambda: is_open(port))
@@ -80,7 +85,9 @@ class Child:
 
     def wait_address(self) -> str:
         """The address after `listening on`, which the sample backends print once they serve."""
-        match = self._wait(f"{self.name} to print its address", lambda: re.search(r"listening on (?:http://)?(\S+:\d+)", self.output()))
+        match = self._wait(
+            f"{self.name} to print its address", lambda: re.search(r"listening on (?:http://)?(\S+:\d+)", self.output())
+        )
         return match[1]
 
     def output(self) -> str:

@@ -6,6 +6,7 @@ does (one instance gets everything), and proves the suite where there is no prox
 
 import argparse
 import contextlib
+import itertools
 import re
 import sys
 from pathlib import Path
@@ -59,8 +60,22 @@ class Stage:
 
     def start_instance(self, name: str, log: str | None = None) -> harness.Child:
         """An instance on a port of its own; returns once the registrar has said yes to it."""
-        command = [harness.binary("AGENTS", "portunus-agents"), "bindu", "--name", "peer", "--author", "peers@example.com"]
-        command += ["--instance", name, "--registrar", f"127.0.0.1:{self.registrar}", "--url", f"http://127.0.0.1:{self.a2a_port}"]
+        command = [
+            harness.binary("AGENTS", "portunus-agents"),
+            "bindu",
+            "--name",
+            "peer",
+            "--author",
+            "peers@example.com",
+        ]
+        command += [
+            "--instance",
+            name,
+            "--registrar",
+            f"127.0.0.1:{self.registrar}",
+            "--url",
+            f"http://127.0.0.1:{self.a2a_port}",
+        ]
         child = self.stack.enter_context(harness.Child(log or name, command, self.folder))
         child.wait_address()
         return child
@@ -71,7 +86,9 @@ class Stage:
     def ask(self, count: int) -> list[tuple[str, str]]:
         """Sends messages one after another; returns each task's state and the name of the instance that answered."""
         asked = [self.user.ask(f"message {number}") for number in range(count)]
-        return [(state, match[1] if (match := re.search(r"\(instance (\S+)\)", text)) else text) for state, text in asked]
+        return [
+            (state, match[1] if (match := re.search(r"\(instance (\S+)\)", text)) else text) for state, text in asked
+        ]
 
     def registrations(self) -> int:
         return len(re.findall(r"RegisterAgent\s+received", self.core.output()))
@@ -86,18 +103,30 @@ def through_the_proxy(tally, stage):
     answered = stage.ask(IN_TURN)
     turns = [name for _, name in answered]
     tally.check(f"{IN_TURN} messages succeed", all(state == "completed" for state, _ in answered), f"{answered}")
-    tally.check("they reach both instances in turn", set(turns) == set(NAMES) and all(a != b for a, b in zip(turns, turns[1:])), f"{turns}")
+    tally.check(
+        "they reach both instances in turn",
+        set(turns) == set(NAMES) and all(a != b for a, b in itertools.pairwise(turns)),
+        f"{turns}",
+    )
     tally.check("the core saw one registration", stage.registrations() == 1, f"it saw {stage.registrations()}")
 
     one.kill()
     answered = stage.ask(AFTER_KILL)
-    tally.check(f"after kill -9 of one, {AFTER_KILL} messages succeed", all(a == ("completed", "two") for a in answered), f"{answered}")
+    tally.check(
+        f"after kill -9 of one, {AFTER_KILL} messages succeed",
+        all(a == ("completed", "two") for a in answered),
+        f"{answered}",
+    )
 
     # What the core alone never manages: an instance that comes back on another port gets messages again.
     stage.start_instance("one", "one-again")
     harness.wait_for("the restarted instance to answer", lambda: "one" in {name for _, name in stage.ask(2)})
     answered = stage.ask(IN_TURN)
-    tally.check("restarted on another port, it gets its turn again", {s for s, _ in answered} == {"completed"} and {n for _, n in answered} == set(NAMES), f"{answered}")
+    tally.check(
+        "restarted on another port, it gets its turn again",
+        {s for s, _ in answered} == {"completed"} and {n for _, n in answered} == set(NAMES),
+        f"{answered}",
+    )
     tally.check("the core still saw one registration", stage.registrations() == 1, f"it saw {stage.registrations()}")
 
 
@@ -105,11 +134,17 @@ def directly(tally, stage):
     one, _two = (stage.start_instance(name) for name in NAMES)
     stage.wait_a2a()
     answered = stage.ask(IN_TURN)
-    tally.check("the first instance gets every message", all(a == ("completed", "one") for a in answered), f"{answered}")
+    tally.check(
+        "the first instance gets every message", all(a == ("completed", "one") for a in answered), f"{answered}"
+    )
     tally.check("the core saw both registrations", stage.registrations() == 2, f"it saw {stage.registrations()}")
     one.kill()
     answered = stage.ask(2)
-    tally.check("after its kill -9 every message fails, though the other lives", all(state == "failed" for state, _ in answered), f"{answered}")
+    tally.check(
+        "after its kill -9 every message fails, though the other lives",
+        all(state == "failed" for state, _ in answered),
+        f"{answered}",
+    )
 
 
 if __name__ == "__main__":

@@ -69,7 +69,9 @@ def run(tally, folder, server_port, through):
         # DEADLINE_EXCEEDED to the client, so one run proves little.
         with ThreadPoolExecutor(4) as pool:
             errors = list(filter(None, pool.map(lambda _: call("timeout_on_sleeping_server", port), range(SLEEPERS))))
-        tally.check(f"timeout_on_sleeping_server {SLEEPERS} times", not errors, f"{len(errors)} failed, such as: {errors[:1]}")
+        tally.check(
+            f"timeout_on_sleeping_server {SLEEPERS} times", not errors, f"{len(errors)} failed, such as: {errors[:1]}"
+        )
         tally.check("the path still works afterwards", not (error := call("large_unary", port)), error)
 
 
@@ -77,12 +79,23 @@ def middle(folder, server_port, port, through):
     """The proxy on `port`, or the relay in its place."""
     if through == "relay":
         return harness.relay(folder, f"127.0.0.1:{server_port}", port)
-    return harness.proxy(folder, Path(__file__).with_name("portunus.yaml"), {"PROXY_PORT": port}, SERVER_PORT=str(server_port))
+    return harness.proxy(
+        folder, Path(__file__).with_name("portunus.yaml"), {"PROXY_PORT": port}, SERVER_PORT=str(server_port)
+    )
 
 
 def call(case: str, port: int) -> str:
     """Runs one case; returns what went wrong, or an empty string."""
-    command = [harness.installed("bin/client"), "-server_host", "127.0.0.1", "-server_port", str(port), "-test_case", case, *CASES[case]]
+    command = [
+        harness.installed("bin/client"),
+        "-server_host",
+        "127.0.0.1",
+        "-server_port",
+        str(port),
+        "-test_case",
+        case,
+        *CASES[case],
+    ]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=CASE_LIMIT)
     except subprocess.TimeoutExpired:

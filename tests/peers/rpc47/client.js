@@ -13,7 +13,10 @@ async function main(callsFile, recordsFile) {
   const plan = JSON.parse(fs.readFileSync(callsFile));
   const definition = protoLoader.loadSync(plan.files, { ...LOADING, includeDirs: [plan.protos] });
   const clients = Object.fromEntries(
-    Object.entries(plan.targets).map(([name, address]) => [name, new grpc.Client(address, grpc.credentials.createInsecure(), OPTIONS)]),
+    Object.entries(plan.targets).map(([name, address]) => [
+      name,
+      new grpc.Client(address, grpc.credentials.createInsecure(), OPTIONS),
+    ]),
   );
   const answers = {};
   const records = [];
@@ -21,7 +24,10 @@ async function main(callsFile, recordsFile) {
     const [service, method] = call.rpc.split("/");
     const request = resolve(call.request, answers);
     const missing = unanswered(request);
-    const record = missing ? notMade(missing) : await make(clients[call.target], definition[service][method], request, plan);
+    const rpc = definition[service][method];
+    const record = missing
+      ? notMade(missing)
+      : await make(clients[call.target], rpc, request, call.metadata, plan.timeout);
     answers[call.id] = record.messages;
     records.push({ ...record, id: call.id });
   }
@@ -33,16 +39,17 @@ function notMade(missing) {
   return { messages: [], sizes: [], code: -1, message: `not called: nothing at ${missing}`, initial: [], trailing: [] };
 }
 
-function make(client, rpc, request, plan) {
+function make(client, rpc, request, sent, timeout) {
   const record = { messages: [], sizes: [], initial: [] };
   const parse = (data) => {
     record.sizes.push(data.length);
     return rpc.responseDeserialize(data);
   };
-  const deadline = new Date(Date.now() + plan.timeout * 1000);
+  const deadline = new Date(Date.now() + timeout * 1000);
   return new Promise((resolve) => {
-    const ended = (status) => resolve({ ...record, code: status.code, message: status.details, trailing: pairs(status.metadata) });
-    const common = [rpc.path, rpc.requestSerialize, parse, request, metadata(plan.metadata), { deadline }];
+    const ended = ({ code, details, metadata: trailing }) =>
+      resolve({ ...record, code, message: details, trailing: pairs(trailing) });
+    const common = [rpc.path, rpc.requestSerialize, parse, request, metadata(sent), { deadline }];
     let call;
     if (rpc.responseStream) {
       call = client.makeServerStreamRequest(...common);

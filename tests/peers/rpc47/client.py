@@ -10,19 +10,19 @@ from pathlib import Path
 import grpc
 from contracts import Contracts, fill, plain
 
-OPTIONS = [("grpc.max_receive_message_length", -1), ("grpc.enable_retries", 0)]
+OPTIONS = [("grpc.max_receive_message_length", -1), ("grpc.max_metadata_size", 1 << 20), ("grpc.enable_retries", 0)]
 
 
 def main(calls_file: str, records_file: str):
     plan = json.loads(Path(calls_file).read_text())
     rpcs = Contracts(Path(plan["protos"]), Path(records_file).parent).rpcs
-    metadata = [(k, bytes.fromhex(v) if k.endswith("-bin") else v) for k, v in plan["metadata"]]
     channels = {name: grpc.insecure_channel(address, OPTIONS) for name, address in plan["targets"].items()}
     answers, records = {}, []
     for call in plan["calls"]:
         rpc = rpcs[call["rpc"]]
         try:
             request = fill(rpc.request(), resolve(call["request"], answers))
+            metadata = [(k, bytes.fromhex(v) if k.endswith("-bin") else v) for k, v in call["metadata"]]
             record = make(channels[call["target"]], rpc, request, metadata, plan["timeout"])
         except Unanswered as missing:
             record = not_made(missing)
@@ -38,7 +38,14 @@ class Unanswered(Exception):
 
 
 def not_made(missing: Unanswered) -> dict:
-    return {"messages": [], "sizes": [], "code": -1, "message": f"not called: nothing at {missing}", "initial": [], "trailing": []}
+    return {
+        "messages": [],
+        "sizes": [],
+        "code": -1,
+        "message": f"not called: nothing at {missing}",
+        "initial": [],
+        "trailing": [],
+    }
 
 
 def make(channel, rpc, request, metadata, timeout) -> dict:

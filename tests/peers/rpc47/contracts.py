@@ -41,7 +41,15 @@ class Contracts:
         self._set = descriptor_pb2.FileDescriptorSet.FromString(self._compile(folder / "contracts.pb"))
 
     def _compile(self, out: Path) -> bytes:
-        command = [sys.executable, "-m", "grpc_tools.protoc", f"-I{self.protos}", f"--descriptor_set_out={out}", "--include_imports", *self.files]
+        command = [
+            sys.executable,
+            "-m",
+            "grpc_tools.protoc",
+            f"-I{self.protos}",
+            f"--descriptor_set_out={out}",
+            "--include_imports",
+            *self.files,
+        ]
         subprocess.run(command, check=True)
         return out.read_bytes()
 
@@ -116,7 +124,11 @@ def plain_single(field, value):
         return plain(value)
     if isinstance(value, bytes):
         return base64.b64encode(value).decode()
-    return str(value) if field.cpp_type in (descriptor.FieldDescriptor.CPPTYPE_INT64, descriptor.FieldDescriptor.CPPTYPE_UINT64) else value
+    return (
+        str(value)
+        if field.cpp_type in (descriptor.FieldDescriptor.CPPTYPE_INT64, descriptor.FieldDescriptor.CPPTYPE_UINT64)
+        else value
+    )
 
 
 def is_map(field) -> bool:

@@ -20,7 +20,11 @@ def requests(rpc: Rpc, seed: int, pins: dict) -> list[dict]:
     made = [{}]
     for number in range(2):
         made.append(message(rpc.request.DESCRIPTOR, random.Random(f"{seed} {rpc.path} {number}"), pins, 0))
-    texts = [f.name for f in rpc.request.DESCRIPTOR.fields if f.type == F.TYPE_STRING and not f.is_repeated and f.full_name not in pins]
+    texts = [
+        f.name
+        for f in rpc.request.DESCRIPTOR.fields
+        if f.type == F.TYPE_STRING and not f.is_repeated and f.full_name not in pins
+    ]
     if texts:
         made.append(made[1] | {texts[0]: "0123456789" * (LARGE // 10)})
     return made
