@@ -9,6 +9,16 @@ const protoLoader = require("@grpc/proto-loader");
 const LOADING = { keepCase: true, longs: String, bytes: String };
 const OPTIONS = { "grpc.max_receive_message_length": -1, "grpc.enable_retries": 0 };
 
+// protobufjs bundles google.protobuf.Value with names of its own, whatever keepCase says.
+const VALUE = {
+  null_value: "nullValue",
+  number_value: "numberValue",
+  string_value: "stringValue",
+  bool_value: "boolValue",
+  struct_value: "structValue",
+  list_value: "listValue",
+};
+
 async function main(callsFile, recordsFile) {
   const plan = JSON.parse(fs.readFileSync(callsFile));
   const definition = protoLoader.loadSync(plan.files, { ...LOADING, includeDirs: [plan.protos] });
@@ -85,7 +95,7 @@ function resolve(value, answers) {
     const found = path.reduce((at, step) => at?.[step], answers[call].at(-1));
     return found === undefined ? new Unanswered(value.$from) : found;
   }
-  return Object.fromEntries(Object.entries(value).map(([k, v]) => [k, resolve(v, answers)]));
+  return Object.fromEntries(Object.entries(value).map(([k, v]) => [VALUE[k] ?? k, resolve(v, answers)]));
 }
 
 // A call whose answer is needed gave none.

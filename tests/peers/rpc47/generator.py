@@ -8,7 +8,8 @@ from google.protobuf.descriptor import FieldDescriptor as F
 
 # Oneofs may hold one member only, and Struct.Value is one; nesting ends here.
 DEPTH = 3
-LARGE = 100_000
+# Over a frame (16 KiB); but a refusal may quote it in grpc-message, and Node takes no more than 64 KiB of trailers.
+LARGE = 30_000
 WORDS = ["", "plan", "résumé", "数据分析", "🔑 key", "a b\tc", "0", "-1", '{"a": [1, 2]}', "../../etc", "x" * 300]
 
 

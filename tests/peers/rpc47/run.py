@@ -83,7 +83,7 @@ def run_client(place, contracts, calls, client, targets, callback) -> list[dict]
         "protos": str(contracts.protos),
         "files": contracts.files,
         "targets": targets,
-        "timeout": 20,
+        "timeout": 10,
         "calls": [c | {"target": target(c["rpc"]), "request": with_callback(c["request"], callback)} for c in calls],
     }
     (place / "calls.json").write_text(json.dumps(plan))
@@ -92,7 +92,10 @@ def run_client(place, contracts, calls, client, targets, callback) -> list[dict]
     else:
         command, env = ["node", HERE / "client.js"], {"NODE_PATH": harness.installed("node/node_modules")}
     with harness.Child("client", [*command, place / "calls.json", place / "records.json"], place, **env) as child:
-        if child.process.wait(CLIENT_LIMIT):
+        harness.wait_for(
+            f"the {client} client to end ({place})", lambda: child.process.poll() is not None, CLIENT_LIMIT
+        )
+        if child.process.returncode:
             raise RuntimeError(f"the {client} client failed ({place.name}):\n{child.output()[-3000:]}")
     return json.loads((place / "records.json").read_text())
 

@@ -156,6 +156,12 @@ AGENT = [
         f"{_AGENT}/HandleMessagesStream",
         {"messages": [{"role": "user", "content": "Tell me a story in several parts, please"}]},
     ),
+    call("bindu.large", f"{_AGENT}/HandleMessages", {"messages": [{"role": "user", "content": "word " * 200_000}]}),
+    call(
+        "bindu.large_stream",
+        f"{_AGENT}/HandleMessagesStream",
+        {"messages": [{"role": "user", "content": "word " * 3_000}]},
+    ),
     call("bindu.capabilities", f"{_AGENT}/GetCapabilities"),
     call("bindu.health", f"{_AGENT}/HealthCheck"),
 ]
@@ -399,7 +405,9 @@ SHANNON = [
         {"session_id": answer("session.create/session_id"), "keep_context": True},
     ),
     call("session.delete", f"{_SESSIONS}/DeleteSession", {"session_id": answer("session.create/session_id")}),
-    call("session.get_deleted", f"{_SESSIONS}/GetSession", {"session_id": answer("session.create/session_id")}),
+    call(
+        "session.get_deleted", f"{_SESSIONS}/GetSession", {"session_id": answer("session.create/session_id")}, NOT_FOUND
+    ),
 ]
 
 SCRIPTED = REGISTRAR + AGENT + ASTRA + SEAL + SHANNON
