@@ -1,0 +1,73 @@
+#!/usr/bin/env bash
+# Installs the other people's software that the suites use, by package name, into $PEERS_DIR (outside the clone).
+# Idempotent: a stamp per part holds its version, and a part whose stamp fits is left alone. Needs go, node, npm and Python 3.12.
+set -euo pipefail
+here=$(cd "$(dirname "$0")" && pwd)
+source "$here/versions.env"
+PEERS_DIR=${PEERS_DIR:-$HOME/.cache/portunus-peers}
+mkdir -p "$PEERS_DIR/stamps" "$PEERS_DIR/bin"
+
+main() {
+  part "interop-$GRPC_GO" interop
+  part "grpcio-$GRPCIO" python_client
+  part "grpc-js-$GRPC_JS-$PROTO_LOADER" node_client
+  part "bindu-$BINDU" bindu_core
+  echo "peers: everything is in $PEERS_DIR"
+}
+
+# part STAMP FUNCTION: runs FUNCTION unless STAMP is there; the stamp is written last, so an install cut short is done again.
+part() {
+  [ -e "$PEERS_DIR/stamps/$1" ] && return
+  echo "peers: installing $1"
+  "$2"
+  touch "$PEERS_DIR/stamps/$1"
+}
+
+interop() {
+  need go "Go, from the distribution or the toolchain image"
+  GOBIN=$PEERS_DIR/bin go install "google.golang.org/grpc/interop/client@$GRPC_GO"
+  GOBIN=$PEERS_DIR/bin go install "google.golang.org/grpc/interop/server@$GRPC_GO"
+}
+
+python_client() {
+  venv "$PEERS_DIR/grpcio" "grpcio==$GRPCIO" "grpcio-tools==$GRPCIO"
+}
+
+node_client() {
+  need npm "Node.js 18 or newer with npm"
+  mkdir -p "$PEERS_DIR/node"
+  npm install --prefix "$PEERS_DIR/node" --no-audit --no-fund --silent \
+    "@grpc/grpc-js@$GRPC_JS" "@grpc/proto-loader@$PROTO_LOADER"
+}
+
+bindu_core() {
+  venv "$PEERS_DIR/bindu" "bindu==$BINDU"
+}
+
+# venv DIR PACKAGE...: a fresh virtual environment on Python 3.12 (bindu asks for 3.12 or newer).
+venv() {
+  local dir=$1 python
+  shift
+  python=$(python312)
+  rm -rf "$dir"
+  "$python" -m venv "$dir"
+  "$dir/bin/pip" install --quiet --disable-pip-version-check "$@"
+}
+
+python312() {
+  local candidate
+  for candidate in "${PYTHON312:-}" "$HOME"/.pyenv/versions/3.12.*/bin/python python3.12 python3; do
+    if "$candidate" -c 'import sys, venv; sys.exit(sys.version_info < (3, 12))' 2>/dev/null; then
+      echo "$candidate"
+      return
+    fi
+  done
+  echo "peers: no Python 3.12 found: install one, or name it in \$PYTHON312" >&2
+  return 1
+}
+
+need() {
+  command -v "$1" >/dev/null || { echo "peers: $1 is missing: install $2" >&2; return 1; }
+}
+
+main
