@@ -1,0 +1,45 @@
+//! Compiles the .proto files with protox (pure Rust: no protoc), once per system, so that each has its own descriptor
+//! set for reflection besides the one that holds all.
+
+use std::error::Error;
+use std::path::{Path, PathBuf};
+
+use prost::Message;
+
+const SYSTEMS: [(&str, &[&str]); 5] = [
+    ("bindu", &["bindu/agent_handler.proto"]),
+    ("openastra", &["openastra/agent.proto"]),
+    ("seal", &["aegis/seal_gateway/v1/seal_gateway.proto"]),
+    (
+        "shannon",
+        &[
+            "shannon/common.proto",
+            "shannon/orchestrator.proto",
+            "shannon/agent.proto",
+            "shannon/llm.proto",
+            "shannon/session.proto",
+        ],
+    ),
+    ("echo", &["portunus/test/echo.proto"]),
+];
+
+fn main() -> Result<(), Box<dyn Error>> {
+    println!("cargo::rerun-if-changed=protos");
+    let out = PathBuf::from(std::env::var("OUT_DIR")?);
+    let root = Path::new("protos");
+    for (name, files) in SYSTEMS {
+        let set = protox::compile(files, [root])?;
+        std::fs::write(out.join(format!("{name}.bin")), set.encode_to_vec())?;
+    }
+    let all: Vec<_> = SYSTEMS.iter().flat_map(|(_, files)| files.iter()).collect();
+    let set = protox::compile(all, [root])?;
+    std::fs::write(out.join("all.bin"), set.encode_to_vec())?;
+    tonic_prost_build::configure()
+        // Sorted maps and shared payloads: the sample backends promise byte-identical answers, and the tests move
+        // gigabytes through Echo.
+        .btree_map(".")
+        .bytes(".portunus.test")
+        .emit_rerun_if_changed(false)
+        .compile_fds(set)?;
+    Ok(())
+}
