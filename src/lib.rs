@@ -1,1 +1,5 @@
 //! Portunus.
+pub mod call;
+pub mod observe;
+pub mod registry;
+pub mod upstream;

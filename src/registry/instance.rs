@@ -118,7 +118,13 @@ pub struct Instance {
 
 impl Instance {
     /// A fresh instance in `state`.
-    pub fn new(cluster: Arc<str>, target: Target, weight: u32, state: State, metrics: Arc<crate::observe::InstanceMetrics>) -> Arc<Self> {
+    pub fn new(
+        cluster: Arc<str>,
+        target: Target,
+        weight: u32,
+        state: State,
+        metrics: Arc<crate::observe::InstanceMetrics>,
+    ) -> Arc<Self> {
         static NEXT: AtomicU64 = AtomicU64::new(1);
         let authority: Arc<str> = target.to_string().into();
         Arc::new(Self {
@@ -216,4 +222,120 @@ pub struct EndpointSet {
     pub instances: Vec<Arc<Instance>>,
     /// Indexes into `instances`, each as often as its weight asks, spread evenly: what a round-robin cursor walks.
     pub schedule: Vec<u32>,
+}
+
+/// The longest schedule: enough to tell weights of 1 and 1,000 apart, small enough to build at every change.
+const SCHEDULE_CAP: u64 = 1024;
+
+impl EndpointSet {
+    /// A set with its schedule (smooth weighted round robin, as nginx spreads weights: 5, 1, 1 gives `a a b a c a a`).
+    ///
+    /// The schedule is as long as the sum of the weights after their common divisor is taken out; where that is over
+    /// 1,024, weights are scaled down to it, and no instance gets fewer than one turn.
+    pub fn new(instances: Vec<Arc<Instance>>) -> Self {
+        let weights: Vec<u64> = instances.iter().map(|i| u64::from(i.weight)).collect();
+        let schedule = spread(&bounded(&weights));
+        Self { instances, schedule }
+    }
+
+    /// Whether there is nobody to send a call to.
+    pub fn is_empty(&self) -> bool {
+        self.instances.is_empty()
+    }
+}
+
+/// The weights in the same proportion, as small as they go, with a sum of at most [`SCHEDULE_CAP`] where there are not
+/// more instances than that.
+fn bounded(weights: &[u64]) -> Vec<u64> {
+    let divisor = weights.iter().copied().fold(0, gcd).max(1);
+    let reduced: Vec<u64> = weights.iter().map(|w| w / divisor).collect();
+    let sum: u64 = reduced.iter().sum();
+    if sum <= SCHEDULE_CAP {
+        return reduced;
+    }
+    // What is left once everybody has one turn is shared out; rounding down keeps the sum within the cap.
+    let spare = SCHEDULE_CAP.saturating_sub(weights.len() as u64);
+    reduced.iter().map(|w| 1 + (w - 1) * spare / sum).collect()
+}
+
+fn gcd(a: u64, b: u64) -> u64 {
+    if b == 0 { a } else { gcd(b, a % b) }
+}
+
+fn spread(weights: &[u64]) -> Vec<u32> {
+    let sum: u64 = weights.iter().sum();
+    if sum == weights.len() as u64 {
+        return (0..weights.len() as u32).collect();
+    }
+    let mut credit = vec![0i64; weights.len()];
+    let mut schedule = Vec::with_capacity(sum as usize);
+    for _ in 0..sum {
+        let mut best = 0;
+        for (index, weight) in weights.iter().enumerate() {
+            credit[index] += *weight as i64;
+            if credit[index] > credit[best] {
+                best = index;
+            }
+        }
+        credit[best] -= sum as i64;
+        schedule.push(best as u32);
+    }
+    schedule
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::{EndpointSet, Instance, State, Target};
+
+    fn set(weights: &[u32]) -> EndpointSet {
+        let metrics = Arc::new(crate::observe::ClusterMetrics::default());
+        EndpointSet::new(
+            weights
+                .iter()
+                .map(|w| Instance::new("c".into(), Target::Loopback(5000), *w, State::Healthy, metrics.instance("a")))
+                .collect(),
+        )
+    }
+
+    fn turns(set: &EndpointSet) -> Vec<usize> {
+        let mut turns = vec![0; set.instances.len()];
+        for index in &set.schedule {
+            turns[*index as usize] += 1;
+        }
+        turns
+    }
+
+    #[test]
+    fn equal_weights_take_turns() {
+        assert_eq!(set(&[7, 7, 7]).schedule, [0, 1, 2]);
+        assert!(set(&[]).schedule.is_empty() && set(&[]).is_empty());
+    }
+
+    #[test]
+    fn weights_are_spread_smoothly() {
+        assert_eq!(set(&[5, 1, 1]).schedule, [0, 0, 1, 0, 2, 0, 0]);
+        assert_eq!(set(&[20, 10]).schedule, [0, 1, 0]);
+    }
+
+    #[test]
+    fn a_schedule_is_bounded_and_starves_nobody() {
+        let set = set(&[1_000_000, 1, 999_999]);
+        assert!(set.schedule.len() <= 1024, "{}", set.schedule.len());
+        let turns = turns(&set);
+        assert_eq!(turns[1], 1);
+        assert!(turns[0].abs_diff(turns[2]) <= 1 && turns[0] > 500, "{turns:?}");
+        let many = vec![3; 1500];
+        assert_eq!(self::set(&many).schedule.len(), 1500);
+    }
+
+    #[test]
+    fn targets_are_read_as_written() {
+        assert_eq!(Target::parse("LOCALHOST:80"), Some(Target::Loopback(80)));
+        assert_eq!(Target::parse("[::1]:80").map(|t| t.to_string()), Some("[::1]:80".into()));
+        for bad in ["", "localhost", "1.2.3.4:0", "http://a:1", "a b:1", ":5"] {
+            assert_eq!(Target::parse(bad), None, "{bad}");
+        }
+    }
 }

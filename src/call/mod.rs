@@ -1,0 +1,2 @@
+//! Calls: here only the registrar, until the rest is merged.
+pub mod register;

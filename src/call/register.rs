@@ -1,0 +1,140 @@
+//! Serves `bindu.grpc.BinduService` for a `register_into` route: from a decoded request to its response. A refusal is
+//! gRPC OK with success = false (acknowledged = false), as the core does it. Knows no wire, no route and no core: it asks
+//! the registry, which has the core told.
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use portunus_proto::bindu::{
+    HeartbeatRequest, HeartbeatResponse, RegisterAgentRequest, RegisterAgentResponse, UnregisterAgentRequest,
+    UnregisterAgentResponse,
+};
+use prost::Message;
+use tokio::time::Instant;
+
+use crate::registry::{Admitted, Beat, Caller, Card, Departure, Forward, Refusal, Registry, Verdict};
+
+/// How long the core has to answer before an SDK is told success without it. SDKs set no deadline, but people wait.
+const CORE_PATIENCE: Duration = Duration::from_secs(10);
+
+/// The registrar of one registry cluster.
+#[derive(Clone, Debug)]
+pub struct Registrar {
+    registry: Arc<Registry>,
+}
+
+impl Registrar {
+    /// Registers into `registry`.
+    pub fn new(registry: Arc<Registry>) -> Self {
+        Self { registry }
+    }
+
+    /// RegisterAgent. Takes as long as the core does, at most 10 s. Dropping it gives the registration up.
+    pub async fn register(&self, request: RegisterAgentRequest, caller: &Caller) -> RegisterAgentResponse {
+        match self.try_register(request, caller).await {
+            Ok((admitted, response)) => {
+                self.registry.metrics().registered(admitted.as_str());
+                response
+            }
+            Err(refusal) => {
+                self.registry.metrics().registered("refused");
+                let (cluster, peer) = (&**self.registry.name(), caller.peer);
+                tracing::warn!(cluster, %peer, reason = refusal.reason, error = refusal.error, "registration is refused");
+                RegisterAgentResponse { success: false, error: refusal.error, ..RegisterAgentResponse::default() }
+            }
+        }
+    }
+
+    /// Heartbeat: acknowledged for every agent that the registry knows, if the caller is its owner.
+    pub fn heartbeat(&self, request: &HeartbeatRequest, caller: &Caller, now: Instant) -> HeartbeatResponse {
+        let (word, acknowledged) = match self.registry.heartbeat(&request.agent_id, caller, now) {
+            Beat::Acknowledged(_) => ("acknowledged", true),
+            Beat::Unknown => ("unknown", false),
+            Beat::NotOwner => ("refused", false),
+        };
+        self.registry.metrics().heartbeat(word);
+        HeartbeatResponse { acknowledged, server_timestamp: unix_millis() }
+    }
+
+    /// UnregisterAgent: the caller's instance gets no new calls and keeps those that it has.
+    pub fn unregister(
+        &self,
+        request: &UnregisterAgentRequest,
+        caller: &Caller,
+        now: Instant,
+    ) -> UnregisterAgentResponse {
+        match self.registry.unregister(&request.agent_id, caller, now) {
+            Ok(departure) => {
+                let (cluster, agent) = (&**self.registry.name(), request.agent_id.as_str());
+                if let Departure::Watched(count) = departure {
+                    tracing::info!(
+                        cluster,
+                        agent,
+                        count,
+                        "several instances may be leaving: the first to stop answering is"
+                    );
+                }
+                self.registry.metrics().unregistered("removed");
+                UnregisterAgentResponse { success: true, error: String::new() }
+            }
+            Err(Refusal { reason, error }) => {
+                self.registry.metrics().unregistered(if reason == "unknown" { "unknown" } else { "refused" });
+                UnregisterAgentResponse { success: false, error }
+            }
+        }
+    }
+
+    async fn try_register(
+        &self,
+        request: RegisterAgentRequest,
+        caller: &Caller,
+    ) -> Result<(Admitted, RegisterAgentResponse), Refusal> {
+        let settings = self.registry.settings();
+        let refuse = |error| Refusal { reason: "config", error };
+        let skills: usize = request.skills.iter().map(Message::encoded_len).sum();
+        let left = settings.config_bytes.checked_sub(skills).ok_or_else(|| {
+            refuse(format!(
+                "the skills have {skills} bytes, and at most {} are taken with config_json: shorten their raw_content",
+                settings.config_bytes
+            ))
+        })?;
+        let card = Card::read(&request.config_json, left).map_err(refuse)?;
+        if let (None, Some(problem)) = (&settings.core, &card.problem) {
+            return Err(refuse(problem.clone()));
+        }
+        if !card.dropped.is_empty() {
+            let (cluster, agent) = (&**self.registry.name(), &*card.identity.id);
+            let keys = card.dropped.join(", ");
+            tracing::warn!(cluster, agent, keys, "keys of config_json that are not for the core are left out");
+        }
+        let forward = Forward { config: card.config.clone(), skills: request.skills };
+        let plan = self.registry.plan(&card, forward, &request.grpc_callback_address, caller, Instant::now())?;
+        // Hangs here, and not in a task, so that an SDK that gives up takes its registration with it.
+        let asked = tokio::time::timeout(CORE_PATIENCE, self.registry.core_settles(&card.identity.id));
+        let response = match (asked.await.unwrap_or(Verdict::Unanswered), card.problem) {
+            (Verdict::Refused(error), _) => return Err(Refusal { reason: "core", error }),
+            (Verdict::Unanswered, Some(problem)) => return Err(refuse(problem)),
+            // Not what the core accepted, but what it would refuse: it must not become what a restarted core is told.
+            (Verdict::Accepted(_), Some(problem)) if !plan.is_forwarded() => return Err(refuse(problem)),
+            (Verdict::Accepted(answer), _) if card.url.is_empty() => answer,
+            (Verdict::Accepted(answer), _) => RegisterAgentResponse { agent_url: card.url, ..answer },
+            (Verdict::Unanswered, None) => RegisterAgentResponse {
+                success: true,
+                agent_id: card.identity.id.to_string(),
+                did: card.identity.did.to_string(),
+                agent_url: card.url,
+                error: String::new(),
+            },
+        };
+        let admitted = plan.admit(Instant::now())?;
+        Ok((admitted, response))
+    }
+}
+
+fn unix_millis() -> i64 {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests;

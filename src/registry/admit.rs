@@ -1,0 +1,307 @@
+//! Registration in two steps: a plan claims the agent's record (owner, port) and tells the core; admission adds the
+//! instance or renews it. Between the two the registrar waits for the core. Dropping a plan takes the claim back.
+
+use std::sync::Arc;
+
+use tokio::time::Instant;
+
+use super::address::check_callback;
+use super::agent::{Agent, Caller};
+use super::book::{Book, Entry, Record, Slot, enact};
+use super::card::Card;
+use super::core::{CoreState, Forward, Standing};
+use super::health::Health;
+use super::instance::{Instance, State, Target};
+use super::settings::{Callback, Settings};
+use super::{Registry, identity::Identity};
+
+/// Why something is refused.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    /// One lower-case word: the metric's and the log's.
+    pub reason: &'static str,
+    /// For the SDK: what to do.
+    pub error: String,
+}
+
+impl Refusal {
+    pub(super) fn new(reason: &'static str, error: impl Into<String>) -> Self {
+        Self { reason, error: error.into() }
+    }
+}
+
+/// What admission did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Admitted {
+    /// The address is new.
+    Added,
+    /// The agent had an instance there: it is renewed.
+    Renewed,
+    /// Another agent's instance was there, and has been removed.
+    TakenOver,
+}
+
+impl Admitted {
+    /// The word that is counted.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Added => "added",
+            Self::Renewed => "renewed",
+            Self::TakenOver => "taken_over",
+        }
+    }
+}
+
+/// A registration under way.
+#[derive(Debug)]
+pub struct Plan {
+    registry: Arc<Registry>,
+    agent: Arc<Agent>,
+    target: Target,
+    caller: Caller,
+    forward: Arc<Forward>,
+}
+
+impl Plan {
+    /// The agent that it is for.
+    pub fn agent(&self) -> &Arc<Agent> {
+        &self.agent
+    }
+
+    /// Whether the configuration that the core was told last is this one.
+    pub fn is_forwarded(&self) -> bool {
+        let book = self.registry.book.lock();
+        book.records.get(&self.agent.id).is_some_and(|record| record.core.forward == self.forward)
+    }
+
+    /// Adds the instance, or renews it.
+    pub fn admit(self, now: Instant) -> Result<Admitted, Refusal> {
+        self.registry.change(now, |book, now| self.registry.admit(book, &self, now))
+    }
+}
+
+impl Drop for Plan {
+    fn drop(&mut self) {
+        self.registry.release(&self.agent.id);
+    }
+}
+
+impl Registry {
+    /// Begins a registration: checks the callback and the owner, and claims a record (and a port) for the agent. Where
+    /// there is a core that has not registered the agent yet, it is told now.
+    pub fn plan(
+        self: &Arc<Self>,
+        card: &Card,
+        forward: Forward,
+        callback: &str,
+        caller: &Caller,
+        now: Instant,
+    ) -> Result<Plan, Refusal> {
+        let settings = self.settings();
+        let target = check_callback(callback, caller.peer.ip(), caller.local, &settings)
+            .map_err(|error| Refusal::new("address", error))?;
+        let forward = Arc::new(forward);
+        let mut book = self.book.lock();
+        if let Some(record) = book.records.get(&card.identity.id) {
+            check_owner(record, caller)?;
+        }
+        self.check_holder(&mut book, &card.identity.id, &target, caller, now)?;
+        if !book.records.contains_key(&card.identity.id) {
+            let record = claim(&book, &card.identity, &settings, caller, Arc::clone(&forward))?;
+            book.records.insert(Arc::clone(&card.identity.id), record);
+            self.reindex(&book);
+        }
+        let Some(record) = book.records.get_mut(&card.identity.id) else {
+            return Err(Refusal::new("owner", "the agent's record has just been released: register again"));
+        };
+        record.plans += 1;
+        if settings.core.is_some() && record.core.state != CoreState::Ok {
+            record.core.state = CoreState::Pending;
+            record.core.forward = Arc::clone(&forward);
+            self.wish(&record.agent.id);
+        }
+        let agent = Arc::clone(&record.agent);
+        Ok(Plan { registry: Arc::clone(self), agent, target, caller: caller.clone(), forward })
+    }
+
+    fn admit(&self, book: &mut Book, plan: &Plan, now: Instant) -> Result<Admitted, Refusal> {
+        let (id, caller) = (&plan.agent.id, &plan.caller);
+        // Much may have happened while the core was asked.
+        let holder = self.check_holder(book, id, &plan.target, caller, now)?;
+        let lease_until = now + self.settings().lease;
+        let Some(record) = book.records.get_mut(id) else {
+            return Err(Refusal::new("owner", "the agent was released while it registered: register again"));
+        };
+        check_owner(record, caller)?;
+        record.core.forward = Arc::clone(&plan.forward);
+        if let Some(entry) = holder.and_then(|held| record.entry(held)) {
+            entry.lease_until = lease_until;
+            entry.connection = caller.connection.clone();
+            entry.registered_by = Arc::clone(&caller.owner);
+            let instance = entry.instance.id;
+            let change = entry.health.registered(now);
+            if enact(&plan.agent, &entry.instance, change) {
+                record.publish();
+                book.probe_at(instance, now);
+                self.probing.notify_one();
+            }
+            return Ok(Admitted::Renewed);
+        }
+        if let Some(held) = holder {
+            self.remove(book, held, now, "another agent was registered at its address");
+        }
+        let metrics = self.metrics.instance(&plan.target.to_string());
+        let instance = Instance::new(Arc::clone(&self.name), plan.target.clone(), 1, State::New, metrics);
+        tracing::info!(cluster = &*self.name, agent = &**id, instance = &*instance.authority, "instance is registered");
+        let entry = Entry {
+            instance,
+            health: Health::new(now),
+            lease_until,
+            connection: caller.connection.clone(),
+            registered_by: Arc::clone(&caller.owner),
+            probe: Slot::Due(now),
+        };
+        book.add(id, entry, now);
+        self.probing.notify_one();
+        Ok(if holder.is_some() { Admitted::TakenOver } else { Admitted::Added })
+    }
+
+    /// Which instance holds the address; refused if it is another agent's that may not be moved.
+    fn check_holder(
+        &self,
+        book: &mut Book,
+        id: &str,
+        target: &Target,
+        caller: &Caller,
+        now: Instant,
+    ) -> Result<Option<u64>, Refusal> {
+        let Some(held) = book.holder(target) else { return Ok(None) };
+        let Some(record) = book.record_of(held) else { return Ok(None) };
+        if &*record.agent.id == id || record.agent.owner == caller.owner {
+            return Ok(Some(held));
+        }
+        let facts = record.entry(held).map(|entry| entry.facts(now));
+        if facts.is_none_or(|facts| facts.lease_out && !facts.connected) {
+            return Ok(Some(held));
+        }
+        tracing::warn!(cluster = &*self.name, agent = id, holder = &*record.agent.id, %target, "address is held by another agent");
+        let error = format!(
+            "{target} belongs to another agent of another owner: listen on another port, or wait until that agent has left \
+             and its lease has run out"
+        );
+        Err(Refusal::new("address", error))
+    }
+
+    /// Takes an instance out of service and writes the line about it.
+    pub(super) fn remove(&self, book: &mut Book, instance: u64, now: Instant, reason: &str) {
+        let Some(gone) = book.remove(instance, now) else { return };
+        let authority = &*gone.entry.instance.authority;
+        tracing::info!(
+            cluster = &*self.name,
+            agent = &*gone.agent.id,
+            instance = authority,
+            reason,
+            "instance is removed"
+        );
+        if gone.last {
+            self.wish(&gone.agent.id);
+        }
+    }
+
+    fn release(&self, id: &Arc<str>) {
+        let mut book = self.book.lock();
+        let Some(record) = book.records.get_mut(id) else { return };
+        record.plans = record.plans.saturating_sub(1);
+        if record.plans > 0 || record.is_present() {
+            return;
+        }
+        if record.core.told {
+            self.wish(id);
+        } else if record.vacant_since.is_none() {
+            // It never had an instance: nothing is left of a registration that was refused or given up.
+            book.records.remove(id);
+            self.reindex(&book);
+        }
+    }
+}
+
+pub(super) fn check_owner(record: &Record, caller: &Caller) -> Result<(), Refusal> {
+    if record.agent.owner == caller.owner {
+        return Ok(());
+    }
+    let agent = &*record.agent.id;
+    tracing::warn!(agent, owner = &*record.agent.owner, caller = &*caller.owner, "refused: another owner's agent");
+    Err(Refusal::new(
+        "owner",
+        format!(
+            "agent {agent} was first registered by another owner: register from where it was registered first, choose another \
+             author or name, or have the operator release the id"
+        ),
+    ))
+}
+
+/// A record for an agent that has none; with a port of its own where the callback wants one.
+fn claim(
+    book: &Book,
+    identity: &Identity,
+    settings: &Settings,
+    caller: &Caller,
+    forward: Arc<Forward>,
+) -> Result<Record, Refusal> {
+    let port = match &settings.callback {
+        Some(Callback::Ports { ports, .. }) => Some(free_port(book, ports.clone()).ok_or_else(|| {
+            let error = format!(
+                "all ports from {} to {} are given to other agents: widen `callback.ports` and the listener's address",
+                ports.start(),
+                ports.end()
+            );
+            Refusal::new("ports", error)
+        })?),
+        _ => None,
+    };
+    Ok(Record {
+        agent: Agent::new(identity, Arc::clone(&caller.owner)),
+        entries: Vec::new(),
+        plans: 0,
+        port,
+        vacant_since: None,
+        core: Standing::new(forward),
+    })
+}
+
+fn free_port(book: &Book, mut ports: std::ops::RangeInclusive<u16>) -> Option<u16> {
+    let given: std::collections::HashSet<u16> = book.records.values().filter_map(|record| record.port).collect();
+    ports.find(|port| !given.contains(port))
+}
+
+/// After a reload that changed the callback: ports that are in the new range stay, the others are given anew.
+pub(super) fn give_ports_anew(book: &mut Book, settings: &Settings, cluster: &str) {
+    let range = match &settings.callback {
+        Some(Callback::Ports { ports, .. }) => Some(ports.clone()),
+        _ => None,
+    };
+    for record in book.records.values_mut() {
+        record.port = record.port.filter(|port| range.as_ref().is_some_and(|range| range.contains(port)));
+    }
+    let Some(range) = range else { return };
+    let mut without: Vec<Arc<str>> = book
+        .records
+        .values()
+        .filter(|record| record.port.is_none())
+        .map(|record| Arc::clone(&record.agent.id))
+        .collect();
+    without.sort();
+    for id in without {
+        let port = free_port(book, range.clone());
+        if port.is_none() {
+            tracing::warn!(
+                cluster,
+                agent = &*id,
+                "no port of `callback.ports` is left for this agent: widen the range"
+            );
+        }
+        if let Some(record) = book.records.get_mut(&id) {
+            record.port = port;
+        }
+    }
+}

@@ -1,0 +1,224 @@
+//! The records behind the registry's lock, and what keeps them consistent with each other: who holds which address, which
+//! probe is due when, what is published to calls. Every change goes through here; decides no policy.
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
+
+use tokio::time::Instant;
+
+use super::address::holder_key;
+use super::agent::{Agent, Connection};
+use super::core::Standing;
+use super::health::{Change, Facts, Health};
+use super::instance::{EndpointSet, Instance, State, Target};
+
+/// An agent's record: it outlives the agent's instances for a while, so that owner and port stay.
+#[derive(Debug)]
+pub(super) struct Record {
+    pub agent: Arc<Agent>,
+    pub entries: Vec<Entry>,
+    /// Registrations under way: they wait for the core.
+    pub plans: u32,
+    /// In the form with ports: the one that the core was told.
+    pub port: Option<u16>,
+    /// Since when it has no instance, where it had one.
+    pub vacant_since: Option<Instant>,
+    pub core: Standing,
+}
+
+impl Record {
+    /// Whether callers may know it.
+    pub(super) fn is_present(&self) -> bool {
+        !self.entries.is_empty()
+    }
+
+    /// Tells the calls where they may go: the healthy ones or, as long as there is none, the new ones.
+    pub(super) fn publish(&self) {
+        let with = |state: State| {
+            let found = self.entries.iter().filter(|entry| entry.health.state() == state);
+            found.map(|entry| Arc::clone(&entry.instance)).collect::<Vec<_>>()
+        };
+        let mut usable = with(State::Healthy);
+        if usable.is_empty() {
+            usable = with(State::New);
+        }
+        let published = self.agent.endpoints.load();
+        let ids = |set: &[Arc<Instance>]| set.iter().map(|instance| instance.id).collect::<Vec<_>>();
+        if ids(&published.instances) != ids(&usable) {
+            self.agent.endpoints.store(Arc::new(EndpointSet::new(usable)));
+        }
+    }
+
+    pub(super) fn entry(&mut self, instance: u64) -> Option<&mut Entry> {
+        self.entries.iter_mut().find(|entry| entry.instance.id == instance)
+    }
+}
+
+/// One instance's record.
+#[derive(Debug)]
+pub(super) struct Entry {
+    pub instance: Arc<Instance>,
+    pub health: Health,
+    pub lease_until: Instant,
+    /// The one that registered it, or on which its SDK was heard last.
+    pub connection: Connection,
+    pub registered_by: Arc<str>,
+    pub probe: Slot,
+}
+
+impl Entry {
+    pub(super) fn facts(&self, now: Instant) -> Facts {
+        Facts { lease_out: now >= self.lease_until, connected: self.connection.is_open() }
+    }
+}
+
+/// Where an instance's next probe stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Slot {
+    Due(Instant),
+    /// Under way; `again`: what it finds is stale already, ask once more at once.
+    Running {
+        again: bool,
+    },
+}
+
+/// Instances one of which said that it leaves, without saying which: the first that stops answering is the one.
+#[derive(Debug)]
+pub(super) struct Leaving {
+    pub instances: Vec<u64>,
+    pub until: Instant,
+}
+
+/// What was taken out of service.
+#[derive(Debug)]
+pub(super) struct Removed {
+    pub entry: Entry,
+    pub agent: Arc<Agent>,
+    /// Whether it was its agent's last.
+    pub last: bool,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Book {
+    pub records: HashMap<Arc<str>, Record>,
+    /// Ids that the core gave to agents which we know by another.
+    pub aliases: HashMap<Arc<str>, Arc<str>>,
+    pub leaving: Vec<Leaving>,
+    /// Counts the changes of who is present.
+    pub presence: u64,
+    whose: HashMap<u64, Arc<str>>,
+    holders: HashMap<Target, u64>,
+    due: BTreeSet<(Instant, u64)>,
+}
+
+impl Book {
+    /// The record of an agent by its id or the core's.
+    pub(super) fn find(&mut self, id: &str) -> Option<&mut Record> {
+        let id = self.aliases.get(id).map_or(id, |known| known);
+        self.records.get_mut(id)
+    }
+
+    /// The record that an instance belongs to.
+    pub(super) fn record_of(&mut self, instance: u64) -> Option<&mut Record> {
+        self.records.get_mut(self.whose.get(&instance)?)
+    }
+
+    /// Which instance holds an address.
+    pub(super) fn holder(&self, target: &Target) -> Option<u64> {
+        self.holders.get(&holder_key(target)).copied()
+    }
+
+    /// Adds an instance to a record that is there; it is probed at once.
+    pub(super) fn add(&mut self, id: &str, entry: Entry, now: Instant) {
+        let Some(record) = self.records.get_mut(id) else { return };
+        let instance = entry.instance.id;
+        self.whose.insert(instance, Arc::clone(&record.agent.id));
+        self.holders.insert(holder_key(&entry.instance.target), instance);
+        self.presence += u64::from(record.entries.is_empty());
+        record.entries.push(entry);
+        record.vacant_since = None;
+        record.publish();
+        self.probe_at(instance, now);
+    }
+
+    /// Takes an instance out of service. Its open calls go on.
+    pub(super) fn remove(&mut self, instance: u64, now: Instant) -> Option<Removed> {
+        let id = self.whose.remove(&instance)?;
+        let record = self.records.get_mut(&id)?;
+        let position = record.entries.iter().position(|entry| entry.instance.id == instance)?;
+        let entry = record.entries.remove(position);
+        entry.instance.retire();
+        let last = record.entries.is_empty();
+        if last {
+            record.vacant_since = Some(now);
+            self.presence += 1;
+        }
+        record.publish();
+        let agent = Arc::clone(&record.agent);
+        self.holders.remove(&holder_key(&entry.instance.target));
+        if let Slot::Due(at) = entry.probe {
+            self.due.remove(&(at, instance));
+        }
+        for group in &mut self.leaving {
+            group.instances.retain(|member| *member != instance);
+        }
+        self.leaving.retain(|group| !group.instances.is_empty());
+        Some(Removed { entry, agent, last })
+    }
+
+    /// Has an instance probed at `at`, or once more if it is being probed.
+    pub(super) fn probe_at(&mut self, instance: u64, at: Instant) {
+        let Some(id) = self.whose.get(&instance) else { return };
+        let Some(entry) = self.records.get_mut(id).and_then(|record| record.entry(instance)) else { return };
+        match &mut entry.probe {
+            Slot::Running { again } => *again = true,
+            Slot::Due(before) => {
+                self.due.remove(&(*before, instance));
+                *before = at;
+                self.due.insert((at, instance));
+            }
+        }
+    }
+
+    /// Puts the next probe of an instance that was being probed at `at`.
+    pub(super) fn probe_done(&mut self, instance: u64, at: Instant) {
+        let Some(id) = self.whose.get(&instance) else { return };
+        if let Some(entry) = self.records.get_mut(id).and_then(|record| record.entry(instance)) {
+            entry.probe = Slot::Due(at);
+            self.due.insert((at, instance));
+        }
+    }
+
+    /// The next instance whose probe is due; it counts as being probed from now on.
+    pub(super) fn take_due(&mut self, now: Instant) -> Option<&mut Entry> {
+        let (at, instance) = *self.due.first()?;
+        if at > now {
+            return None;
+        }
+        self.due.remove(&(at, instance));
+        let entry = self.records.get_mut(self.whose.get(&instance)?)?.entry(instance)?;
+        entry.probe = Slot::Running { again: false };
+        Some(entry)
+    }
+
+    pub(super) fn next_due(&self) -> Option<Instant> {
+        self.due.first().map(|(at, _)| *at)
+    }
+}
+
+/// Carries a change of health out: tells the instance and writes the one line about it.
+pub(super) fn enact(agent: &Agent, instance: &Instance, change: Option<Change>) -> bool {
+    let Some(change) = change else { return false };
+    instance.set_state(change.to);
+    let (from, to) = (change.from.as_str(), change.to.as_str());
+    tracing::info!(
+        cluster = &*instance.cluster,
+        agent = &*agent.id,
+        instance = &*instance.authority,
+        from,
+        to,
+        reason = change.reason,
+        "instance is {to}"
+    );
+    true
+}

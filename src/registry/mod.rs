@@ -1,0 +1,144 @@
+//! The agents of a registry cluster and the instances behind them (DESIGN.md §3): who registered, who is well, who gets
+//! calls. Read by every call ([`Registry::choose`], without a lock), changed by the registrar (call/register.rs), the
+//! prober and the core's client (upstream/). Passive: it dials nobody, runs no task and is told the time.
+
+mod address;
+mod admit;
+mod agent;
+mod book;
+mod card;
+mod choose;
+mod core;
+mod health;
+mod identity;
+pub mod instance;
+mod lease;
+mod probing;
+mod settings;
+#[cfg(test)]
+mod tests;
+mod view;
+
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use parking_lot::Mutex;
+use tokio::sync::Notify;
+use tokio::time::Instant;
+
+pub use self::admit::{Admitted, Plan, Refusal};
+pub use self::agent::{Agent, Caller, Connection, owner_by_address};
+pub use self::card::Card;
+pub use self::choose::{Asked, ChooseError, ChooseErrorKind};
+pub use self::core::{CoreState, Forward, Verdict, Wish};
+pub use self::health::Finding;
+pub use self::identity::Identity;
+pub use self::lease::{Beat, Departure};
+pub use self::probing::Probe;
+pub use self::settings::{Callback, Forbidden, HealthSettings, HostPattern, Settings};
+pub use self::view::{AgentView, InstanceView, ProbeView};
+
+use self::book::Book;
+use self::choose::Index;
+use crate::observe::ClusterMetrics;
+
+/// The registry of one cluster. It outlives snapshots: a reload gives it new settings.
+#[derive(Debug)]
+pub struct Registry {
+    name: Arc<str>,
+    metrics: Arc<ClusterMetrics>,
+    settings: ArcSwap<Settings>,
+    index: ArcSwap<Index>,
+    book: Mutex<Book>,
+    /// Agents about which the core may have to be told something.
+    wishes: Mutex<Vec<Arc<str>>>,
+    wishing: Notify,
+    /// The core has answered about somebody.
+    settled: Notify,
+    /// A probe is due sooner than was last answered.
+    probing: Notify,
+}
+
+impl Registry {
+    /// An empty registry for the cluster of this name.
+    pub fn new(name: impl Into<Arc<str>>, settings: Settings, metrics: Arc<ClusterMetrics>) -> Arc<Self> {
+        let (settings, book) = (Arc::new(settings), Book::default());
+        Arc::new(Self {
+            name: name.into(),
+            metrics,
+            index: ArcSwap::from_pointee(Index::build(&book, Arc::clone(&settings))),
+            settings: ArcSwap::new(settings),
+            book: Mutex::new(book),
+            wishes: Mutex::new(Vec::new()),
+            wishing: Notify::new(),
+            settled: Notify::new(),
+            probing: Notify::new(),
+        })
+    }
+
+    /// The cluster's name.
+    pub fn name(&self) -> &Arc<str> {
+        &self.name
+    }
+
+    /// What is counted of the cluster.
+    pub fn metrics(&self) -> &Arc<ClusterMetrics> {
+        &self.metrics
+    }
+
+    /// The settings in force.
+    pub fn settings(&self) -> Arc<Settings> {
+        self.settings.load_full()
+    }
+
+    /// Puts other settings in force (a reload). Instances stay, and are checked under the new ones from now on. An agent
+    /// for which the new range has no port left keeps its instances and cannot be called by port; a log line says so.
+    pub fn apply(&self, settings: Settings) {
+        let mut book = self.book.lock();
+        let before = self.settings.swap(Arc::new(settings));
+        let settings = self.settings();
+        if before.callback != settings.callback {
+            admit::give_ports_anew(&mut book, &settings, &self.name);
+        }
+        if before.core != settings.core {
+            self.core_changed(&mut book, settings.core.is_some());
+        }
+        self.reindex(&book);
+        drop(book);
+        self.probing.notify_one();
+    }
+
+    /// Which agent a call means. Takes no lock.
+    pub fn choose(&self, asked: &Asked<'_>) -> Result<Arc<Agent>, ChooseError> {
+        self.index.load().choose(asked)
+    }
+
+    /// Waits for the core's word on an agent, for as long as the caller cares to.
+    pub async fn core_settles(&self, id: &str) -> Verdict {
+        loop {
+            let settled = self.settled.notified();
+            tokio::pin!(settled);
+            // Before looking, or an answer between the two would be missed.
+            settled.as_mut().enable();
+            if let Some(verdict) = self.core_verdict(id) {
+                return verdict;
+            }
+            settled.await;
+        }
+    }
+
+    fn reindex(&self, book: &Book) {
+        self.index.store(Arc::new(Index::build(book, self.settings())));
+    }
+
+    /// Runs `change` on the book and publishes the index anew if agents came or went by it.
+    fn change<T>(&self, now: Instant, change: impl FnOnce(&mut Book, Instant) -> T) -> T {
+        let mut book = self.book.lock();
+        let before = book.presence;
+        let done = change(&mut book, now);
+        if book.presence != before {
+            self.reindex(&book);
+        }
+        done
+    }
+}

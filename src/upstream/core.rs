@@ -1,0 +1,163 @@
+//! The client towards the Bindu core: carries out what the registry wishes to have the core told, one thing an agent at a
+//! time. One task a registry cluster, on the control runtime. Whether and what to tell is the registry's to decide.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use portunus_proto::bindu::bindu_service_client::BinduServiceClient;
+use portunus_proto::bindu::{RegisterAgentRequest, UnregisterAgentRequest};
+use tokio::sync::Notify;
+use tokio::task::JoinSet;
+use tokio::time::{sleep, timeout};
+use tonic::transport::Channel;
+
+use super::side::{Failure, channel_to, failure};
+use crate::registry::instance::Target;
+use crate::registry::{Registry, Wish};
+
+const CONNECT: Duration = Duration::from_secs(5);
+/// For one try. The real core takes about a second to start an agent's server; far longer when it is loaded.
+const ATTEMPT: Duration = Duration::from_secs(30);
+/// The wait after a first failure; it doubles.
+const FIRST_WAIT: Duration = Duration::from_millis(250);
+const LONGEST_WAIT: Duration = Duration::from_secs(30);
+/// A core that cannot be told of a departure has most likely been restarted, and forgotten the agent by itself.
+const FAREWELLS: u32 = 6;
+
+/// Tells a registry's core what it should know.
+#[derive(Debug)]
+pub struct CoreClient {
+    registry: Arc<Registry>,
+    channel: Mutex<Option<(Target, Channel)>>,
+}
+
+impl CoreClient {
+    /// For the core that the registry's settings name (at any time: it follows reloads).
+    pub fn new(registry: Arc<Registry>) -> Arc<Self> {
+        Arc::new(Self { registry, channel: Mutex::new(None) })
+    }
+
+    /// Works for as long as it is polled. Several agents at once, but one thing an agent: concurrent registrations of one
+    /// agent become one call, and a departure never overtakes a registration.
+    pub async fn run(self: Arc<Self>) {
+        let mut lanes: JoinSet<Arc<str>> = JoinSet::new();
+        let mut busy: HashMap<Arc<str>, Arc<Notify>> = HashMap::new();
+        loop {
+            let mut wished = self.registry.take_wishes();
+            tokio::select! {
+                () = self.registry.wished(), if wished.is_empty() => continue,
+                Some(done) = lanes.join_next(), if wished.is_empty() => {
+                    let Ok(id) = done else { continue };
+                    busy.remove(&id);
+                    // What was wished while the lane ended nobody has seen.
+                    wished.push(id);
+                }
+                () = std::future::ready(()), if !wished.is_empty() => {}
+            }
+            for id in wished {
+                if let Some(nudge) = busy.get(&id) {
+                    nudge.notify_one();
+                } else if self.registry.core_wish(&id).is_some() {
+                    let nudge = Arc::new(Notify::new());
+                    busy.insert(Arc::clone(&id), Arc::clone(&nudge));
+                    lanes.spawn(Arc::clone(&self).lane(id, nudge));
+                }
+            }
+        }
+    }
+
+    /// Does what is wished about one agent until nothing is.
+    async fn lane(self: Arc<Self>, id: Arc<str>, nudge: Arc<Notify>) -> Arc<str> {
+        let mut failures = 0;
+        while let Some(wish) = self.registry.core_wish(&id) {
+            let done = match wish {
+                Wish::Register(request) => self.register(&id, *request).await,
+                Wish::Unregister(core_id) => self.unregister(&id, core_id, failures).await,
+            };
+            if done {
+                failures = 0;
+                continue;
+            }
+            let wait = FIRST_WAIT.saturating_mul(1 << failures.min(8)).min(LONGEST_WAIT);
+            failures += 1;
+            // Somebody who registers now waits for the answer: worth a try, but not a try for each of a crowd.
+            sleep(FIRST_WAIT).await;
+            tokio::select! {
+                () = sleep(wait - FIRST_WAIT) => {}
+                () = nudge.notified() => {}
+            }
+        }
+        id
+    }
+
+    async fn register(&self, id: &str, request: RegisterAgentRequest) -> bool {
+        // Here Heartbeat will be asked first, to learn of an agent that somebody else registered there.
+        let answer = match self.client() {
+            Ok(mut client) => timeout(ATTEMPT, client.register_agent(request)).await,
+            Err(why) => Ok(Err(tonic::Status::unavailable(why.to_string()))),
+        };
+        match answer {
+            Ok(Ok(answer)) => self.registry.core_answered(id, answer.into_inner()),
+            Ok(Err(status)) => {
+                self.registry.core_silent(
+                    id,
+                    "unreachable",
+                    &format!("the core cannot be asked: {}", failure(&status)),
+                );
+                return false;
+            }
+            Err(_) => {
+                self.registry.core_silent(id, "timeout", &format!("the core has not answered within {ATTEMPT:?}"));
+                return false;
+            }
+        }
+        true
+    }
+
+    async fn unregister(&self, id: &str, core_id: String, failures: u32) -> bool {
+        let Ok(mut client) = self.client() else { return self.give_up(id, failures, "no channel") };
+        match timeout(ATTEMPT, client.unregister_agent(UnregisterAgentRequest { agent_id: core_id })).await {
+            Ok(Ok(answer)) => {
+                let answer = answer.into_inner();
+                tracing::info!(
+                    agent = id,
+                    success = answer.success,
+                    error = answer.error,
+                    "the core was told that the agent left"
+                );
+                self.registry.core_left(id);
+                true
+            }
+            Ok(Err(status)) => self.give_up(id, failures, &failure(&status).to_string()),
+            Err(_) => self.give_up(id, failures, "no answer"),
+        }
+    }
+
+    fn give_up(&self, id: &str, failures: u32, why: &str) -> bool {
+        let enough = failures + 1 >= FAREWELLS;
+        if enough {
+            tracing::warn!(agent = id, error = why, "the core could not be told that the agent left; given up");
+            self.registry.core_left(id);
+        }
+        enough
+    }
+
+    fn client(&self) -> Result<BinduServiceClient<Channel>, Failure> {
+        let target = self.registry.settings().core.clone();
+        let target = target.ok_or_else(|| Failure::Unreachable("the registry has no core any more".into()))?;
+        let mut kept = self.channel.lock();
+        if let Some((known, channel)) = &*kept
+            && *known == target
+        {
+            return Ok(BinduServiceClient::new(channel.clone()));
+        }
+        let channel = channel_to(&target, CONNECT)?;
+        *kept = Some((target, channel.clone()));
+        Ok(BinduServiceClient::new(channel))
+    }
+}
+
+#[cfg(test)]
+mod tests;
