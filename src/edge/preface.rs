@@ -11,7 +11,7 @@ const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 /// What somebody who speaks HTTP/1.1 here is told.
 const WRONG_PORT: &[u8] = b"HTTP/1.1 505 HTTP Version Not Supported\r\ncontent-type: text/plain\r\nconnection: close\r\n\
-    content-length: 92\r\n\r\nThis port speaks gRPC over HTTP/2 with prior knowledge (grpcurl -plaintext, not curl or http)\n";
+    content-length: 94\r\n\r\nThis port speaks gRPC over HTTP/2 with prior knowledge (grpcurl -plaintext, not curl or http)\n";
 
 /// Reads the preface. `None`: the peer said something else and was told so where it can understand it.
 pub(super) async fn read<T: AsyncRead + AsyncWrite + Unpin>(mut io: T) -> io::Result<Option<Rewound<T>>> {

@@ -131,7 +131,7 @@ impl Index {
         for named in sources.into_iter().flatten() {
             chosen = Some(match (chosen, named) {
                 (None, named) => named,
-                (Some(Ok(one)), Ok(other)) if Arc::ptr_eq(one, &other) => Ok(one),
+                (Some(Ok(one)), Ok(other)) if Arc::ptr_eq(one, other) => Ok(one),
                 // Two sources that both name nobody we know: the first one's refusal says it.
                 (Some(Err(error)), Err(_)) => Err(error),
                 _ => return Err(conflict()),

@@ -121,6 +121,7 @@ impl Registry {
         } else {
             tracing::info!(cluster = &*self.name, agent = id, "the core has registered the agent");
             record.core.state = CoreState::Ok;
+            record.core.told = true;
             record.core.error = None;
             let other = answer.agent_id.to_ascii_lowercase();
             record.core.answer = Some(answer);

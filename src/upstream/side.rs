@@ -193,3 +193,6 @@ impl Decoder for BytesCodec {
         Ok(Some(from.copy_to_bytes(from.remaining())))
     }
 }
+
+#[cfg(test)]
+mod tests;
