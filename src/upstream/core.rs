@@ -7,10 +7,11 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use portunus_proto::bindu::bindu_service_client::BinduServiceClient;
-use portunus_proto::bindu::{RegisterAgentRequest, UnregisterAgentRequest};
+use portunus_proto::bindu::{RegisterAgentRequest, RegisterAgentResponse, UnregisterAgentRequest};
 use tokio::sync::Notify;
 use tokio::task::{self, JoinSet};
 use tokio::time::{sleep, timeout};
+use tonic::Code;
 use tonic::transport::Channel;
 
 use super::side::{Failure, channel_to, failure};
@@ -97,22 +98,25 @@ impl CoreClient {
             Ok(mut client) => timeout(ATTEMPT, client.register_agent(request)).await,
             Err(why) => Ok(Err(tonic::Status::unavailable(why.to_string()))),
         };
-        match answer {
-            Ok(Ok(answer)) => self.registry.core_answered(id, answer.into_inner()),
-            Ok(Err(status)) => {
-                self.registry.core_silent(
-                    id,
-                    "unreachable",
-                    &format!("the core cannot be asked: {}", failure(&status)),
-                );
-                return false;
+        let silent = match answer {
+            Ok(Ok(answer)) => {
+                self.registry.core_answered(id, answer.into_inner());
+                return true;
             }
-            Err(_) => {
-                self.registry.core_silent(id, "timeout", &format!("the core has not answered within {ATTEMPT:?}"));
-                return false;
-            }
-        }
-        true
+            Ok(Err(status)) => match failure(&status) {
+                // The real core throws on some configurations; asking again would make it throw for ever.
+                Failure::Status(code, message) if !is_passing(code) => {
+                    let error = format!("the core failed on the registration ({code:?}: {message}): see its log");
+                    let answer = RegisterAgentResponse { success: false, error, ..RegisterAgentResponse::default() };
+                    self.registry.core_answered(id, answer);
+                    return true;
+                }
+                passing => ("unreachable", format!("the core cannot be asked: {passing}")),
+            },
+            Err(_) => ("timeout", format!("the core has not answered within {ATTEMPT:?}")),
+        };
+        self.registry.core_silent(id, silent.0, &silent.1);
+        false
     }
 
     async fn unregister(&self, id: &str, core_id: String, failures: u32) -> bool {
@@ -156,6 +160,12 @@ impl CoreClient {
         *kept = Some((target, channel.clone()));
         Ok(BinduServiceClient::new(channel))
     }
+}
+
+/// Whether a status may be another one at the next try.
+fn is_passing(code: Code) -> bool {
+    use Code::{Aborted, Cancelled, DeadlineExceeded, ResourceExhausted, Unavailable};
+    matches!(code, Aborted | Cancelled | DeadlineExceeded | ResourceExhausted | Unavailable)
 }
 
 #[cfg(test)]
