@@ -117,10 +117,8 @@ impl Registry {
     /// Waits for the core's word on an agent, for as long as the caller cares to.
     pub async fn core_settles(&self, id: &str) -> Verdict {
         loop {
+            // Made before looking: it is woken by an answer that comes in between.
             let settled = self.settled.notified();
-            tokio::pin!(settled);
-            // Before looking, or an answer between the two would be missed.
-            settled.as_mut().enable();
             if let Some(verdict) = self.core_verdict(id) {
                 return verdict;
             }

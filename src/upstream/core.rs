@@ -7,10 +7,11 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use portunus_proto::bindu::bindu_service_client::BinduServiceClient;
-use portunus_proto::bindu::{RegisterAgentRequest, UnregisterAgentRequest};
+use portunus_proto::bindu::{RegisterAgentRequest, RegisterAgentResponse, UnregisterAgentRequest};
 use tokio::sync::Notify;
-use tokio::task::JoinSet;
+use tokio::task::{self, JoinSet};
 use tokio::time::{sleep, timeout};
+use tonic::Code;
 use tonic::transport::Channel;
 
 use super::side::{Failure, channel_to, failure};
@@ -42,34 +43,34 @@ impl CoreClient {
     /// Works for as long as it is polled. Several agents at once, but one thing an agent: concurrent registrations of one
     /// agent become one call, and a departure never overtakes a registration.
     pub async fn run(self: Arc<Self>) {
-        let mut lanes: JoinSet<Arc<str>> = JoinSet::new();
-        let mut busy: HashMap<Arc<str>, Arc<Notify>> = HashMap::new();
+        let mut lanes = JoinSet::new();
+        let mut busy: HashMap<Arc<str>, (task::Id, Arc<Notify>)> = HashMap::new();
         loop {
             let mut wished = self.registry.take_wishes();
             tokio::select! {
                 () = self.registry.wished(), if wished.is_empty() => continue,
-                Some(done) = lanes.join_next(), if wished.is_empty() => {
-                    let Ok(id) = done else { continue };
-                    busy.remove(&id);
+                Some(done) = lanes.join_next_with_id(), if wished.is_empty() => {
+                    let ended = done.map_or_else(|error| error.id(), |(id, ())| id);
+                    let freed = busy.extract_if(|_, (task, _)| *task == ended);
                     // What was wished while the lane ended nobody has seen.
-                    wished.push(id);
+                    wished.extend(freed.map(|(id, _)| id));
                 }
                 () = std::future::ready(()), if !wished.is_empty() => {}
             }
             for id in wished {
-                if let Some(nudge) = busy.get(&id) {
+                if let Some((_, nudge)) = busy.get(&id) {
                     nudge.notify_one();
                 } else if self.registry.core_wish(&id).is_some() {
                     let nudge = Arc::new(Notify::new());
-                    busy.insert(Arc::clone(&id), Arc::clone(&nudge));
-                    lanes.spawn(Arc::clone(&self).lane(id, nudge));
+                    let task = lanes.spawn(Arc::clone(&self).lane(Arc::clone(&id), Arc::clone(&nudge))).id();
+                    busy.insert(id, (task, nudge));
                 }
             }
         }
     }
 
     /// Does what is wished about one agent until nothing is.
-    async fn lane(self: Arc<Self>, id: Arc<str>, nudge: Arc<Notify>) -> Arc<str> {
+    async fn lane(self: Arc<Self>, id: Arc<str>, nudge: Arc<Notify>) {
         let mut failures = 0;
         while let Some(wish) = self.registry.core_wish(&id) {
             let done = match wish {
@@ -89,7 +90,6 @@ impl CoreClient {
                 () = nudge.notified() => {}
             }
         }
-        id
     }
 
     async fn register(&self, id: &str, request: RegisterAgentRequest) -> bool {
@@ -98,22 +98,25 @@ impl CoreClient {
             Ok(mut client) => timeout(ATTEMPT, client.register_agent(request)).await,
             Err(why) => Ok(Err(tonic::Status::unavailable(why.to_string()))),
         };
-        match answer {
-            Ok(Ok(answer)) => self.registry.core_answered(id, answer.into_inner()),
-            Ok(Err(status)) => {
-                self.registry.core_silent(
-                    id,
-                    "unreachable",
-                    &format!("the core cannot be asked: {}", failure(&status)),
-                );
-                return false;
+        let silent = match answer {
+            Ok(Ok(answer)) => {
+                self.registry.core_answered(id, answer.into_inner());
+                return true;
             }
-            Err(_) => {
-                self.registry.core_silent(id, "timeout", &format!("the core has not answered within {ATTEMPT:?}"));
-                return false;
-            }
-        }
-        true
+            Ok(Err(status)) => match failure(&status) {
+                // The real core throws on some configurations; asking again would make it throw for ever.
+                Failure::Status(code, message) if !is_passing(code) => {
+                    let error = format!("the core failed on the registration ({code:?}: {message}): see its log");
+                    let answer = RegisterAgentResponse { success: false, error, ..RegisterAgentResponse::default() };
+                    self.registry.core_answered(id, answer);
+                    return true;
+                }
+                passing => ("unreachable", format!("the core cannot be asked: {passing}")),
+            },
+            Err(_) => ("timeout", format!("the core has not answered within {ATTEMPT:?}")),
+        };
+        self.registry.core_silent(id, silent.0, &silent.1);
+        false
     }
 
     async fn unregister(&self, id: &str, core_id: String, failures: u32) -> bool {
@@ -157,6 +160,12 @@ impl CoreClient {
         *kept = Some((target, channel.clone()));
         Ok(BinduServiceClient::new(channel))
     }
+}
+
+/// Whether a status may be another one at the next try.
+fn is_passing(code: Code) -> bool {
+    use Code::{Aborted, Cancelled, DeadlineExceeded, ResourceExhausted, Unavailable};
+    matches!(code, Aborted | Cancelled | DeadlineExceeded | ResourceExhausted | Unavailable)
 }
 
 #[cfg(test)]

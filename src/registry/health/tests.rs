@@ -82,6 +82,13 @@ fn silence_of_the_sdk_alone_loses_nobody() {
 }
 
 #[test]
+fn a_hiccup_of_one_that_never_heartbeats_is_no_loss() {
+    let mut patient = Patient::healthy();
+    assert_eq!(patient.find(silent(), OUT), State::Healthy);
+    assert_eq!(patient.find(Finding::Alive(None), OUT), State::Healthy);
+}
+
+#[test]
 fn a_failing_check_alone_loses_nobody() {
     let mut patient = Patient::healthy();
     for _ in 0..100 {

@@ -125,4 +125,7 @@ fn probes_of_removed_instances_do_no_harm() {
     world.registry.probed(&early[0], &Finding::Alive(None), world.now);
     world.registry.refused(&early[0].instance, world.now);
     assert!(agent.endpoints.load().is_empty() && world.registry.next_probe().is_none());
+    world.admit("a", "localhost:5001", &sdk);
+    world.unregister(&agent, &sdk).unwrap();
+    assert_eq!(world.registry.next_probe(), None, "nobody is left to ask");
 }

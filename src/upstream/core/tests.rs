@@ -16,7 +16,7 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use tonic::transport::Server;
 use tonic::transport::server::TcpIncoming;
-use tonic::{Request, Response, Status};
+use tonic::{Code, Request, Response, Status};
 
 use super::CoreClient;
 use crate::call::register::Registrar;
@@ -30,6 +30,8 @@ struct FakeCore {
     seen: Arc<Mutex<Vec<String>>>,
     agents: Arc<Mutex<HashSet<String>>>,
     refuses: bool,
+    /// Answered to the first registrations, one each.
+    throws: Arc<Mutex<Vec<Code>>>,
     delay: Duration,
 }
 
@@ -45,6 +47,9 @@ impl BinduService for FakeCore {
         let identity = Identity::new(&text("author"), &text("name"), None).unwrap();
         self.seen.lock().push(format!("register {} {}", identity.name, request.grpc_callback_address));
         tokio::time::sleep(self.delay).await;
+        if let Some(code) = self.throws.lock().pop() {
+            return Err(Status::new(code, "thrown"));
+        }
         if self.refuses {
             let error = "Registration failed: not today".to_owned();
             return Ok(Response::new(RegisterAgentResponse { success: false, error, ..Default::default() }));
@@ -177,6 +182,18 @@ async fn a_refusal_is_everybodys_answer() {
     assert_eq!((core.seen().len(), setup.registry.view(Instant::now()).len()), (1, 0));
     assert!(!setup.registrar.register(request("n", 5000), &caller()).await.success);
     assert_eq!(core.seen().len(), 2, "a later one is asked for anew");
+}
+
+#[tokio::test]
+async fn a_core_that_throws_has_refused_and_one_that_is_busy_is_asked_again() {
+    for (code, success, asked) in [(Code::Unknown, false, 1), (Code::Unavailable, true, 2)] {
+        let core = FakeCore { throws: Arc::new(Mutex::new(vec![code])), ..FakeCore::default() };
+        let (address, _server) = core.serve(anywhere());
+        let setup = setup(address);
+        let answer = setup.registrar.register(request("n", 5000), &caller()).await;
+        assert_eq!((answer.success, core.seen().len()), (success, asked), "{answer:?}");
+        assert_eq!(answer.error.contains("thrown"), !success);
+    }
 }
 
 #[tokio::test]
