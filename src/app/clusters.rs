@@ -39,7 +39,8 @@ pub(super) fn build(
         let group = match cluster.members() {
             Some(Members::Endpoints(endpoints)) => Group::listed(listed(&name, endpoints, &counters)),
             Some(Members::Registry(registry)) => {
-                let registry = Registry::new(Arc::clone(&name), settings(registry, cluster, reserved), Arc::clone(&counters));
+                let registry =
+                    Registry::new(Arc::clone(&name), settings(registry, cluster, reserved), Arc::clone(&counters));
                 attend(&registry, background);
                 Group::Registered(registry)
             }
@@ -103,7 +104,11 @@ fn settings(file: &config::Registry, cluster: &config::Cluster, reserved: &[Forb
         lease: file.lease.0,
         forget: file.forget.0,
         allow: file.allow.as_ref().map(|allow| allow.iter().map(|cidr| cidr.0).collect()),
-        authorities: file.authorities.iter().filter_map(|text| HostPattern::parse(&text.to_string(), "*").ok()).collect(),
+        authorities: file
+            .authorities
+            .iter()
+            .filter_map(|text| HostPattern::parse(&text.to_string(), "*").ok())
+            .collect(),
         default_agent: file.default_agent.clone(),
         health: HealthSettings {
             interval: health.interval.0,

@@ -203,7 +203,8 @@ fn know_methods(metrics: &Metrics, snapshot: &Snapshot, config: &Config) {
             None => metrics.know_service(&service),
         }
     }
-    let mut targets = snapshot.listeners.values().flat_map(|listener| listener.router.iter()).map(|(_, route)| &route.target);
+    let mut targets =
+        snapshot.listeners.values().flat_map(|listener| listener.router.iter()).map(|(_, route)| &route.target);
     if targets.any(|target| matches!(target, Target::Register { .. })) {
         for (service, method, kind) in BINDU {
             metrics.know(service, method, kind);

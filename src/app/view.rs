@@ -73,8 +73,12 @@ impl View for Running {
                 degraded.push(format!("cluster `{}` has no instance that can take calls", cluster.name));
             }
             if let Group::Registered(registry) = &cluster.group {
-                let late = registry.view(Instant::now()).into_iter().filter(|agent| agent.core == registry::CoreState::Pending);
-                degraded.extend(late.map(|agent| format!("agent `{}` is not registered with the core yet", agent.name)));
+                let late = registry
+                    .view(Instant::now())
+                    .into_iter()
+                    .filter(|agent| agent.core == registry::CoreState::Pending);
+                degraded
+                    .extend(late.map(|agent| format!("agent `{}` is not registered with the core yet", agent.name)));
             }
         }
         Readiness { missing, degraded }
@@ -163,7 +167,9 @@ fn registered(instance: registry::InstanceView) -> InstanceView {
         last_probe: instance.last_probe.map(|probe| ago(probe.ago_seconds)),
         last_error,
         registered_by: Some(instance.registered_by),
-        lease_left_ms: Some(Duration::from_secs_f64(instance.lease_left_seconds.max(0.0)).as_millis().try_into().unwrap_or(u64::MAX)),
+        lease_left_ms: Some(
+            Duration::from_secs_f64(instance.lease_left_seconds.max(0.0)).as_millis().try_into().unwrap_or(u64::MAX),
+        ),
     }
 }
 

@@ -27,7 +27,11 @@ pub(super) struct Workers {
 
 impl Workers {
     /// Starts `count` threads.
-    pub(super) fn start(count: usize, shared: &Arc<Shared>, closing: &watch::Receiver<bool>) -> Result<Self, StartError> {
+    pub(super) fn start(
+        count: usize,
+        shared: &Arc<Shared>,
+        closing: &watch::Receiver<bool>,
+    ) -> Result<Self, StartError> {
         let (stop, stopped) = watch::channel(false);
         let mut workers = Self { deals: Vec::new(), threads: Vec::new(), stop };
         for index in 0..count {
@@ -37,7 +41,9 @@ impl Workers {
             let (closing, stopped) = (closing.clone(), stopped.clone());
             let thread = std::thread::Builder::new().name(format!("worker-{index}"));
             let thread = thread.spawn(move || carry(worker, accepted, closing, stopped));
-            workers.threads.push(thread.map_err(|error| StartError::System(format!("a worker cannot start: {error}")))?);
+            workers
+                .threads
+                .push(thread.map_err(|error| StartError::System(format!("a worker cannot start: {error}")))?);
         }
         Ok(workers)
     }

@@ -20,7 +20,8 @@ impl Balance for LeastRequest {
         let good = |at: &usize| set.instances.get(*at).is_some_and(|instance| usable(instance));
         // Draws among all first: with most instances usable it finds two at once and looks at no list.
         let mut draw = || (0..4).map(|_| rng.random_range(0..count)).find(good);
-        let drawn = if count > 2 { draw().and_then(|one| Some((one, draw().filter(|two| *two != one)?))) } else { None };
+        let drawn =
+            if count > 2 { draw().and_then(|one| Some((one, draw().filter(|two| *two != one)?))) } else { None };
         let Some((one, two)) = drawn.or_else(|| two_of(count, &mut rng, good)) else {
             return (0..count).find(good);
         };

@@ -103,16 +103,26 @@ fn preferences_are_given_up_one_by_one() {
         all[1].connect_failed(1);
         assert_eq!(picks(policy, &set, 60, &tried), [0, 0, 60], "{policy:?}");
         all[2].set_state(State::Unhealthy);
-        assert_eq!(picks(policy, &set, 60, &tried), [0, 60, 0], "an untried one, though it was just refused: {policy:?}");
+        assert_eq!(
+            picks(policy, &set, 60, &tried),
+            [0, 60, 0],
+            "an untried one, though it was just refused: {policy:?}"
+        );
         let both = [all[0].id, all[1].id];
-        assert!(picks(policy, &set, 60, &both).iter().sum::<usize>() == 60, "somebody is better than nobody: {policy:?}");
+        assert!(
+            picks(policy, &set, 60, &both).iter().sum::<usize>() == 60,
+            "somebody is better than nobody: {policy:?}"
+        );
     }
 }
 
 #[test]
 fn an_empty_set_has_nobody() {
     for policy in ALL {
-        assert_eq!(pick(policy, &EndpointSet::default(), &AtomicUsize::new(0), &[], 1).map(|instance| instance.id), None);
+        assert_eq!(
+            pick(policy, &EndpointSet::default(), &AtomicUsize::new(0), &[], 1).map(|instance| instance.id),
+            None
+        );
     }
 }
 

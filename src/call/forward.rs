@@ -59,7 +59,7 @@ impl Journey<'_> {
     /// Takes the call to an instance and its answer back.
     pub(super) async fn run(mut self) -> End {
         loop {
-            let followers = self.call.followers.len();
+            let followers = self.call.followers.count();
             let refusal = match self.attempt().await {
                 Ok((attempt, head, body)) => return self.answer(attempt, head, body).await,
                 Err(Failed::Stopped(stop)) => return self.stop(stop),
@@ -252,7 +252,8 @@ fn refused(refusal: &Refusal) -> (End, Fields) {
 }
 
 fn overloaded() -> Stop {
-    let message = "every instance has as many calls as it may (limits.requests, limits.pending): come back a little later";
+    let message =
+        "every instance has as many calls as it may (limits.requests, limits.pending): come back a little later";
     let refusal = Refusal::new(Code::ResourceExhausted, Reason::Overloaded, message);
     Stop::Refused(Box::new(refusal.with(filter_api::Detail::RetryAfter(std::time::Duration::from_millis(250)))))
 }

@@ -100,7 +100,9 @@ impl Half {
         mut on_piece: impl FnMut(&Bytes),
     ) -> Poll<Given> {
         while !self.waiting.is_empty() {
-            let Some(credit) = ready!(to.poll_credit(cx, self.waiting.len())) else { return Poll::Ready(Given::Closed) };
+            let Some(credit) = ready!(to.poll_credit(cx, self.waiting.len())) else {
+                return Poll::Ready(Given::Closed);
+            };
             let piece = self.waiting.take(credit);
             let len = piece.len();
             on_piece(&piece);

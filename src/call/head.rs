@@ -50,7 +50,8 @@ pub(super) fn not_grpc(head: &ResponseHead) -> Option<Box<Refusal>> {
     if head.fields.contains("grpc-status") || (head.status == 200 && grpc) {
         return None;
     }
-    let message = format!("the instance answered with HTTP status {} and no gRPC status: is it a gRPC server?", head.status);
+    let message =
+        format!("the instance answered with HTTP status {} and no gRPC status: is it a gRPC server?", head.status);
     Some(Box::new(Refusal::new(code_of_http(head.status), Reason::UpstreamHttp, message)))
 }
 

@@ -55,7 +55,8 @@ pub async fn serve(worker: Arc<Worker>, origin: Arc<Origin>, inbound: Inbound) {
             let watch = Watch::new(call.deadline, call.bounds.idle);
             let upload = Upload::new(body, Arc::clone(&origin.buffered));
             let call = &mut call;
-            let journey = Journey { worker: &worker, listener, call, plan, head, reply, upload, watch, tried: Vec::new() };
+            let journey =
+                Journey { worker: &worker, listener, call, plan, head, reply, upload, watch, tried: Vec::new() };
             journey.run().await
         }
         Ok(Ok(Plan::Register { cluster, open })) => {
@@ -71,7 +72,12 @@ pub async fn serve(worker: Arc<Worker>, origin: Arc<Origin>, inbound: Inbound) {
 }
 
 /// Reads the head and takes off what only the proxy may write.
-fn read(shared: &Shared, origin: &Origin, head: &mut fields::RequestHead, snapshot: &Snapshot) -> Result<Call, Rejected> {
+fn read(
+    shared: &Shared,
+    origin: &Origin,
+    head: &mut fields::RequestHead,
+    snapshot: &Snapshot,
+) -> Result<Call, Rejected> {
     let asked = wire::classify(head)?;
     let info = CallInfo {
         service: asked.service.into(),

@@ -71,7 +71,8 @@ fn limit_time(call: &mut Call, timeout: Option<Duration>) {
 }
 
 fn no_route() -> Box<Refusal> {
-    let message = "no route takes this call: look at /routes on the admin port, or at the service's name and the authority";
+    let message =
+        "no route takes this call: look at /routes on the admin port, or at the service's name and the authority";
     Box::new(Refusal::new(Code::Unimplemented, Reason::NoRoute, message))
 }
 
@@ -82,7 +83,11 @@ fn cluster_of(shared: &Shared, route: &Route) -> Result<Arc<Cluster>, Box<Refusa
     };
     // Snapshot and clusters change one after the other; a name that is missing in between is no reason to fail otherwise.
     shared.clusters.load().get(name).cloned().ok_or_else(|| {
-        Box::new(Refusal::new(Code::Unavailable, Reason::NoInstance, "the call's cluster is not there any more: repeat it"))
+        Box::new(Refusal::new(
+            Code::Unavailable,
+            Reason::NoInstance,
+            "the call's cluster is not there any more: repeat it",
+        ))
     })
 }
 
@@ -91,7 +96,8 @@ fn choose_agent(cluster: &Cluster, origin: &Origin, head: &RequestHead) -> Resul
     let Some(registry) = cluster.registry() else { return Ok(None) };
     let host = authority_host(head.authority());
     // Nearly every caller writes it in lower case; then nothing is copied.
-    let lower = if host.bytes().any(|b| b.is_ascii_uppercase()) { Cow::Owned(host.to_ascii_lowercase()) } else { host.into() };
+    let lower =
+        if host.bytes().any(|b| b.is_ascii_uppercase()) { Cow::Owned(host.to_ascii_lowercase()) } else { host.into() };
     let asked = Asked {
         local_port: origin.port_names_agent.then(|| origin.local.port()),
         route_agent: None,

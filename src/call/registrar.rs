@@ -11,11 +11,11 @@ use portunus_proto::bindu::{HeartbeatRequest, RegisterAgentRequest, UnregisterAg
 use prost::Message;
 use tokio::time::Instant;
 
+use super::answer;
 use super::context::{Call, End, Origin};
 use super::register::Registrar;
 use super::splice::{Watch, attended};
 use super::stop::Stop;
-use super::answer;
 use crate::h2::{Receiver, Reply};
 use crate::registry::{Caller, owner_by_address};
 use crate::upstream::Cluster;
@@ -80,7 +80,11 @@ async fn dispatch(
         ("bindu.grpc.BinduService", "UnregisterAgent") => {
             registrar.unregister(&decode::<UnregisterAgentRequest>(request)?, &caller, Instant::now()).encode_to_vec()
         }
-        _ => return Err(unimplemented("the registrar has RegisterAgent, Heartbeat and UnregisterAgent of bindu.grpc.BinduService")),
+        _ => {
+            return Err(unimplemented(
+                "the registrar has RegisterAgent, Heartbeat and UnregisterAgent of bindu.grpc.BinduService",
+            ));
+        }
     })
 }
 
@@ -125,7 +129,10 @@ fn poll_all(body: &mut Receiver, bytes: &mut BytesMut, cx: &mut Context<'_>) -> 
                 bytes.extend_from_slice(&piece);
                 body.release(piece.len());
                 if bytes.len() > MOST {
-                    return Poll::Ready(Err(Stop::too_large(u32::try_from(bytes.len()).unwrap_or(u32::MAX), MOST as u64)));
+                    return Poll::Ready(Err(Stop::too_large(
+                        u32::try_from(bytes.len()).unwrap_or(u32::MAX),
+                        MOST as u64,
+                    )));
                 }
             }
             Some(Err(_)) => return Poll::Ready(Err(Stop::Caller)),

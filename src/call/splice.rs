@@ -135,7 +135,12 @@ impl Download {
         Self { half: Half::new(from) }
     }
 
-    fn poll(&mut self, cx: &mut Context<'_>, to: &mut Sender, gauge: &mut Gauge<'_>) -> Poll<Result<Option<Fields>, Stop>> {
+    fn poll(
+        &mut self,
+        cx: &mut Context<'_>,
+        to: &mut Sender,
+        gauge: &mut Gauge<'_>,
+    ) -> Poll<Result<Option<Fields>, Stop>> {
         let (followers, tally, limit) = (&mut *gauge.followers, &mut *gauge.tally, gauge.response_limit);
         let taken = self.half.poll_take(cx, |message| {
             if u64::from(message.size) > limit {
@@ -208,7 +213,11 @@ pub(super) async fn forward(
 }
 
 /// Waits for something that is not the call's own bytes (a connection, a filter), for as long as the caller does.
-pub(super) async fn attended<T>(work: impl Future<Output = T>, reply: &mut Reply, watch: &mut Watch) -> Result<T, Stop> {
+pub(super) async fn attended<T>(
+    work: impl Future<Output = T>,
+    reply: &mut Reply,
+    watch: &mut Watch,
+) -> Result<T, Stop> {
     let mut work = std::pin::pin!(work);
     poll_fn(|cx| {
         if let Poll::Ready(done) = work.as_mut().poll(cx) {

@@ -32,19 +32,22 @@ impl Stop {
 
     /// Time ran out.
     pub(super) fn deadline() -> Self {
-        let message = "the deadline passed before the call was complete: give it more time, or look why its agent is slow";
+        let message =
+            "the deadline passed before the call was complete: give it more time, or look why its agent is slow";
         Self::refuse(Code::DeadlineExceeded, Reason::Deadline, message)
     }
 
     /// Nothing moved for too long.
     pub(super) fn idle(limit: Duration) -> Self {
-        let message = format!("nothing came in either direction for {} s, which is the limit here", limit.as_secs_f64());
+        let message =
+            format!("nothing came in either direction for {} s, which is the limit here", limit.as_secs_f64());
         Self::refuse(Code::DeadlineExceeded, Reason::Idle, message)
     }
 
     /// A message is over a bound.
     pub(super) fn too_large(size: u32, limit: u64) -> Self {
-        let message = format!("a message of {size} bytes is over the limit of {limit}: send less, or raise limits.message");
+        let message =
+            format!("a message of {size} bytes is over the limit of {limit}: send less, or raise limits.message");
         Self::refuse(Code::ResourceExhausted, Reason::MessageTooLarge, message)
     }
 
@@ -73,7 +76,9 @@ pub(super) fn refusal_of(error: StreamError, deadline: Option<Instant>) -> Box<R
             return refusal;
         }
         StreamError::NotStarted => return unstarted(),
-        StreamError::Lost => (Code::Unavailable, "the connection to the instance was lost while the call was open".to_owned()),
+        StreamError::Lost => {
+            (Code::Unavailable, "the connection to the instance was lost while the call was open".to_owned())
+        }
         StreamError::Reset(ErrorCode::NO_ERROR) => {
             (Code::Internal, "the instance ended the call without a status".to_owned())
         }
@@ -90,8 +95,12 @@ pub(super) fn refusal_of(error: StreamError, deadline: Option<Instant>) -> Box<R
 /// What a caller is told where no connection could be made.
 pub(super) fn refusal_of_connect(error: ConnectError) -> Box<Refusal> {
     // The kind of error helps whoever calls; the address is the operator's, in metrics and logs.
-    let message = format!("no instance could be reached: {error}; repeat the call, or see /instances on the admin port");
-    Box::new(Refusal::new(Code::Unavailable, Reason::ConnectFailed, message).with(Detail::RetryAfter(Duration::from_millis(250))))
+    let message =
+        format!("no instance could be reached: {error}; repeat the call, or see /instances on the admin port");
+    Box::new(
+        Refusal::new(Code::Unavailable, Reason::ConnectFailed, message)
+            .with(Detail::RetryAfter(Duration::from_millis(250))),
+    )
 }
 
 fn unstarted() -> Box<Refusal> {

@@ -29,7 +29,8 @@ pub(super) fn run(file: &Path) -> ExitCode {
         Err(errors) => return refuse(&errors.to_string(), BAD_CONFIGURATION),
     };
     // The control runtime has one thread beside the workers: it has little to do, and must not take their cores.
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).thread_name("control").enable_all().build();
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(1).thread_name("control").enable_all().build();
     let runtime = match runtime {
         Ok(runtime) => runtime,
         Err(error) => return refuse(&error.to_string(), 1),
@@ -59,7 +60,10 @@ async fn until_signal(proxy: app::Proxy) -> ExitCode {
         _ = term.recv() => {}
         _ = interrupt.recv() => {}
     }
-    tracing::info!(seconds = DRAIN.as_secs(), "draining: no new connections, open calls go on; a second signal ends them");
+    tracing::info!(
+        seconds = DRAIN.as_secs(),
+        "draining: no new connections, open calls go on; a second signal ends them"
+    );
     let clean = tokio::select! {
         clean = proxy.drain(DRAIN) => clean,
         _ = term.recv() => false,

@@ -144,7 +144,8 @@ impl Listener {
 pub fn build(loaded: &Loaded, known: &[Known], generation: u64) -> Result<Snapshot, Errors> {
     let mut builder = Builder { source: &loaded.source, known, problems: Vec::new() };
     let listeners = loaded.config.listeners.iter();
-    let listeners = listeners.map(|(name, listener)| (Arc::from(name.as_str()), builder.listener(name, listener))).collect();
+    let listeners =
+        listeners.map(|(name, listener)| (Arc::from(name.as_str()), builder.listener(name, listener))).collect();
     if !builder.problems.is_empty() {
         return Err(loaded.source.errors(builder.problems));
     }
@@ -206,7 +207,9 @@ impl Builder<'_> {
         let own = self.filters(&place.with("filters"), &route.filters);
         let both = || before.iter().chain(&own);
         let target = match route.target() {
-            Some(FileTarget::RegisterInto(into)) => Target::Register { into: into.into(), open: route.open_registration },
+            Some(FileTarget::RegisterInto(into)) => {
+                Target::Register { into: into.into(), open: route.open_registration }
+            }
             Some(FileTarget::Split(shares)) => Target::Split(Split {
                 shares: shares.iter().map(|share| (share.cluster.as_str().into(), share.weight)).collect(),
                 total: shares.iter().map(|share| u64::from(share.weight)).sum(),
@@ -262,7 +265,11 @@ impl Builder<'_> {
         }
     }
 
-    fn headers(&mut self, place: &Path, headers: &BTreeMap<super::names::HeaderName, super::HeaderMatch>) -> Vec<HeaderMatch> {
+    fn headers(
+        &mut self,
+        place: &Path,
+        headers: &BTreeMap<super::names::HeaderName, super::HeaderMatch>,
+    ) -> Vec<HeaderMatch> {
         use super::{HeaderMatch as File, HeaderPattern};
         let tests = headers.iter().filter_map(|(name, value)| {
             let test = match value {

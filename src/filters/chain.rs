@@ -77,7 +77,7 @@ pub struct Followers {
 
 impl Followers {
     /// How many there are: what a try adds can be taken off again.
-    pub fn len(&self) -> usize {
+    pub fn count(&self) -> usize {
         self.filters.len()
     }
 

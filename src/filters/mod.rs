@@ -9,7 +9,4 @@ pub use chain::{Chain, EACH_TRY, EARLY, Followers, LATE};
 use filter_api::Known;
 
 /// Every filter that a configuration can name.
-pub const ALL: &[Known] = &[
-    Known::of::<filter_limits::Limits>(),
-    Known::of::<filter_metadata::Metadata>(),
-];
+pub const ALL: &[Known] = &[Known::of::<filter_limits::Limits>(), Known::of::<filter_metadata::Metadata>()];

@@ -23,7 +23,9 @@ impl ServicePattern {
                 && part.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')
         };
         if !name.split('.').all(identifier) {
-            return Err(PatternError(format!("`{text}` is no service: write `package.Service`, or `package.*` for all of a package")));
+            return Err(PatternError(format!(
+                "`{text}` is no service: write `package.Service`, or `package.*` for all of a package"
+            )));
         }
         Ok(if name.len() == text.len() { Self::Exact(name.into()) } else { Self::Package(format!("{name}.").into()) })
     }
@@ -63,7 +65,8 @@ impl AuthorityPattern {
             None => (false, text),
         };
         let v6 = !star && host.parse::<std::net::Ipv6Addr>().is_ok();
-        let name = !host.is_empty() && host.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.'));
+        let name =
+            !host.is_empty() && host.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.'));
         if !(name || v6) || host.starts_with('.') || host.ends_with('.') {
             return Err(PatternError(format!("`{text}` is no authority: write a host without port, or `*.suffix`")));
         }

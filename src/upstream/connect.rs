@@ -44,7 +44,9 @@ impl ConnectError {
 }
 
 /// Makes a connection. The future that comes with it moves the connection and must be driven.
-pub(super) async fn connect(target: &Target) -> Result<(ClientConnection, impl Future<Output = ()> + use<>), ConnectError> {
+pub(super) async fn connect(
+    target: &Target,
+) -> Result<(ClientConnection, impl Future<Output = ()> + use<>), ConnectError> {
     let opened = async {
         let socket = dial(target).await?;
         h2::connect(socket, ClientSettings::default()).await.map_err(|_| ConnectError::NoHttp2)

@@ -146,11 +146,8 @@ impl Lane {
         }
         let found = best.map(|(calls, most, slot)| {
             slot.calls.fetch_add(1, Ordering::Relaxed);
-            let lease = Lease {
-                connection: slot.connection.clone(),
-                calls: Arc::clone(&slot.calls),
-                lane: Arc::clone(self),
-            };
+            let lease =
+                Lease { connection: slot.connection.clone(), calls: Arc::clone(&slot.calls), lane: Arc::clone(self) };
             // At four fifths the next connection is opened, so that it is there when this one is full.
             (Box::new(lease), (calls + 1) * 5 > most * 4)
         });

@@ -41,12 +41,19 @@ impl Factory for Limits {
 
     fn build(config: Config, _: &mut BuildCx<'_>) -> Result<Box<dyn Filter>, BuildError> {
         let Config { message, response_message, messages, duration, idle } = config;
-        if message.is_none() && response_message.is_none() && messages.is_none() && duration.is_none() && idle.is_none() {
-            return Err(BuildError::at(&[], "a limits filter without a limit does nothing: set message, messages, duration or idle"));
+        if message.is_none() && response_message.is_none() && messages.is_none() && duration.is_none() && idle.is_none()
+        {
+            return Err(BuildError::at(
+                &[],
+                "a limits filter without a limit does nothing: set message, messages, duration or idle",
+            ));
         }
         for (name, period) in [("duration", duration), ("idle", idle)] {
             if period.is_some_and(|period| period.0.is_zero()) {
-                return Err(BuildError::at(&[name], format!("`{name}: 0s` would end every call at once: leave it out for no limit")));
+                return Err(BuildError::at(
+                    &[name],
+                    format!("`{name}: 0s` would end every call at once: leave it out for no limit"),
+                ));
             }
         }
         if messages == Some(0) {
@@ -93,10 +100,16 @@ impl Bounded {
     fn check(&self, message: &Message, limit: Option<Size>, what: &str) -> Verdict {
         let size = message.size;
         if let Some(limit) = limit.filter(|limit| u64::from(size) > limit.0) {
-            return refuse(Reason::MessageTooLarge, format!("a {what} message of {size} bytes is over the limit of {limit}: send less at once"));
+            return refuse(
+                Reason::MessageTooLarge,
+                format!("a {what} message of {size} bytes is over the limit of {limit}: send less at once"),
+            );
         }
         if let Some(most) = self.0.messages.filter(|most| message.number > *most) {
-            return refuse(Reason::TooManyMessages, format!("a call may have {most} {what} messages here: open another call for more"));
+            return refuse(
+                Reason::TooManyMessages,
+                format!("a call may have {most} {what} messages here: open another call for more"),
+            );
         }
         Verdict::Pass
     }
@@ -160,7 +173,9 @@ mod tests {
 
     #[test]
     fn limits_that_mean_nothing_are_refused() {
-        for bad in [json!({}), json!({"messages": 0}), json!({"idle": "0s"}), json!({"message": 5}), json!({"mesage": "1B"})] {
+        for bad in
+            [json!({}), json!({"messages": 0}), json!({"idle": "0s"}), json!({"message": 5}), json!({"mesage": "1B"})]
+        {
             assert!(Bench::build::<Limits>(bad.clone()).is_err(), "{bad}");
         }
     }

@@ -44,7 +44,9 @@ impl Edits {
             writable(name).map_err(|message| place(&["set", name], message))?;
             let text = value.bytes().all(|b| (0x20..=0x7e).contains(&b)) && value.trim() == value;
             if !text {
-                let message = format!("the value of `{name}` is not printable ASCII without blanks around it: use a `-bin` name and base64");
+                let message = format!(
+                    "the value of `{name}` is not printable ASCII without blanks around it: use a `-bin` name and base64"
+                );
                 return Err(place(&["set", name], message));
             }
         }

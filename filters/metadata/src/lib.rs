@@ -17,9 +17,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use edits::Edits;
-use filter_api::{
-    BuildCx, BuildError, CallFilter, Factory, Filter, Phase, RequestView, ResponseView, Start, Verdict,
-};
+use filter_api::{BuildCx, BuildError, CallFilter, Factory, Filter, Phase, RequestView, ResponseView, Start, Verdict};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
@@ -63,7 +61,10 @@ impl Factory for Metadata {
         let request = Edits::build(&[], set, remove, rename)?;
         let response = Edits::build(&["response"], response.set, response.remove, response.rename)?;
         if request.is_empty() && response.is_empty() {
-            return Err(BuildError::at(&[], "a metadata filter without an edit does nothing: add set, remove or rename"));
+            return Err(BuildError::at(
+                &[],
+                "a metadata filter without an edit does nothing: add set, remove or rename",
+            ));
         }
         let response = (!response.is_empty()).then(|| Arc::new(response));
         Ok(Box::new(Edited { request, response }))

@@ -5,7 +5,8 @@ use serde_json::json;
 use super::Metadata;
 
 fn shown(fields: &Fields) -> String {
-    let pairs: Vec<_> = fields.iter().map(|(name, value)| format!("{name}={}", String::from_utf8_lossy(value))).collect();
+    let pairs: Vec<_> =
+        fields.iter().map(|(name, value)| format!("{name}={}", String::from_utf8_lossy(value))).collect();
     pairs.join(" ")
 }
 
@@ -16,7 +17,10 @@ fn call(config: serde_json::Value, metadata: &[(&str, &str)]) -> TestCall {
 #[test]
 fn removes_then_renames_then_sets() {
     let config = json!({"set": {"x-b": "set"}, "remove": ["x-a"], "rename": {"x-old": "x-new"}});
-    let call = call(config, &[("x-a", "1"), ("x-b", "2"), ("x-b", "3"), ("x-old", "4"), ("x-old", "5"), ("x-new", "6"), ("k", "7")]);
+    let call = call(
+        config,
+        &[("x-a", "1"), ("x-b", "2"), ("x-b", "3"), ("x-old", "4"), ("x-old", "5"), ("x-new", "6"), ("k", "7")],
+    );
     assert_eq!(shown(&call.head.fields), "k=7 x-new=4 x-new=5 x-b=set");
     assert!(!call.is_followed());
 }
@@ -40,8 +44,21 @@ fn the_answer_is_edited_too() {
 
 #[test]
 fn what_is_not_ours_to_write_is_refused() {
-    for name in ["grpc-timeout", "te", "host", "content-type", "authorization", "x-portunus-agent", ":path", "X-Upper", "", "a b"] {
-        for config in [json!({"set": {name: "v"}}), json!({"rename": {"x-a": name}}), json!({"response": {"set": {name: "v"}}})] {
+    for name in [
+        "grpc-timeout",
+        "te",
+        "host",
+        "content-type",
+        "authorization",
+        "x-portunus-agent",
+        ":path",
+        "X-Upper",
+        "",
+        "a b",
+    ] {
+        for config in
+            [json!({"set": {name: "v"}}), json!({"rename": {"x-a": name}}), json!({"response": {"set": {name: "v"}}})]
+        {
             assert!(Bench::build::<Metadata>(config.clone()).is_err(), "{config}");
         }
     }

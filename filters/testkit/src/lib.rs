@@ -107,7 +107,8 @@ impl TestCall {
     /// The end of the call.
     pub fn end(mut self, code: Code) {
         let (request_messages, response_messages) = self.counts;
-        let outcome = Outcome { code, reason: None, duration: Duration::from_millis(1), request_messages, response_messages };
+        let outcome =
+            Outcome { code, reason: None, duration: Duration::from_millis(1), request_messages, response_messages };
         if let Some(mut follower) = self.follower.take() {
             follower.end(&outcome);
         }
