@@ -1,6 +1,7 @@
 //! The commands: one file each.
 
 pub mod check;
+mod demo;
 mod run;
 pub mod schema;
 
@@ -34,6 +35,12 @@ enum Command {
     },
     /// Print the JSON Schema of the configuration.
     Schema,
+    /// Everything in one process: a core, the proxy, three instances of one agent. Runs until Ctrl-C.
+    Demo {
+        /// Send real calls through, print which instance answered and what was refused, and exit.
+        #[arg(long)]
+        once: bool,
+    },
 }
 
 #[derive(Debug, clap::Args)]
@@ -52,6 +59,7 @@ pub fn main() -> ExitCode {
             let output = check::Output { out: &mut stdout(), err: &mut stderr() };
             check.run(|loaded| app::build(loaded).map(drop), output).map_or(ExitCode::FAILURE, ExitCode::from)
         }
+        Command::Demo { once } => demo::run(once),
         Command::Schema => schema::run(filters::ALL, &mut stdout()).map_or(ExitCode::FAILURE, |()| ExitCode::SUCCESS),
     }
 }
