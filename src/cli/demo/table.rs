@@ -23,7 +23,7 @@ fn write(text: &mut String, story: &Story) -> std::fmt::Result {
         let (p50, p99) = (percentile(row, 50), percentile(row, 99));
         writeln!(text, "{} {:<48} {one:>10} {two:>10} {three:>10} {p50:>9} {p99:>9}", mark(row.as_expected), row.what)?;
     }
-    writeln!(text, "\n{:<50} {:<19} {:<18} {}", "refused", "status", "reason", "what the caller is told")?;
+    writeln!(text, "\n{:<50} {:<19} {:<18} what the caller is told", "refused", "status", "reason")?;
     for Refused { what, code, reason, message, as_expected } in &story.refused {
         writeln!(text, "{} {what:<48} {:<19} {reason:<18} {message}", mark(*as_expected), format!("{code:?}"))?;
     }
