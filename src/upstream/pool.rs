@@ -66,10 +66,12 @@ struct LaneState {
 
 #[derive(Debug)]
 struct Slot {
-    connection: ClientConnection,
+    /// None once the peer has said goodbye (GOAWAY) or stream ids have run out: the calls that it has go on, and with
+    /// the last of them it closes, since nobody holds a handle any more.
+    connection: Option<ClientConnection>,
     calls: Arc<AtomicUsize>,
-    /// Counts it for the metrics.
-    _counted: UpstreamConnection,
+    /// Counts it for the metrics, in its state.
+    counted: UpstreamConnection,
 }
 
 /// What a call finds when it looks for a connection.
@@ -136,18 +138,18 @@ impl Lane {
     /// The least busy connection that has room; starts another where that is wise.
     fn find(self: &Arc<Self>, limits: ClusterLimits, metrics: &Arc<ClusterMetrics>) -> Found {
         let mut state = self.state.lock();
-        state.open.retain_mut(|slot| slot.connection.is_open());
-        let mut best: Option<(usize, usize, &Slot)> = None;
-        for slot in &state.open {
-            let (calls, most) = (slot.calls.load(Ordering::Relaxed), slot.connection.max_streams().min(MOST_STREAMS));
-            if calls < most && best.is_none_or(|(least, _, _)| calls < least) {
-                best = Some((calls, most, slot));
+        let mut best: Option<Room<'_>> = None;
+        let mut open = 0;
+        for slot in &mut state.open {
+            let Some(room) = slot.room() else { continue };
+            open += 1;
+            if room.calls < room.most && best.as_ref().is_none_or(|best| room.calls < best.calls) {
+                best = Some(room);
             }
         }
-        let found = best.map(|(calls, most, slot)| {
-            slot.calls.fetch_add(1, Ordering::Relaxed);
-            let lease =
-                Lease { connection: slot.connection.clone(), calls: Arc::clone(&slot.calls), lane: Arc::clone(self) };
+        let found = best.map(|Room { connection, counter, calls, most }| {
+            counter.fetch_add(1, Ordering::Relaxed);
+            let lease = Lease { connection: connection.clone(), calls: Arc::clone(counter), lane: Arc::clone(self) };
             // At four fifths the next connection is opened, so that it is there when this one is full.
             (Box::new(lease), (calls + 1) * 5 > most * 4)
         });
@@ -155,7 +157,7 @@ impl Lane {
             Some((_, nearly_full)) => *nearly_full && state.connecting == 0,
             None => state.connecting * EXPECTED_STREAMS <= state.waiting,
         };
-        if more && state.open.len() + state.connecting < limits.connections {
+        if more && open + state.connecting < limits.connections {
             state.connecting += 1;
             tokio::spawn(Arc::clone(self).open(metrics.connection()));
         }
@@ -168,6 +170,7 @@ impl Lane {
     /// Opens a connection, tells the waiting calls, and moves it until it ends.
     async fn open(self: Arc<Self>, mut counted: UpstreamConnection) {
         let result = connect(&self.instance.target).await;
+        let calls: Arc<AtomicUsize> = Arc::default();
         let driver = {
             let mut state = self.state.lock();
             state.connecting -= 1;
@@ -176,7 +179,7 @@ impl Lane {
                     self.instance.connected();
                     counted.turn(ConnectionState::Ready);
                     state.last_error = None;
-                    state.open.push(Slot { connection, calls: Arc::default(), _counted: counted });
+                    state.open.push(Slot { connection: Some(connection), calls: Arc::clone(&calls), counted });
                     Some(driver)
                 }
                 Err(error) => {
@@ -189,8 +192,7 @@ impl Lane {
         self.changed.notify_waiters();
         if let Some(driver) = driver {
             driver.await;
-            // Its slot goes with the next look, which may be long after: the count must not wait for it.
-            self.state.lock().open.retain_mut(|slot| slot.connection.is_open());
+            self.state.lock().open.retain(|slot| !Arc::ptr_eq(&slot.calls, &calls));
             self.changed.notify_waiters();
         }
     }
@@ -201,7 +203,29 @@ impl Lane {
         if self.instance.is_gone() {
             return Some(ConnectError::Refused);
         }
-        (state.failures != failures && state.open.is_empty()).then_some(state.last_error).flatten()
+        let none_open = state.open.iter().all(|slot| slot.connection.is_none());
+        (state.failures != failures && none_open).then_some(state.last_error).flatten()
+    }
+}
+
+/// A connection that takes calls, and how many it has of those that it takes.
+struct Room<'a> {
+    connection: &'a ClientConnection,
+    counter: &'a Arc<AtomicUsize>,
+    calls: usize,
+    most: usize,
+}
+
+impl Slot {
+    /// How much room there is; `None` if it takes no new calls, which is noted the first time.
+    fn room(&mut self) -> Option<Room<'_>> {
+        if !self.connection.as_mut()?.is_open() {
+            self.connection = None;
+            self.counted.turn(ConnectionState::Draining);
+        }
+        let connection = self.connection.as_ref()?;
+        let most = connection.max_streams().min(MOST_STREAMS);
+        Some(Room { connection, counter: &self.calls, calls: self.calls.load(Ordering::Relaxed), most })
     }
 }
 
