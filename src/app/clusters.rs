@@ -12,7 +12,7 @@ use crate::observe::{ClusterMetrics, Metrics};
 use crate::registry::{
     self, Callback, EndpointSet, Forbidden, HealthSettings, HostPattern, Instance, Registry, Settings, State, Target,
 };
-use crate::upstream::{self, Cluster, ClusterLimits, Clusters, Group};
+use crate::upstream::{self, Cluster, ClusterLimits, Clusters, Group, Network, Tcp};
 
 /// Addresses that are ours: no instance may be there, or calls would come back to us.
 pub(super) fn reserved(listeners: &HashMap<Arc<str>, Vec<SocketAddr>>, admin: SocketAddr) -> Vec<Forbidden> {
@@ -59,7 +59,7 @@ pub(super) fn build(
         });
         if let Some(Members::Dns(dns)) = cluster.members() {
             let (host, port, refresh) = (dns.name.to_string(), dns.port, dns.refresh.0);
-            background.spawn(upstream::keep_resolving(Arc::clone(&built), host, port, refresh));
+            background.spawn(upstream::keep_resolving(Arc::new(Tcp), Arc::clone(&built), (host, port), refresh));
         }
         (name, built)
     });
@@ -86,9 +86,10 @@ fn policy(balance: Balance) -> Policy {
 
 /// Health checks, and the core if there is one.
 fn attend(registry: &Arc<Registry>, background: &mut JoinSet<()>) {
-    let client = Arc::new(upstream::side::SideClient::default());
+    let network: Arc<dyn Network> = Arc::new(Tcp);
+    let client = Arc::new(upstream::side::SideClient::new(Arc::clone(&network)));
     background.spawn(upstream::probe::run(Arc::clone(registry), client));
-    background.spawn(upstream::core::CoreClient::new(Arc::clone(registry)).run());
+    background.spawn(upstream::core::CoreClient::new(Arc::clone(registry), network).run());
 }
 
 fn settings(file: &config::Registry, cluster: &config::Cluster, reserved: &[Forbidden]) -> Settings {

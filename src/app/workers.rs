@@ -11,7 +11,7 @@ use tokio::sync::{mpsc, watch};
 use super::StartError;
 use crate::call::{Shared, Worker};
 use crate::edge::{self, Accepted, Deal};
-use crate::upstream::Pool;
+use crate::upstream::{Pool, Tcp};
 
 /// Connections that wait for a busy worker to take them over.
 const QUEUE: usize = 1_024;
@@ -37,7 +37,7 @@ impl Workers {
         for index in 0..count {
             let (queue, accepted) = mpsc::channel(QUEUE);
             workers.deals.push(Deal { queue, open: Arc::new(AtomicUsize::new(0)) });
-            let worker = Arc::new(Worker { shared: Arc::clone(shared), pool: Pool::default() });
+            let worker = Arc::new(Worker { shared: Arc::clone(shared), pool: Pool::new(Arc::new(Tcp)) });
             let (closing, stopped) = (closing.clone(), stopped.clone());
             let thread = std::thread::Builder::new().name(format!("worker-{index}"));
             let thread = thread.spawn(move || carry(worker, accepted, closing, stopped));

@@ -1,11 +1,9 @@
 //! One connection to an instance: looked up, dialled, and heard from, all within one bound of time.
 
 use std::io;
-use std::net::SocketAddr;
 use std::time::Duration;
 
-use tokio::net::TcpStream;
-
+use super::network::{Network, dial};
 use crate::h2::{self, ClientConnection, ClientSettings};
 use crate::registry::Target;
 
@@ -38,6 +36,7 @@ impl ConnectError {
         match error.kind() {
             io::ErrorKind::ConnectionRefused => Self::Refused,
             io::ErrorKind::TimedOut => Self::TimedOut,
+            io::ErrorKind::NotFound => Self::Unresolved,
             kind => Self::Io(kind),
         }
     }
@@ -45,39 +44,14 @@ impl ConnectError {
 
 /// Makes a connection. The future that comes with it moves the connection and must be driven.
 pub(super) async fn connect(
+    network: &dyn Network,
     target: &Target,
 ) -> Result<(ClientConnection, impl Future<Output = ()> + use<>), ConnectError> {
     let opened = async {
-        let socket = dial(target).await?;
+        let socket = dial(network, target).await.map_err(|error| ConnectError::of(&error))?;
         h2::connect(socket, ClientSettings::default()).await.map_err(|_| ConnectError::NoHttp2)
     };
     tokio::time::timeout(PATIENCE, opened).await.unwrap_or(Err(ConnectError::TimedOut))
-}
-
-/// Connects a socket to the first address of a target that takes it.
-pub async fn dial(target: &Target) -> Result<TcpStream, ConnectError> {
-    let addresses = addresses(target).await?;
-    let mut last = ConnectError::Unresolved;
-    for address in addresses {
-        match TcpStream::connect(address).await {
-            Ok(socket) => {
-                // Small frames must not wait for the peer's acknowledgement; the write buffer does the batching.
-                drop(socket.set_nodelay(true));
-                return Ok(socket);
-            }
-            Err(error) => last = ConnectError::of(&error),
-        }
-    }
-    Err(last)
-}
-
-async fn addresses(target: &Target) -> Result<Vec<SocketAddr>, ConnectError> {
-    if let Some(known) = target.known_addresses() {
-        return Ok(known);
-    }
-    let Target::Name(host, port) = target else { return Err(ConnectError::Unresolved) };
-    let found = tokio::net::lookup_host((host.as_str(), *port)).await.map_err(|_| ConnectError::Unresolved)?;
-    Ok(found.collect())
 }
 
 #[cfg(test)]
@@ -86,13 +60,14 @@ mod tests {
 
     use super::{ConnectError, connect};
     use crate::registry::Target;
+    use crate::upstream::Tcp;
 
     #[tokio::test]
     async fn a_closed_port_is_refused() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         drop(listener);
-        assert_eq!(connect(&Target::Socket(address)).await.map(|_| ()), Err(ConnectError::Refused));
+        assert_eq!(connect(&Tcp, &Target::Socket(address)).await.map(|_| ()), Err(ConnectError::Refused));
     }
 
     #[tokio::test(start_paused = true)]
@@ -100,7 +75,7 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let silent = tokio::spawn(async move { listener.accept().await });
-        assert_eq!(connect(&Target::Socket(address)).await.map(|_| ()), Err(ConnectError::TimedOut));
+        assert_eq!(connect(&Tcp, &Target::Socket(address)).await.map(|_| ()), Err(ConnectError::TimedOut));
         drop(silent.await.unwrap());
     }
 }

@@ -14,6 +14,7 @@ use tokio::time::{sleep, timeout};
 use tonic::Code;
 use tonic::transport::Channel;
 
+use super::network::Network;
 use super::side::{Failure, channel_to, failure};
 use crate::registry::instance::Target;
 use crate::registry::{Registry, Wish};
@@ -31,13 +32,14 @@ const FAREWELLS: u32 = 6;
 #[derive(Debug)]
 pub struct CoreClient {
     registry: Arc<Registry>,
+    network: Arc<dyn Network>,
     channel: Mutex<Option<(Target, Channel)>>,
 }
 
 impl CoreClient {
     /// For the core that the registry's settings name (at any time: it follows reloads).
-    pub fn new(registry: Arc<Registry>) -> Arc<Self> {
-        Arc::new(Self { registry, channel: Mutex::new(None) })
+    pub fn new(registry: Arc<Registry>, network: Arc<dyn Network>) -> Arc<Self> {
+        Arc::new(Self { registry, network, channel: Mutex::new(None) })
     }
 
     /// Works for as long as it is polled. Several agents at once, but one thing an agent: concurrent registrations of one
@@ -156,7 +158,7 @@ impl CoreClient {
         {
             return Ok(BinduServiceClient::new(channel.clone()));
         }
-        let channel = channel_to(&target, CONNECT)?;
+        let channel = channel_to(&self.network, &target, CONNECT)?;
         *kept = Some((target, channel.clone()));
         Ok(BinduServiceClient::new(channel))
     }

@@ -7,17 +7,22 @@ use std::time::Duration;
 
 use rand::Rng as _;
 
-use super::{Cluster, Group};
+use super::{Cluster, Group, Network};
 use crate::registry::{EndpointSet, Instance, State, Target};
 
 /// Keeps a cluster's instances equal to the addresses of `name`, until the future is dropped.
 ///
 /// Instances whose address stays carry over, with their connections and counts. A look-up that fails changes nothing:
 /// a name server that is down must not take the instances with it.
-pub async fn keep_resolving(cluster: Arc<Cluster>, name: String, port: u16, refresh: Duration) {
+pub async fn keep_resolving(
+    network: Arc<dyn Network>,
+    cluster: Arc<Cluster>,
+    (name, port): (String, u16),
+    refresh: Duration,
+) {
     loop {
-        match tokio::net::lookup_host((name.as_str(), port)).await {
-            Ok(found) => publish(&cluster, found.collect()),
+        match network.resolve(&name, port).await {
+            Ok(found) => publish(&cluster, found),
             Err(error) => {
                 tracing::warn!(cluster = %cluster.name, name, %error, "the name could not be resolved; the instances stay as they are");
             }

@@ -7,13 +7,15 @@ mod cluster;
 mod connect;
 pub mod core;
 mod dns;
+mod network;
 mod pool;
 pub mod probe;
 pub mod side;
 
 pub use cluster::{Cluster, ClusterLimits, Clusters, Group};
-pub use connect::{ConnectError, dial};
+pub use connect::ConnectError;
 pub use dns::keep_resolving;
+pub use network::{Io, Network, Tcp};
 pub use pool::{Lease, LeaseError, Pool};
 
 use std::sync::OnceLock;

@@ -11,7 +11,7 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 
 use super::connect::connect;
-use super::{ClusterLimits, ConnectError};
+use super::{ClusterLimits, ConnectError, Network};
 use crate::h2::ClientConnection;
 use crate::observe::metrics::{ClusterMetrics, ConnectionState, UpstreamConnection};
 use crate::registry::Instance;
@@ -22,8 +22,9 @@ const MOST_STREAMS: usize = 4_096;
 const EXPECTED_STREAMS: usize = 100;
 
 /// The connections of one worker.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Pool {
+    network: Arc<dyn Network>,
     lanes: Mutex<HashMap<u64, Arc<Lane>>>,
 }
 
@@ -48,6 +49,7 @@ pub enum LeaseError {
 /// All connections to one instance.
 #[derive(Debug)]
 struct Lane {
+    network: Arc<dyn Network>,
     instance: Arc<Instance>,
     state: Mutex<LaneState>,
     /// Rung when a connection opens, fails or has room again.
@@ -82,6 +84,11 @@ enum Found {
 }
 
 impl Pool {
+    /// No connections yet.
+    pub fn new(network: Arc<dyn Network>) -> Self {
+        Self { network, lanes: Mutex::default() }
+    }
+
     /// A place on a connection to `instance`, opening one where needed. Waits for as long as the caller is willing to:
     /// the call's deadline bounds it.
     pub async fn lease(
@@ -128,7 +135,8 @@ impl Pool {
     fn lane(&self, instance: &Arc<Instance>) -> Arc<Lane> {
         let mut lanes = self.lanes.lock();
         let lane = lanes.entry(instance.id).or_insert_with(|| {
-            Arc::new(Lane { instance: Arc::clone(instance), state: Mutex::default(), changed: Notify::new() })
+            let (network, instance) = (Arc::clone(&self.network), Arc::clone(instance));
+            Arc::new(Lane { network, instance, state: Mutex::default(), changed: Notify::new() })
         });
         Arc::clone(lane)
     }
@@ -169,7 +177,7 @@ impl Lane {
 
     /// Opens a connection, tells the waiting calls, and moves it until it ends.
     async fn open(self: Arc<Self>, mut counted: UpstreamConnection) {
-        let result = connect(&self.instance.target).await;
+        let result = connect(&*self.network, &self.instance.target).await;
         let calls: Arc<AtomicUsize> = Arc::default();
         let driver = {
             let mut state = self.state.lock();

@@ -5,7 +5,6 @@ use std::collections::HashMap;
 use std::error::Error;
 use std::future::Future;
 use std::io;
-use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::{Arc, Weak};
 use std::task::{Context, Poll};
@@ -18,12 +17,12 @@ use http::Uri;
 use http::uri::PathAndQuery;
 use hyper_util::rt::TokioIo;
 use parking_lot::Mutex;
-use tokio::net::TcpStream;
 use tonic::client::Grpc;
 use tonic::codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder};
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Request, Status};
 
+use super::network::{Io, Network, dial};
 use crate::registry::instance::{Instance, Target};
 
 /// Why a side call has no answer.
@@ -52,8 +51,9 @@ pub trait UnaryClient: Send + Sync {
 }
 
 /// Side calls over tonic channels, one an instance, kept as long as the instance is in service.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct SideClient {
+    network: Arc<dyn Network>,
     channels: Mutex<HashMap<u64, (Weak<Instance>, Channel)>>,
 }
 
@@ -76,25 +76,30 @@ impl UnaryClient for SideClient {
 }
 
 impl SideClient {
+    /// No channel yet.
+    pub fn new(network: Arc<dyn Network>) -> Self {
+        Self { network, channels: Mutex::default() }
+    }
+
     fn channel(&self, instance: &Arc<Instance>) -> Result<Channel, Failure> {
         let mut channels = self.channels.lock();
         if let Some((_, channel)) = channels.get(&instance.id) {
             return Ok(channel.clone());
         }
         channels.retain(|_, (known, _)| known.upgrade().is_some_and(|known| !known.is_gone()));
-        let channel = channel_to(&instance.target, Duration::from_secs(5))?;
+        let channel = channel_to(&self.network, &instance.target, Duration::from_secs(5))?;
         channels.insert(instance.id, (Arc::downgrade(instance), channel.clone()));
         Ok(channel)
     }
 }
 
 /// A channel that connects when it is first used, and again after it broke. Has to be called on a tokio runtime.
-pub(super) fn channel_to(target: &Target, connect: Duration) -> Result<Channel, Failure> {
+pub(super) fn channel_to(network: &Arc<dyn Network>, target: &Target, connect: Duration) -> Result<Channel, Failure> {
     let endpoint = Endpoint::from_shared(format!("http://{target}"))
         .map_err(|error| Failure::Unreachable(format!("{target} is no authority: {error}")))?;
     let endpoint = endpoint.connect_timeout(connect).user_agent(concat!("portunus/", env!("CARGO_PKG_VERSION")));
     let endpoint = endpoint.map_err(|error| Failure::Unreachable(error.to_string()))?;
-    Ok(endpoint.connect_with_connector_lazy(Dial { target: target.clone() }))
+    Ok(endpoint.connect_with_connector_lazy(Dial { network: Arc::clone(network), target: target.clone() }))
 }
 
 /// What a status says of the other side: transport errors arrive as statuses too.
@@ -118,11 +123,12 @@ pub(super) fn failure(status: &Status) -> Failure {
 /// Dials a target: its addresses are tried in order, and looked up anew each time.
 #[derive(Clone, Debug)]
 struct Dial {
+    network: Arc<dyn Network>,
     target: Target,
 }
 
 impl tonic::codegen::Service<Uri> for Dial {
-    type Response = TokioIo<TcpStream>;
+    type Response = TokioIo<Box<dyn Io>>;
     type Error = io::Error;
     type Future = Pin<Box<dyn Future<Output = io::Result<Self::Response>> + Send>>;
 
@@ -131,29 +137,9 @@ impl tonic::codegen::Service<Uri> for Dial {
     }
 
     fn call(&mut self, _: Uri) -> Self::Future {
-        let target = self.target.clone();
-        Box::pin(async move { dial(&target).await.map(TokioIo::new) })
+        let Self { network, target } = self.clone();
+        Box::pin(async move { dial(&*network, &target).await.map(TokioIo::new) })
     }
-}
-
-async fn dial(target: &Target) -> io::Result<TcpStream> {
-    let addresses: Vec<SocketAddr> = match (target.known_addresses(), target) {
-        (Some(known), _) => known,
-        (None, Target::Name(host, port)) => tokio::net::lookup_host((host.as_str(), *port)).await?.collect(),
-        (None, _) => Vec::new(),
-    };
-    let mut failed = None;
-    for address in addresses {
-        match TcpStream::connect(address).await {
-            Ok(stream) => {
-                stream.set_nodelay(true)?;
-                return Ok(stream);
-            }
-            // The first error is the one that counts: ::1 is only tried because 127.0.0.1 failed.
-            Err(error) => failed = failed.or(Some(error)),
-        }
-    }
-    Err(failed.unwrap_or_else(|| io::Error::new(io::ErrorKind::NotFound, format!("{target} has no address"))))
 }
 
 /// Messages are bytes here: who asks knows their type.

@@ -109,7 +109,7 @@ fn setup(core: SocketAddr) -> Setup {
         ..Settings::default()
     };
     let registry = Registry::new("agents", settings, Arc::new(ClusterMetrics::default()));
-    let client = tokio::spawn(CoreClient::new(Arc::clone(&registry)).run());
+    let client = tokio::spawn(CoreClient::new(Arc::clone(&registry), Arc::new(crate::upstream::Tcp)).run());
     Setup { registrar: Registrar::new(Arc::clone(&registry)), registry, _client: client }
 }
 

@@ -22,6 +22,7 @@ use tonic::{Code, Request, Response, Status};
 use super::{Failure, SideClient, UnaryClient};
 use crate::observe::ClusterMetrics;
 use crate::registry::instance::{Instance, State, Target};
+use crate::upstream::Tcp;
 
 /// Serves Heartbeat; the rest fails in its own way.
 #[derive(Clone, Default)]
@@ -81,7 +82,7 @@ async fn beat(client: &SideClient, instance: &Arc<Instance>) -> Result<i64, Fail
 async fn an_answer_and_the_ways_to_have_none() {
     let service = Service::default();
     let (address, _server) = serve(&service, "127.0.0.1:0");
-    let (client, there) = (SideClient::default(), instance(Target::Socket(address)));
+    let (client, there) = (SideClient::new(Arc::new(Tcp)), instance(Target::Socket(address)));
     assert_eq!(beat(&client, &there).await, Ok(42));
     assert_eq!(beat(&client, &there).await, Ok(42));
     let fails = |method: &str| client.unary(&there, path(method), Bytes::new());
@@ -96,7 +97,7 @@ async fn an_answer_and_the_ways_to_have_none() {
 async fn nobody_there_is_refused_and_somebody_else_is_unreachable() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
-    let client = SideClient::default();
+    let client = SideClient::new(Arc::new(Tcp));
     let other = instance(Target::Socket(address));
     let hangs_up = async {
         loop {
@@ -117,7 +118,7 @@ async fn localhost_is_whichever_family_answers() {
     let Ok(probe) = TcpListener::bind("[::1]:0").await else { return };
     drop(probe);
     let (address, _server) = serve(&Service::default(), "[::1]:0");
-    let answer = beat(&SideClient::default(), &instance(Target::Loopback(address.port()))).await;
+    let answer = beat(&SideClient::new(Arc::new(Tcp)), &instance(Target::Loopback(address.port()))).await;
     assert_eq!(answer, Ok(42));
 }
 
@@ -125,7 +126,7 @@ async fn localhost_is_whichever_family_answers() {
 async fn an_instance_that_comes_back_is_reached_again() {
     let service = Service::default();
     let (address, server) = serve(&service, "127.0.0.1:0");
-    let (client, there) = (SideClient::default(), instance(Target::Socket(address)));
+    let (client, there) = (SideClient::new(Arc::new(Tcp)), instance(Target::Socket(address)));
     assert_eq!(beat(&client, &there).await, Ok(42));
     server.abort();
     let _ = server.await;
@@ -141,7 +142,7 @@ async fn an_instance_that_comes_back_is_reached_again() {
 #[tokio::test]
 async fn channels_of_removed_instances_are_let_go() {
     let (address, _server) = serve(&Service::default(), "127.0.0.1:0");
-    let client = SideClient::default();
+    let client = SideClient::new(Arc::new(Tcp));
     for _ in 0..5 {
         let gone = instance(Target::Socket(address));
         assert_eq!(beat(&client, &gone).await, Ok(42));
