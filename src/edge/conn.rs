@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use rand::Rng as _;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::time::{Instant, Sleep, sleep_until, timeout};
@@ -24,6 +25,15 @@ use crate::registry::Connection;
 pub struct Accepted {
     /// The socket.
     pub stream: std::net::TcpStream,
+    /// Where it came from, and to which listener.
+    pub arrival: Arrival,
+    /// Counts it for its worker.
+    pub counted: Counted,
+}
+
+/// Where a connection came from, and to which listener.
+#[derive(Debug)]
+pub struct Arrival {
     /// The other end.
     pub peer: SocketAddr,
     /// Our end.
@@ -36,21 +46,28 @@ pub struct Accepted {
     pub buffered: Arc<Budget>,
     /// Counts it for the metrics.
     pub open: OpenConnection,
-    /// Counts it for its worker.
-    pub counted: Counted,
 }
 
-/// Serves a connection to its end. Each call is a task of its own on the same worker.
+/// Serves an accepted connection to its end.
 pub async fn drive(worker: Arc<Worker>, accepted: Accepted, closing: watch::Receiver<bool>) {
-    let Accepted { stream, peer, local, listener, metrics, buffered, open: _open, counted: _counted } = accepted;
+    let Accepted { stream, arrival, counted: _counted } = accepted;
     let Ok(stream) = TcpStream::from_std(stream) else { return };
     // Small frames must not wait for the peer's acknowledgement; the write buffer does the batching.
     drop(stream.set_nodelay(true));
+    serve(worker, stream, arrival, closing).await;
+}
+
+/// Serves a connection to its end, whatever carries it. Each call is a task of its own on the same worker.
+pub async fn serve<T>(worker: Arc<Worker>, io: T, arrival: Arrival, closing: watch::Receiver<bool>)
+where
+    T: AsyncRead + AsyncWrite + Unpin,
+{
+    let Arrival { peer, local, listener, metrics, buffered, open: _open } = arrival;
     let limits = listener.limits;
     let settings = ServerSettings { streams: limits.streams, headers: limits.headers };
     let handshake = async {
-        let stream = preface::read(stream).await.ok().flatten()?;
-        h2::accept(stream, settings).await.ok()
+        let io = preface::read(io).await.ok().flatten()?;
+        h2::accept(io, settings).await.ok()
     };
     let Ok(Some(connection)) = timeout(limits.handshake, handshake).await else {
         tracing::debug!(listener = %listener.name, %peer, "no HTTP/2 handshake; the connection is closed");
@@ -70,15 +87,15 @@ pub async fn drive(worker: Arc<Worker>, accepted: Accepted, closing: watch::Rece
     known.close();
 }
 
-struct Driven {
-    connection: ServerConnection<Rewound<TcpStream>>,
+struct Driven<T> {
+    connection: ServerConnection<Rewound<T>>,
     worker: Arc<Worker>,
     origin: Arc<Origin>,
     pace: Pace,
     closing: watch::Receiver<bool>,
 }
 
-impl Driven {
+impl<T: AsyncRead + AsyncWrite + Unpin> Driven<T> {
     async fn run(mut self) {
         let mut closing = self.closing.clone();
         let mut closed = std::pin::pin!(closing.wait_for(|closing| *closing));

@@ -10,7 +10,7 @@ use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
 
-use super::conn::Accepted;
+use super::conn::{Accepted, Arrival};
 use crate::call::Budget;
 use crate::config::snapshot::Listener;
 use crate::observe::metrics::ListenerMetrics;
@@ -74,7 +74,8 @@ pub async fn run(
         let (Ok(local), Ok(stream)) = (stream.local_addr(), stream.into_std()) else { continue };
         let open = metrics.connection();
         let (listener, metrics, buffered) = (Arc::clone(&listener), Arc::clone(&metrics), Arc::clone(&buffered));
-        deal(&workers, |counted| Accepted { stream, peer, local, listener, metrics, buffered, open, counted });
+        let arrival = Arrival { peer, local, listener, metrics, buffered, open };
+        deal(&workers, |counted| Accepted { stream, arrival, counted });
     }
 }
 

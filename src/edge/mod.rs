@@ -7,5 +7,5 @@ mod conn;
 mod listener;
 mod preface;
 
-pub use conn::{Accepted, drive};
+pub use conn::{Accepted, Arrival, drive, serve};
 pub use listener::{Deal, bind, run};
