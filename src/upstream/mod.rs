@@ -11,7 +11,7 @@ mod pool;
 pub mod probe;
 pub mod side;
 
-pub use cluster::{Cluster, ClusterLimits, Clusters, Group};
+pub use cluster::{Cluster, ClusterLimits, Clusters, Group, Lister};
 pub use connect::{ConnectError, dial};
 pub use dns::keep_resolving;
 pub use pool::{Lease, LeaseError, Pool};
