@@ -2,6 +2,8 @@
 //! types with tonic clients and servers, and as descriptor sets. Compiled from `protos/`, where each file opens with its
 //! origin. Used by the sample backends, by tests and by the registrar; knows nothing of the proxy.
 
+pub mod refusals;
+
 macro_rules! generated {
     ($(#[$doc:meta])* $name:ident = $package:literal) => {
         $(#[$doc])*

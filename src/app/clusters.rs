@@ -12,7 +12,7 @@ use crate::observe::{ClusterMetrics, Metrics};
 use crate::registry::{
     self, Callback, EndpointSet, Forbidden, HealthSettings, HostPattern, Instance, Registry, Settings, State, Target,
 };
-use crate::upstream::{self, Cluster, ClusterLimits, Clusters, Group, Network, Tcp};
+use crate::upstream::{self, Cluster, ClusterLimits, Clusters, Group, Lister, Network, Tcp};
 
 /// Addresses that are ours: no instance may be there, or calls would come back to us.
 pub(super) fn reserved(listeners: &HashMap<Arc<str>, Vec<SocketAddr>>, admin: SocketAddr) -> Vec<Forbidden> {
@@ -37,14 +37,14 @@ pub(super) fn build(
         let name: Arc<str> = name.as_str().into();
         let counters = metrics.cluster(&name);
         let group = match cluster.members() {
-            Some(Members::Endpoints(endpoints)) => Group::listed(listed(&name, endpoints, &counters)),
+            Some(Members::Endpoints(endpoints)) => Group::listed(Lister::File, listed(&name, endpoints, &counters)),
             Some(Members::Registry(registry)) => {
                 let registry =
                     Registry::new(Arc::clone(&name), settings(registry, cluster, reserved), Arc::clone(&counters));
                 attend(&registry, background);
                 Group::Registered(registry)
             }
-            Some(Members::Dns(_)) | None => Group::listed(EndpointSet::default()),
+            Some(Members::Dns(_)) | None => Group::listed(Lister::Dns, EndpointSet::default()),
         };
         let built = Arc::new(Cluster {
             name: Arc::clone(&name),

@@ -15,18 +15,17 @@ use crate::config::snapshot::{Route, Target};
 use crate::observe::Rfc3339;
 use crate::observe::metrics::ConnectionState;
 use crate::registry::{self, State};
-use crate::upstream::{Cluster, Group};
+use crate::upstream::{Cluster, Group, Lister};
 
 /// The running proxy.
 pub(super) struct Running {
     shared: Arc<Shared>,
     closing: watch::Receiver<bool>,
-    started: SystemTime,
 }
 
 impl Running {
     pub(super) fn new(shared: Arc<Shared>, closing: watch::Receiver<bool>) -> Self {
-        Self { shared, closing, started: SystemTime::now() }
+        Self { shared, closing }
     }
 
     /// Clusters by name, so that answers are stable.
@@ -47,7 +46,7 @@ impl Running {
                     state: instance.state().as_str(),
                     weight: instance.weight,
                     in_flight: u64::from(instance.in_flight()),
-                    since: Rfc3339(self.started),
+                    since: ago(instance.created.elapsed().as_secs_f64()),
                     last_probe: None,
                     last_error: None,
                     registered_by: None,
@@ -101,7 +100,11 @@ impl View for Running {
             let count = |state| cluster.metrics.connections(state);
             ClusterView {
                 name: cluster.name.to_string(),
-                kind: if cluster.registry().is_some() { "registry" } else { "endpoints" },
+                kind: match &cluster.group {
+                    Group::Listed { by: Lister::File, .. } => "endpoints",
+                    Group::Listed { by: Lister::Dns, .. } => "dns",
+                    Group::Registered(_) => "registry",
+                },
                 balance: cluster.policy.as_str().to_owned(),
                 agents: cluster.registry().map(|registry| registry.view(Instant::now()).len() as u64),
                 instances: counted(instances.iter().map(|instance| instance.state)),
@@ -163,7 +166,7 @@ fn registered(instance: registry::InstanceView) -> InstanceView {
         state: instance.state,
         weight: instance.weight,
         in_flight: u64::from(instance.in_flight),
-        since: ago(instance.state_for_seconds),
+        since: ago(instance.added_for_seconds),
         last_probe: instance.last_probe.map(|probe| ago(probe.ago_seconds)),
         last_error,
         registered_by: Some(instance.registered_by),
@@ -183,7 +186,7 @@ fn agent(agent: registry::AgentView) -> AgentView {
         },
         aliases: agent.core_id.into_iter().filter(|id| *id != agent.id).collect(),
         instances: counted(agent.instances.iter().map(|instance| instance.state)),
-        registered_at: Rfc3339::now(),
+        registered_at: ago(agent.registered_for_seconds),
         id: agent.id,
         did: agent.did,
         name: agent.name,

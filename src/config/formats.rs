@@ -5,12 +5,10 @@ use std::str::FromStr;
 
 use filter_api::units::{Percent, Period, Size};
 
-use super::names::{
-    AgentPattern, AuthorityPattern, CallbackPattern, HeaderName, HeaderRegex, HostName, LogFile, MethodName, Name,
-    ServicePattern,
-};
+use super::names::{AgentPattern, CallbackPattern, HeaderName, HostName, LogFile, MethodName, Name};
 use super::net::{Cidr, HostPort, ListenAddress, Ports, SocketAddress};
 use super::text::Format;
+use crate::route::{AuthorityPattern, HeaderRegex, ServicePattern};
 
 pub(super) const FORMATS: [Format; 18] = [
     Format { name: "duration", what: "a duration", example: "30s", check: |text| unit::<Period>(text) },

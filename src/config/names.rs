@@ -6,6 +6,7 @@ use std::str::FromStr;
 
 use super::net::HostPort;
 use super::text::text_type;
+use crate::route::{AuthorityPattern, HeaderRegex, NO_AUTHORITY, ServicePattern, is_host_name};
 
 /// The name of a cluster or listener. Also a metric label and a path on the admin port, hence the few characters.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -17,40 +18,19 @@ text_type!(Name, "portunus-name", "a name", "agents", pattern: "^[A-Za-z0-9][A-Z
 pub struct HostName(String);
 text_type!(HostName, "portunus-host-name", "a host name", "core.internal");
 
-/// A gRPC service (`pkg.Service`) or all of a package and below (`pkg.*`).
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum ServicePattern {
-    Exact(String),
-    /// Without the `.*`.
-    Package(String),
-}
-text_type!(ServicePattern, "portunus-service-pattern", "a service or `pkg.*`", "bindu.grpc.AgentHandler");
-
 /// A gRPC method without its service.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct MethodName(pub String);
 text_type!(MethodName, "portunus-method", "a method", "HandleMessages", pattern: "^[A-Za-z_][A-Za-z0-9_.]*$");
-
-/// The host that a caller asked for (`api.example.com`) or all below one (`*.example.com`). Lower case, without a port.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum AuthorityPattern {
-    Exact(String),
-    /// With the leading dot, without the `*`.
-    Suffix(String),
-}
-text_type!(AuthorityPattern, "portunus-authority-pattern", "a host or `*.suffix`", "*.example.com");
 
 /// A name of metadata (a header), in lower case as HTTP/2 sends it.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct HeaderName(String);
 text_type!(HeaderName, "portunus-header-name", "a header name", "x-canary");
 
-/// A regular expression over a whole header value, in the syntax of the Rust crate `regex`.
-#[derive(Clone, Debug)]
-pub struct HeaderRegex {
-    text: String,
-    regex: regex::Regex,
-}
+// The router's own types, as the file writes them.
+text_type!(ServicePattern, "portunus-service-pattern", "a service or `pkg.*`", "bindu.grpc.AgentHandler");
+text_type!(AuthorityPattern, "portunus-authority-pattern", "a host or `*.suffix`", "*.example.com");
 text_type!(HeaderRegex, "portunus-regex", "a regular expression", "v[0-9]+");
 
 /// Under which address a core reaches each agent: `{agent}.localhost:3790`, where `{agent}` is the agent's id.
@@ -80,9 +60,6 @@ pub enum LogFile {
 }
 text_type!(LogFile, "portunus-log-file", "`stderr`, `stdout` or a file", "stderr");
 
-/// The longest regular expression, compiled; the default of the crate (10 MiB) times the headers of all routes is too much.
-const LARGEST_REGEX: usize = 256 * 1024;
-
 impl FromStr for Name {
     type Err = String;
 
@@ -100,26 +77,10 @@ impl FromStr for HostName {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let label = |label: &str| {
-            let inside = label.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_'));
-            (1..=63).contains(&label.len()) && inside && !label.starts_with('-') && !label.ends_with('-')
-        };
-        if text.len() <= 253 && text.split('.').all(label) {
+        if is_host_name(text) {
             return Ok(Self(text.to_ascii_lowercase()));
         }
         Err("is not a host name such as `core.internal`".to_owned())
-    }
-}
-
-impl FromStr for ServicePattern {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let package = text.strip_suffix(".*");
-        if !is_identifier(package.unwrap_or(text)) {
-            return Err("is not a service (`pkg.Service`) or a package (`pkg.*`)".to_owned());
-        }
-        Ok(package.map_or_else(|| Self::Exact(text.to_owned()), |package| Self::Package(package.to_owned())))
     }
 }
 
@@ -136,23 +97,6 @@ impl FromStr for MethodName {
         }
     }
 }
-
-impl FromStr for AuthorityPattern {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        if text.rsplit_once(':').is_some_and(|(_, port)| port.parse::<u16>().is_ok()) {
-            return Err("has a port: authorities are matched without one, leave it out".to_owned());
-        }
-        let host = |host: &str| host.parse::<HostName>().map(|host| host.0).map_err(|_| HOST_OR_SUFFIX.to_owned());
-        match text.strip_prefix("*.") {
-            Some(suffix) => Ok(Self::Suffix(format!(".{}", host(suffix)?))),
-            None => Ok(Self::Exact(host(text)?)),
-        }
-    }
-}
-
-const HOST_OR_SUFFIX: &str = "is not a host (`api.example.com`) or a suffix (`*.example.com`)";
 
 impl FromStr for HeaderName {
     type Err = String;
@@ -171,42 +115,6 @@ impl FromStr for HeaderName {
         Ok(Self(text.to_owned()))
     }
 }
-
-impl HeaderRegex {
-    /// Compiled; matches whole values only.
-    pub fn regex(&self) -> &regex::Regex {
-        &self.regex
-    }
-}
-
-impl FromStr for HeaderRegex {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        if text.is_empty() {
-            return Err("is empty: only an empty value would match it; `present: true` matches any".to_owned());
-        }
-        // The text alone first: `a)(b` would only compile inside our brackets.
-        let compile = |text: &str| regex::RegexBuilder::new(text).size_limit(LARGEST_REGEX).build();
-        let anchored = compile(text).and_then(|_| compile(&format!("^(?:{text})$")));
-        anchored.map(|regex| Self { text: text.to_owned(), regex }).map_err(|error| match error {
-            regex::Error::CompiledTooBig(_) => "is too large when compiled: shorten it".to_owned(),
-            error => {
-                let words = error.to_string();
-                let last = words.lines().last().unwrap_or_default();
-                format!("is not a regular expression: {}", last.trim_start_matches("error: "))
-            }
-        })
-    }
-}
-
-impl PartialEq for HeaderRegex {
-    fn eq(&self, other: &Self) -> bool {
-        self.text == other.text
-    }
-}
-
-impl Eq for HeaderRegex {}
 
 impl FromStr for CallbackPattern {
     type Err = String;
@@ -235,11 +143,11 @@ impl FromStr for AgentPattern {
 
     fn from_str(text: &str) -> Result<Self, String> {
         match text.parse() {
-            Ok(AuthorityPattern::Suffix(suffix)) => Ok(Self { suffix }),
+            Ok(AuthorityPattern::Suffix(suffix)) => Ok(Self { suffix: suffix.into() }),
             Ok(AuthorityPattern::Exact(_)) => {
                 Err("names no agent: start it with `*.`, the label that does, as in `*.agents.example.com`".to_owned())
             }
-            Err(error) if error == HOST_OR_SUFFIX => Err("is not a pattern such as `*.agents.example.com`".to_owned()),
+            Err(error) if error == NO_AUTHORITY => Err("is not a pattern such as `*.agents.example.com`".to_owned()),
             Err(error) => Err(error),
         }
     }
@@ -280,31 +188,12 @@ display! {
     HostName: self => "{}", self.0;
     MethodName: self => "{}", self.0;
     HeaderName: self => "{}", self.0;
-    HeaderRegex: self => "{}", self.text;
     AgentPattern: self => "*{}", self.suffix;
 }
 
 impl fmt::Display for CallbackPattern {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{{agent}}{}:{}", self.suffix, self.port)
-    }
-}
-
-impl fmt::Display for ServicePattern {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Exact(service) => f.write_str(service),
-            Self::Package(package) => write!(f, "{package}.*"),
-        }
-    }
-}
-
-impl fmt::Display for AuthorityPattern {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Exact(host) => f.write_str(host),
-            Self::Suffix(suffix) => write!(f, "*{suffix}"),
-        }
     }
 }
 

@@ -14,7 +14,7 @@ use rand::Rng as _;
 use super::{Errors, FilterUse, Loaded, Path, Problem, Source, Target as FileTarget};
 use crate::filters::{Chain, EACH_TRY, EARLY, LATE};
 use crate::path;
-use crate::route::{AuthorityPattern, HeaderMatch, HeaderTest, RouteMatch, Router, ServicePattern};
+use crate::route::{HeaderMatch, HeaderTest, RouteMatch, Router};
 
 /// A configuration in force.
 #[derive(Debug)]
@@ -173,7 +173,7 @@ impl Builder<'_> {
         let filters = self.filters(&place.with("filters"), &listener.filters);
         let routes = listener.routes.iter().enumerate().map(|(index, route)| {
             let place = place.with("routes").with(index);
-            (self.rule(&place.with("match"), &route.matches), self.route(&place, (index, route), (listener, &filters)))
+            (rule(&route.matches), self.route(&place, (index, route), (listener, &filters)))
         });
         let routes: Vec<_> = routes.collect();
         let limits = &listener.limits;
@@ -253,45 +253,27 @@ impl Builder<'_> {
         }
         filters
     }
+}
 
-    fn rule(&mut self, place: &Path, matches: &super::Match) -> RouteMatch {
-        let authority = matches.authority.as_ref().map(|pattern| AuthorityPattern::parse(&pattern.to_string()));
-        let service = matches.service.as_ref().map(|pattern| ServicePattern::parse(&pattern.to_string()));
-        RouteMatch {
-            authority: self.checked(place, "authority", authority),
-            service: self.checked(place, "service", service),
-            method: matches.method.as_ref().map(|method| method.0.as_str().into()),
-            headers: self.headers(place, &matches.headers),
-        }
+fn rule(matches: &super::Match) -> RouteMatch {
+    RouteMatch {
+        authority: matches.authority.clone(),
+        service: matches.service.clone(),
+        method: matches.method.as_ref().map(|method| method.0.as_str().into()),
+        headers: headers(&matches.headers),
     }
+}
 
-    fn headers(
-        &mut self,
-        place: &Path,
-        headers: &BTreeMap<super::names::HeaderName, super::HeaderMatch>,
-    ) -> Vec<HeaderMatch> {
-        use super::{HeaderMatch as File, HeaderPattern};
-        let tests = headers.iter().filter_map(|(name, value)| {
-            let test = match value {
-                File::Exact(text) => HeaderTest::Exact(text.as_str().into()),
-                File::Pattern(HeaderPattern::Prefix(text)) => HeaderTest::Prefix(text.as_str().into()),
-                File::Pattern(HeaderPattern::Present(_)) => HeaderTest::Present,
-                File::Pattern(HeaderPattern::Regex(regex)) => {
-                    self.checked(place, "headers", Some(HeaderTest::regex(&regex.to_string())))?
-                }
-            };
-            Some(HeaderMatch { name: name.as_ref().into(), test })
-        });
-        tests.collect()
-    }
-
-    fn checked<T, E: std::fmt::Display>(&mut self, place: &Path, key: &str, result: Option<Result<T, E>>) -> Option<T> {
-        match result? {
-            Ok(value) => Some(value),
-            Err(error) => {
-                self.problems.push(self.source.error_at(&place.with(key), error.to_string()));
-                None
-            }
-        }
-    }
+fn headers(headers: &BTreeMap<super::names::HeaderName, super::HeaderMatch>) -> Vec<HeaderMatch> {
+    use super::{HeaderMatch as File, HeaderPattern};
+    let tests = headers.iter().map(|(name, value)| {
+        let test = match value {
+            File::Exact(text) => HeaderTest::Exact(text.as_str().into()),
+            File::Pattern(HeaderPattern::Prefix(text)) => HeaderTest::Prefix(text.as_str().into()),
+            File::Pattern(HeaderPattern::Regex(regex)) => HeaderTest::Regex(regex.clone()),
+            File::Pattern(HeaderPattern::Present(_)) => HeaderTest::Present,
+        };
+        HeaderMatch { name: name.as_ref().into(), test }
+    });
+    tests.collect()
 }

@@ -107,7 +107,7 @@ impl Registry {
         }
         self.check_holder(&mut book, &card.identity.id, &target, caller, now)?;
         if !book.records.contains_key(&card.identity.id) {
-            let record = claim(&book, &card.identity, &settings, caller, Arc::clone(&forward))?;
+            let record = claim(&book, &card.identity, &settings, caller, Arc::clone(&forward), now)?;
             book.records.insert(Arc::clone(&card.identity.id), record);
             self.reindex(&book);
         }
@@ -247,6 +247,7 @@ fn claim(
     settings: &Settings,
     caller: &Caller,
     forward: Arc<Forward>,
+    now: Instant,
 ) -> Result<Record, Refusal> {
     let port = match &settings.callback {
         Some(Callback::Ports { ports, .. }) => Some(free_port(book, ports.clone()).ok_or_else(|| {
@@ -261,6 +262,7 @@ fn claim(
     };
     Ok(Record {
         agent: Agent::new(identity, Arc::clone(&caller.owner)),
+        created: now,
         entries: Vec::new(),
         plans: 0,
         port,

@@ -16,6 +16,7 @@ use super::instance::{EndpointSet, Instance, State, Target};
 #[derive(Debug)]
 pub(super) struct Record {
     pub agent: Arc<Agent>,
+    pub created: Instant,
     pub entries: Vec<Entry>,
     /// Registrations under way: they wait for the core.
     pub plans: u32,

@@ -1,6 +1,7 @@
 //! An agent's configuration (`config_json`), read with bounds and rebuilt from known keys: what reaches the core is never
 //! what a stranger wrote. Called by the registrar before anything is recorded.
 
+use portunus_proto::refusals;
 use serde_json::{Map, Value};
 
 use super::address::clip;
@@ -44,13 +45,17 @@ impl Card {
                 config_json.len()
             ));
         }
-        let value: Value =
-            serde_json::from_str(config_json).map_err(|error| format!("Invalid config_json: {error}"))?;
-        let Value::Object(mut given) = value else {
-            return Err("Invalid config_json: it must be a JSON object with `author`, `name` and `deployment`".into());
-        };
-        let author = required_text(&given, "author")?;
-        let name = required_text(&given, "name")?;
+        let value: Value = serde_json::from_str(config_json).map_err(|error| {
+            // Python takes more than we do; what it takes is refused in our words.
+            refusals::not_json(config_json).unwrap_or_else(|| format!("Invalid config_json: {error}"))
+        })?;
+        let Value::Object(mut given) = value else { return Err(refusals::not_an_object(python_type(&value))) };
+        let required = |path: &str| is_there(given_at(&given, path));
+        let missing: Vec<_> = ["author", "name", "deployment.url"].into_iter().filter(|path| !required(path)).collect();
+        if missing.iter().any(|path| *path != "deployment.url") {
+            return Err(refusals::missing(&missing));
+        }
+        let (author, name) = (text(&given, "author")?, text(&given, "name")?);
         let id = match given.get("id") {
             None => None,
             Some(Value::String(id)) => Some(id.clone()),
@@ -91,17 +96,17 @@ impl Rebuilt {
     /// Keeps `url` and `expose` of the deployment; answers the URL, and what the core will not like.
     fn deployment(&mut self, given: Option<Value>) -> (String, Option<String>) {
         let Some(Value::Object(mut given)) = given else {
-            return (String::new(), Some(missing("deployment.url")));
+            return (String::new(), Some(refusals::missing(&["deployment.url"])));
         };
         let (url, expose) = (given.remove("url"), given.remove("expose"));
         self.dropped.extend(given.keys().map(|key| format!("deployment.{}", clip(key))));
         let text = url.as_ref().and_then(Value::as_str).unwrap_or_default().trim().to_owned();
         let problem = if text.is_empty() {
-            Some(missing("deployment.url"))
+            Some(refusals::missing(&["deployment.url"]))
         } else if !is_http(&text) {
-            Some(format!("`deployment.url` must be an http(s) URL with a host, not `{}`", clip(&text)))
+            Some(refusals::not_a_url(&text))
         } else if expose.is_none() {
-            Some(missing("deployment.expose"))
+            Some(refusals::no_expose())
         } else {
             None
         };
@@ -112,16 +117,37 @@ impl Rebuilt {
     }
 }
 
-fn required_text(given: &Map<String, Value>, key: &str) -> Result<String, String> {
-    match given.get(key) {
-        Some(Value::String(text)) => Ok(text.clone()),
-        Some(_) => Err(format!("`{key}` must be text")),
-        None => Err(missing(key)),
+fn given_at<'a>(given: &'a Map<String, Value>, path: &str) -> Option<&'a Value> {
+    match path.split_once('.') {
+        Some((key, inner)) => given.get(key)?.get(inner),
+        None => given.get(path),
     }
 }
 
-fn missing(key: &str) -> String {
-    format!("'{key}' is a required field in the agent configuration: add it to config_json")
+/// Whether a field is there for the core.
+fn is_there(value: Option<&Value>) -> bool {
+    match value {
+        None | Some(Value::Null) => false,
+        Some(Value::String(text)) => !text.trim().is_empty(),
+        Some(_) => true,
+    }
+}
+
+fn text(given: &Map<String, Value>, key: &str) -> Result<String, String> {
+    given.get(key).and_then(Value::as_str).map(str::to_owned).ok_or_else(|| refusals::not_text(key))
+}
+
+/// What Python calls the type, as it stands in the core's refusal.
+fn python_type(value: &Value) -> &'static str {
+    match value {
+        Value::Null => "NoneType",
+        Value::Bool(_) => "bool",
+        Value::Number(number) if number.is_f64() => "float",
+        Value::Number(_) => "int",
+        Value::String(_) => "str",
+        Value::Array(_) => "list",
+        Value::Object(_) => "dict",
+    }
 }
 
 fn is_http(url: &str) -> bool {
@@ -201,19 +227,23 @@ mod tests {
     }
 
     #[test]
-    fn what_no_agent_can_be_is_refused() {
-        for bad in [
-            "",
-            "[]",
-            "7",
-            "{",
-            r#"{"name": "n"}"#,
-            r#"{"author": "a"}"#,
-            r#"{"author": 7, "name": "n"}"#,
-            r#"{"author": "a", "name": "n", "id": 7}"#,
-            r#"{"author": "a", "name": "n", "id": null}"#,
+    fn what_no_agent_can_be_is_refused_as_the_core_does() {
+        for (bad, words) in [
+            ("", "Invalid config_json: Expecting value: line 1 column 1 (char 0)"),
+            ("[]", "Registration failed: 'list' object has no attribute 'get'"),
+            ("7", "Registration failed: 'int' object has no attribute 'get'"),
+            ("null", "Registration failed: 'NoneType' object has no attribute 'get'"),
+            ("{", "Invalid config_json: Expecting property name enclosed in double quotes: line 1 column 2 (char 1)"),
+            ("{}", "agent configuration:\n- author\n- name\n- deployment.url"),
+            (r#"{"name": "n", "deployment": {"url": "http://a"}}"#, "'author' is a required field in the agent"),
+            (r#"{"author": "a", "name": " ", "deployment": {"url": "http://a"}}"#, "'name' is a required field in the"),
+            (r#"{"author": 7, "name": "n"}"#, "Registration failed: Field 'author' must be a str"),
+            (r#"{"author": "a", "name": "n", "id": 7}"#, "`id` must be a UUID in quotes, not 7"),
+            (r#"{"author": "a", "name": "n", "id": null}"#, "`id` must be a UUID in quotes, not null"),
+            (r#"{"author": "a", "name": "n", "x": NaN}"#, "Invalid config_json: expected value at line 1 column"),
         ] {
-            assert!(Card::read(bad, 1000).is_err(), "{bad}");
+            let refusal = Card::read(bad, 1000).unwrap_err();
+            assert!(refusal.contains(words), "{bad}: {refusal}");
         }
         let deep = format!(r#"{{"author":"a","name":"n","x":{}1{}}}"#, "[".repeat(5000), "]".repeat(5000));
         assert!(Card::read(&deep, 100_000).is_err());

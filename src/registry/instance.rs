@@ -7,6 +7,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
 
+use tokio::time::Instant;
+
 /// Where an instance listens, as it was written down: it is resolved again at every dial.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Target {
@@ -106,6 +108,8 @@ pub struct Instance {
     pub authority: Arc<str>,
     /// Relative share of calls; at least 1.
     pub weight: u32,
+    /// When it was added.
+    pub created: Instant,
     /// Counters of the calls that went to it.
     pub metrics: Arc<crate::observe::InstanceMetrics>,
     state: AtomicU8,
@@ -134,6 +138,7 @@ impl Instance {
             target,
             authority,
             weight: weight.max(1),
+            created: Instant::now(),
             metrics,
             state: AtomicU8::new(state as u8),
             in_flight: AtomicU32::new(0),

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use portunus_proto::refusals;
 use tokio::time::Instant;
 
 use super::Registry;
@@ -85,7 +86,7 @@ impl Registry {
     ) -> Result<Departure, Refusal> {
         let Some(record) = book.find(&agent_id.to_ascii_lowercase()).filter(|record| record.is_present()) else {
             // The core's own words, so that an SDK sees the same with and without us.
-            return Err(Refusal::new("unknown", format!("Agent {} not found", super::address::clip(agent_id))));
+            return Err(Refusal::new("unknown", refusals::unknown_agent(agent_id)));
         };
         check_owner(record, caller)?;
         let mut meant = meant_by(record, caller);

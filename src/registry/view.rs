@@ -16,6 +16,8 @@ pub struct AgentView {
     pub name: String,
     pub author: String,
     pub owner: String,
+    /// Since its first registration, as far as its record is remembered.
+    pub registered_for_seconds: f64,
     /// What the core was or would be told.
     pub callback: Option<String>,
     /// Where it stands with the core.
@@ -34,6 +36,8 @@ pub struct InstanceView {
     pub cluster: String,
     pub agent: String,
     pub address: String,
+    /// Since it was added.
+    pub added_for_seconds: f64,
     /// new, healthy, unhealthy or lost.
     pub state: &'static str,
     pub state_for_seconds: f64,
@@ -81,6 +85,7 @@ impl Registry {
             name: agent.name.to_string(),
             author: agent.author.to_string(),
             owner: agent.owner.to_string(),
+            registered_for_seconds: now.saturating_duration_since(record.created).as_secs_f64(),
             callback,
             core: record.core.state,
             core_error: record.core.error.clone(),
@@ -95,6 +100,7 @@ impl Registry {
             cluster: self.name.to_string(),
             agent: agent.to_owned(),
             address: entry.instance.authority.to_string(),
+            added_for_seconds: seconds(entry.instance.created),
             state: entry.health.state().as_str(),
             state_for_seconds: seconds(entry.health.since()),
             waits_for_sdk: entry.health.is_awaited(),

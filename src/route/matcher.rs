@@ -1,9 +1,14 @@
 //! One route's conditions, and how specific they are.
 
-use fields::RequestHead;
-use regex::Regex;
+use std::str::FromStr;
 
-use super::{AuthorityPattern, PatternError, ServicePattern};
+use fields::RequestHead;
+use regex::{Regex, RegexBuilder};
+
+use super::{AuthorityPattern, ServicePattern};
+
+/// The longest regular expression, compiled; the default of the crate (10 MiB) times the headers of all routes is too much.
+const LARGEST_REGEX: usize = 256 * 1024;
 
 /// The conditions of a route; one without any takes every call.
 #[derive(Clone, Debug, Default)]
@@ -35,9 +40,16 @@ pub enum HeaderTest {
     /// Begins so.
     Prefix(Box<str>),
     /// Matches as a whole.
-    Regex(Regex),
+    Regex(HeaderRegex),
     /// Anything, but there.
     Present,
+}
+
+/// A regular expression over a whole header value, in the syntax of the Rust crate `regex`.
+#[derive(Clone, Debug)]
+pub struct HeaderRegex {
+    text: Box<str>,
+    whole: Regex,
 }
 
 /// More specific routes have a greater rank (DESIGN.md §2): authority, then method, service, package, then headers.
@@ -76,19 +88,54 @@ impl HeaderMatch {
         head.fields.get_all(&self.name).any(|value| match &self.test {
             HeaderTest::Exact(text) => value == text.as_bytes(),
             HeaderTest::Prefix(text) => value.starts_with(text.as_bytes()),
-            HeaderTest::Regex(pattern) => std::str::from_utf8(value).is_ok_and(|value| pattern.is_match(value)),
+            HeaderTest::Regex(pattern) => std::str::from_utf8(value).is_ok_and(|value| pattern.fits(value)),
             HeaderTest::Present => true,
         })
     }
 }
 
-impl HeaderTest {
-    /// Compiles a pattern that must match a value as a whole: half a match would let `evil-admin` pass for `admin`.
-    pub fn regex(pattern: &str) -> Result<Self, PatternError> {
-        let whole = Regex::new(&format!("^(?:{pattern})$"));
-        whole.map(Self::Regex).map_err(|error| PatternError(format!("`{pattern}` is no regular expression: {error}")))
+impl HeaderRegex {
+    /// Whether the whole of a value fits: half a match would let `evil-admin` pass for `admin`.
+    pub fn fits(&self, value: &str) -> bool {
+        self.whole.is_match(value)
     }
 }
+
+impl FromStr for HeaderRegex {
+    /// Continues a sentence that begins with the text.
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if text.is_empty() {
+            return Err("is empty: only an empty value would match it; `present: true` matches any".to_owned());
+        }
+        // The text alone first: `a)(b` would only compile inside our brackets.
+        let compile = |text: &str| RegexBuilder::new(text).size_limit(LARGEST_REGEX).build();
+        let whole = compile(text).and_then(|_| compile(&format!("^(?:{text})$")));
+        whole.map(|whole| Self { text: text.into(), whole }).map_err(|error| match error {
+            regex::Error::CompiledTooBig(_) => "is too large when compiled: shorten it".to_owned(),
+            error => {
+                let words = error.to_string();
+                let last = words.lines().last().unwrap_or_default();
+                format!("is not a regular expression: {}", last.trim_start_matches("error: "))
+            }
+        })
+    }
+}
+
+impl std::fmt::Display for HeaderRegex {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+impl PartialEq for HeaderRegex {
+    fn eq(&self, other: &Self) -> bool {
+        self.text == other.text
+    }
+}
+
+impl Eq for HeaderRegex {}
 
 impl std::fmt::Display for RouteMatch {
     /// One line for logs and the admin port.

@@ -4,8 +4,8 @@
 mod matcher;
 mod template;
 
-pub use matcher::{HeaderMatch, HeaderTest, RouteMatch};
-pub use template::{AuthorityPattern, PatternError, ServicePattern};
+pub use matcher::{HeaderMatch, HeaderRegex, HeaderTest, RouteMatch};
+pub use template::{AuthorityPattern, NO_AUTHORITY, ServicePattern, is_host_name};
 
 use std::collections::HashMap;
 

@@ -1,9 +1,6 @@
 //! Patterns for names: a service or its package, an authority or its suffix.
 
-/// Why a pattern is none.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{0}")]
-pub struct PatternError(pub(super) String);
+use std::str::FromStr;
 
 /// `pkg.Service`, or `pkg.*` for every service of a package and the packages below it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -15,27 +12,29 @@ pub enum ServicePattern {
 }
 
 impl ServicePattern {
-    /// Reads a pattern.
-    pub fn parse(text: &str) -> Result<Self, PatternError> {
-        let name = text.strip_suffix(".*").unwrap_or(text);
-        let identifier = |part: &str| {
-            part.bytes().next().is_some_and(|b| b.is_ascii_alphabetic() || b == b'_')
-                && part.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')
-        };
-        if !name.split('.').all(identifier) {
-            return Err(PatternError(format!(
-                "`{text}` is no service: write `package.Service`, or `package.*` for all of a package"
-            )));
-        }
-        Ok(if name.len() == text.len() { Self::Exact(name.into()) } else { Self::Package(format!("{name}.").into()) })
-    }
-
     /// Whether a service is meant.
     pub fn matches(&self, service: &str) -> bool {
         match self {
             Self::Exact(name) => **name == *service,
             Self::Package(prefix) => service.starts_with(&**prefix),
         }
+    }
+}
+
+impl FromStr for ServicePattern {
+    /// Continues a sentence that begins with the text.
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let identifier = |part: &str| {
+            part.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
+                && part.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')
+        };
+        let package = text.strip_suffix(".*");
+        if !package.unwrap_or(text).split('.').all(identifier) {
+            return Err("is not a service (`pkg.Service`) or a package (`pkg.*`)".to_owned());
+        }
+        Ok(package.map_or_else(|| Self::Exact(text.into()), |package| Self::Package(format!("{package}.").into())))
     }
 }
 
@@ -58,22 +57,6 @@ pub enum AuthorityPattern {
 }
 
 impl AuthorityPattern {
-    /// Reads a pattern: no port, since a listener has one.
-    pub fn parse(text: &str) -> Result<Self, PatternError> {
-        let (star, host) = match text.strip_prefix('*') {
-            Some(suffix) => (true, suffix.strip_prefix('.').unwrap_or_default()),
-            None => (false, text),
-        };
-        let v6 = !star && host.parse::<std::net::Ipv6Addr>().is_ok();
-        let name =
-            !host.is_empty() && host.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.'));
-        if !(name || v6) || host.starts_with('.') || host.ends_with('.') {
-            return Err(PatternError(format!("`{text}` is no authority: write a host without port, or `*.suffix`")));
-        }
-        let host = host.to_ascii_lowercase();
-        Ok(if star { Self::Suffix(format!(".{host}").into()) } else { Self::Exact(host.into()) })
-    }
-
     /// Whether a host is meant.
     pub fn matches(&self, host: &str) -> bool {
         match self {
@@ -84,6 +67,36 @@ impl AuthorityPattern {
             }
         }
     }
+}
+
+impl FromStr for AuthorityPattern {
+    /// Continues a sentence that begins with the text.
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if text.rsplit_once(':').is_some_and(|(_, port)| port.parse::<u16>().is_ok()) {
+            return Err("has a port: authorities are matched without one, leave it out".to_owned());
+        }
+        let suffix = text.strip_prefix("*.");
+        let host = suffix.unwrap_or(text);
+        if !is_host_name(host) {
+            return Err(NO_AUTHORITY.to_owned());
+        }
+        let host = host.to_ascii_lowercase();
+        Ok(if suffix.is_some() { Self::Suffix(format!(".{host}").into()) } else { Self::Exact(host.into()) })
+    }
+}
+
+/// The error of an [`AuthorityPattern`] that is neither a host nor a suffix.
+pub const NO_AUTHORITY: &str = "is not a host (`api.example.com`) or a suffix (`*.example.com`)";
+
+/// Whether a text is a host name, or an IPv4 address: labels of letters, digits, `-` and `_`.
+pub fn is_host_name(text: &str) -> bool {
+    let label = |label: &str| {
+        let inside = label.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_'));
+        (1..=63).contains(&label.len()) && inside && !label.starts_with('-') && !label.ends_with('-')
+    };
+    text.len() <= 253 && text.split('.').all(label)
 }
 
 impl std::fmt::Display for AuthorityPattern {

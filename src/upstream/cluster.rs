@@ -46,6 +46,8 @@ pub struct Cluster {
 pub enum Group {
     /// The file or a name server lists them.
     Listed {
+        /// Which of the two.
+        by: Lister,
         /// Those of now.
         set: ArcSwap<EndpointSet>,
         /// The balancer's place in the schedule.
@@ -55,10 +57,19 @@ pub enum Group {
     Registered(Arc<Registry>),
 }
 
+/// Who lists a cluster's instances.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lister {
+    /// `endpoints` of the configuration.
+    File,
+    /// The name server, for a name in the configuration.
+    Dns,
+}
+
 impl Group {
     /// A listed group.
-    pub fn listed(set: EndpointSet) -> Self {
-        Self::Listed { set: ArcSwap::from_pointee(set), cursor: AtomicUsize::new(0) }
+    pub fn listed(by: Lister, set: EndpointSet) -> Self {
+        Self::Listed { by, set: ArcSwap::from_pointee(set), cursor: AtomicUsize::new(0) }
     }
 }
 
@@ -74,7 +85,9 @@ impl Cluster {
     /// Picks an instance: of `agent` in a registry cluster, of all otherwise. `tried` are those that failed this call.
     pub fn pick(&self, agent: Option<&Agent>, tried: &[u64]) -> Option<Arc<Instance>> {
         match (&self.group, agent) {
-            (Group::Listed { set, cursor }, _) => balance::pick(self.policy, &set.load(), cursor, tried, clock_ms()),
+            (Group::Listed { set, cursor, .. }, _) => {
+                balance::pick(self.policy, &set.load(), cursor, tried, clock_ms())
+            }
             (Group::Registered(_), Some(agent)) => {
                 balance::pick(self.policy, &agent.endpoints.load(), &agent.cursor, tried, clock_ms())
             }

@@ -71,13 +71,13 @@ mod tests {
     use crate::balance::Policy;
     use crate::observe::Metrics;
     use crate::registry::EndpointSet;
-    use crate::upstream::{Cluster, ClusterLimits, Group};
+    use crate::upstream::{Cluster, ClusterLimits, Group, Lister};
 
     #[test]
     fn instances_whose_address_stays_carry_over() {
         let metrics = Metrics::new().cluster("c");
         let limits = ClusterLimits { connections: 1, requests: 1, pending: 1 };
-        let group = Group::listed(EndpointSet::default());
+        let group = Group::listed(Lister::Dns, EndpointSet::default());
         let cluster = Cluster { name: "c".into(), policy: Policy::RoundRobin, limits, metrics, group };
         let now = || match &cluster.group {
             Group::Listed { set, .. } => set.load_full().instances.clone(),

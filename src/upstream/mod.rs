@@ -12,7 +12,7 @@ mod pool;
 pub mod probe;
 pub mod side;
 
-pub use cluster::{Cluster, ClusterLimits, Clusters, Group};
+pub use cluster::{Cluster, ClusterLimits, Clusters, Group, Lister};
 pub use connect::ConnectError;
 pub use dns::keep_resolving;
 pub use network::{Io, Network, Tcp};

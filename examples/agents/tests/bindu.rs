@@ -49,7 +49,7 @@ async fn an_agent_registers_heartbeats_answers_and_leaves() {
     assert_eq!(core.agents()[&registration.agent_id].callback, format!("localhost:{}", agent.address().port()));
 
     let answer = core.send_message(&registration.agent_id, "What is 6 * 7?").await.unwrap();
-    assert_eq!(answer.content, "6 * 7 is 42.");
+    assert_eq!(answer.content, "6 * 7 is 42. (instance one)");
     assert_eq!(answer.metadata["instance"], "one");
     eventually("heartbeats are acknowledged", || agent.heartbeats().acknowledged >= 2).await;
 
@@ -89,11 +89,15 @@ async fn the_core_refuses_with_ok() {
     let mut client = BinduServiceClient::new(channel(core.address()).await);
     let complete = r#"{"author":"a","name":"n","deployment":{"url":"http://h","expose":false}}"#;
     for (config, wanted) in [
-        ("{", "not JSON"),
-        (r#"{"name":"n","deployment":{"url":"u","expose":true}}"#, "`author`"),
-        (r#"{"author":"a","deployment":{"url":"u","expose":true}}"#, "`name`"),
-        (r#"{"author":"a","name":"n","deployment":{"expose":true}}"#, "`deployment.url`"),
-        (r#"{"author":"a","name":"n","deployment":{"url":"u"}}"#, "`deployment.expose`"),
+        ("{", "Invalid config_json: Expecting property name"),
+        ("[]", "'list' object has no attribute 'get'"),
+        ("{}", ":\n- author\n- name\n- deployment.url"),
+        (r#"{"name":"n","deployment":{"url":"u","expose":true}}"#, "'author' is a required"),
+        (r#"{"author":"a","name":" ","deployment":{"url":"u","expose":true}}"#, "'name' is a required"),
+        (r#"{"author":"a","name":"n","deployment":{"expose":true}}"#, "'deployment.url' is a required"),
+        (r#"{"author":"a","name":"n","deployment":{"url":"u"}}"#, "http(s) URL, got 'u'"),
+        (r#"{"author":"a","name":7,"deployment":{"url":"http://h"}}"#, "'name' must be a str"),
+        (r#"{"author":"a","name":"n","deployment":{"url":"http://h"}}"#, "field(s): deployment.expose"),
     ] {
         let request = pb::RegisterAgentRequest { config_json: config.into(), ..Default::default() };
         let answer = client.register_agent(request).await.unwrap().into_inner();
@@ -113,7 +117,7 @@ async fn the_core_refuses_with_ok() {
 async fn a_refused_or_unreachable_registration_is_an_error() {
     let core = core::Core::start(core::Options::default()).await.unwrap();
     let refused = bindu::Options { author: String::new(), ..agent_of(&core, "x") };
-    assert!(bindu::Agent::start(refused).await.unwrap_err().to_string().contains("`author`"));
+    assert!(bindu::Agent::start(refused).await.unwrap_err().to_string().contains("'author' is a required"));
     let nobody =
         bindu::Options { registrar: Some("127.0.0.1:1".into()), patience: Duration::ZERO, ..bindu::Options::default() };
     assert!(bindu::Agent::start(nobody).await.unwrap_err().to_string().contains("is it running?"));

@@ -6,7 +6,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::FilterUse;
-use crate::config::names::{AuthorityPattern, HeaderName, HeaderRegex, MethodName, ServicePattern};
+use crate::config::names::{HeaderName, MethodName};
+use crate::route::{AuthorityPattern, HeaderRegex, ServicePattern};
 use filter_api::units::Period;
 
 /// A route. Exactly one of `cluster`, `split` and `register_into`.

@@ -7,8 +7,8 @@ use filter_api::Phase;
 use super::Rules;
 use crate::config::Path;
 use crate::config::file::{FilterUse, Listener, Route};
-use crate::config::names::ServicePattern;
 use crate::path;
+use crate::route::ServicePattern;
 
 /// What a `register_into` route serves.
 const REGISTRAR: &str = "bindu.grpc.BinduService";
@@ -93,7 +93,7 @@ impl Rules<'_> {
             self.report(&target, message);
         }
         if let Some(ServicePattern::Exact(service)) = &route.matches.service
-            && service != REGISTRAR
+            && **service != *REGISTRAR
         {
             let message = format!("a `register_into` route serves `{REGISTRAR}` only, not `{service}`");
             self.report(&at.with("match").with("service"), message);

@@ -13,6 +13,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 import harness
+import refusals
 from a2a import User
 
 NAMES = ("one", "two")
@@ -128,6 +129,9 @@ def through_the_proxy(tally, stage):
         f"{answered}",
     )
     tally.check("the core still saw one registration", stage.registrations() == 1, f"it saw {stage.registrations()}")
+
+    core, ours = (refusals.Registrar(port, stage.folder) for port in (stage.core_port, stage.registrar))
+    refusals.compare(tally, core, ours)
 
 
 def directly(tally, stage):

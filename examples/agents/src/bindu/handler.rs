@@ -19,6 +19,7 @@ use super::Options;
 pub(super) struct Handler {
     capabilities: GetCapabilitiesResponse,
     labels: BTreeMap<String, String>,
+    instance: String,
     handle: Handle,
 }
 
@@ -31,7 +32,7 @@ impl Handler {
             supports_streaming: options.streaming,
             skills: options.skills.clone(),
         };
-        Self { capabilities, labels: super::labels(options), handle }
+        Self { capabilities, labels: super::labels(options), instance: options.instance.clone(), handle }
     }
 
     /// The one answer to a conversation.
@@ -46,7 +47,8 @@ impl Handler {
             }
         }
         let (content, state, prompt) = match brain::think(&last.content, request.messages.len() - 1) {
-            Thought::Answer(content) => (content, "", String::new()),
+            // Only the content of a plain answer gets past the real core: the metadata is dropped there.
+            Thought::Answer(content) => (format!("{content} (instance {})", self.instance), "", String::new()),
             Thought::InputRequired(prompt) => (String::new(), "input-required", prompt),
             Thought::AuthRequired(prompt) => (String::new(), "auth-required", prompt),
         };

@@ -35,7 +35,7 @@ pub struct Options {
     pub author: String,
     /// `name` of the configuration.
     pub name: String,
-    /// Which of the agent's instances this is: named in each answer's metadata.
+    /// Which of the agent's instances this is: named in each answer's metadata and at the end of a plain one.
     pub instance: String,
     /// `description` of the configuration.
     pub description: String,

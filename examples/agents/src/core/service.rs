@@ -9,6 +9,7 @@ use portunus_proto::bindu::{
     HeartbeatRequest, HeartbeatResponse, RegisterAgentRequest, RegisterAgentResponse, UnregisterAgentRequest,
     UnregisterAgentResponse,
 };
+use portunus_proto::refusals;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 use tonic::{Request, Response, Status};
@@ -82,18 +83,42 @@ struct Config {
 }
 
 impl Config {
+    /// Refuses what the core refuses, in its order.
     fn read(json: &str) -> Result<Self, String> {
-        let config: Value = serde_json::from_str(json).map_err(|e| format!("config_json is not JSON: {e}"))?;
-        let text = |path: &str| match config.pointer(path) {
-            Some(Value::String(text)) if !text.is_empty() => Ok(text.clone()),
-            _ => Err(format!("config_json needs `{}`, a text", path.trim_start_matches('/').replace('/', "."))),
-        };
-        let (author, name, url) = (text("/author")?, text("/name")?, text("/deployment/url")?);
-        if !matches!(config.pointer("/deployment/expose"), Some(Value::Bool(_))) {
-            return Err("config_json needs `deployment.expose`, true or false".into());
+        let config: Value = serde_json::from_str(json)
+            .map_err(|error| refusals::not_json(json).unwrap_or_else(|| format!("Invalid config_json: {error}")))?;
+        if let Some(kind) = other_than_object(&config) {
+            return Err(refusals::not_an_object(kind));
         }
+        let at = |path: &str| config.pointer(&format!("/{}", path.replace('.', "/")));
+        let text = |path: &str| at(path).and_then(Value::as_str).map(str::to_owned);
+        let empty = |path: &str| at(path).is_none_or(Value::is_null) || text(path).is_some_and(|t| t.trim().is_empty());
+        let missing: Vec<_> = ["author", "name", "deployment.url"].into_iter().filter(|path| empty(path)).collect();
+        if !missing.is_empty() {
+            return Err(refusals::missing(&missing));
+        }
+        let url = text("deployment.url").ok_or_else(|| refusals::missing(&["deployment.url"]))?;
+        let host = url.strip_prefix("http://").or_else(|| url.strip_prefix("https://"));
+        if host.is_none_or(|host| host.is_empty() || host.starts_with(['/', '?', '#'])) {
+            return Err(refusals::not_a_url(&url));
+        }
+        let [author, name] = ["author", "name"].map(|key| text(key).ok_or_else(|| refusals::not_text(key)));
+        let (author, name) = (author?, name?);
+        at("deployment.expose").ok_or_else(refusals::no_expose)?;
         let id = config.get("id").and_then(Value::as_str).filter(|id| !id.is_empty()).map(str::to_owned);
         Ok(Self { author, name, url, id })
+    }
+}
+
+/// The Python type of what is no object.
+fn other_than_object(value: &Value) -> Option<&'static str> {
+    match value {
+        Value::Object(_) => None,
+        Value::Null => Some("NoneType"),
+        Value::Bool(_) => Some("bool"),
+        Value::Number(number) => Some(if number.is_f64() { "float" } else { "int" }),
+        Value::String(_) => Some("str"),
+        Value::Array(_) => Some("list"),
     }
 }
 
@@ -133,7 +158,7 @@ impl BinduService for Service {
     ) -> Result<Response<UnregisterAgentResponse>, Status> {
         let id = request.into_inner().agent_id;
         let known = self.memory.lock().records.remove(&id).is_some();
-        let error = if known { String::new() } else { format!("agent {id} is not registered") };
+        let error = if known { String::new() } else { refusals::unknown_agent(&id) };
         Ok(Response::new(UnregisterAgentResponse { success: known, error }))
     }
 }
