@@ -11,7 +11,7 @@ use tokio::time::Instant;
 
 use super::context::{Call, End, Worker};
 use super::plan::Forward;
-use super::splice::{Download, Gauge, Upload, Watch, attended, await_head, forward};
+use super::splice::{Download, Gauge, Upload, Watch, attended, await_head, await_place, forward};
 use super::stop::{Stop, refusal_of, refusal_of_connect};
 use super::{answer, head};
 use crate::config::snapshot::Listener;
@@ -135,7 +135,9 @@ impl Journey<'_> {
     async fn lease(&mut self, instance: &Arc<Instance>) -> Result<Lease, Failed> {
         let cluster = &self.plan.cluster;
         let work = self.worker.pool.lease(instance, cluster.limits, &cluster.metrics);
-        match attended(work, &mut self.reply, &mut self.watch).await.map_err(Failed::Stopped)? {
+        let gauge = gauge(self.call, self.listener, &mut self.watch);
+        let place = await_place(work, &mut self.upload, &mut self.reply, gauge).await;
+        match place.map_err(Failed::Stopped)? {
             Ok(lease) => Ok(lease),
             Err(LeaseError::Full) => Err(Failed::Stopped(overloaded())),
             Err(LeaseError::Connect(error)) => {

@@ -20,6 +20,8 @@ use crate::wire::Scanner;
 pub(super) struct Half {
     from: Receiver,
     waiting: Waiting,
+    /// Bytes at the front of what waits whose credit was given back when they went on the first time.
+    repaid: usize,
     scanner: Scanner,
     /// The source has said all; what waits is the rest.
     ended: bool,
@@ -38,7 +40,7 @@ pub(super) enum Given {
 impl Half {
     pub(super) fn new(from: Receiver) -> Self {
         let ended = from.is_end();
-        Self { from, waiting: Waiting::default(), scanner: Scanner::default(), ended, trailers: None }
+        Self { from, waiting: Waiting::default(), repaid: 0, scanner: Scanner::default(), ended, trailers: None }
     }
 
     /// Whether the source ended without a byte.
@@ -107,10 +109,14 @@ impl Half {
             let len = piece.len();
             on_piece(&piece);
             let last = ends && self.ended && self.waiting.is_empty();
-            if to.send(piece, last).is_err() {
+            let sent = to.send(piece, last);
+            // Also where it failed: the piece is no longer here, and if it goes again, it goes as a repeated one.
+            let again = len.min(self.repaid);
+            self.repaid -= again;
+            self.from.release(len - again);
+            if sent.is_err() {
                 return Poll::Ready(Given::Closed);
             }
-            self.from.release(len);
         }
         Poll::Ready(Given::All)
     }
@@ -119,7 +125,8 @@ impl Half {
     pub(super) fn put_back(&mut self, pieces: Vec<Bytes>) {
         let mut waiting = Waiting::default();
         for piece in pieces {
-            // Their credit was given back when they went on the first time.
+            // Giving credit back twice makes h2 refuse the whole release, and the source's window shrinks for good.
+            self.repaid += piece.len();
             waiting.push(piece);
         }
         while !self.waiting.is_empty() {

@@ -78,10 +78,8 @@ impl Upload {
         true
     }
 
-    fn poll(&mut self, cx: &mut Context<'_>, to: &mut Sender, gauge: &mut Gauge<'_>) -> Poll<Result<(), Stop>> {
-        if self.done {
-            return Poll::Ready(Ok(()));
-        }
+    /// Takes what has come.
+    fn take(&mut self, cx: &mut Context<'_>, gauge: &mut Gauge<'_>) -> Result<(), Stop> {
         let (followers, tally, limit) = (&mut *gauge.followers, &mut *gauge.tally, gauge.request_limit);
         let taken = self.half.poll_take(cx, |message| {
             if u64::from(message.size) > limit {
@@ -93,12 +91,19 @@ impl Upload {
             Ok(())
         });
         match taken {
-            Poll::Ready(Err(Taken::Stop(stop))) => return Poll::Ready(Err(stop)),
+            Poll::Ready(Err(Taken::Stop(stop))) => Err(stop),
             // Never an orderly end: half a request must not look like a whole one (FIELD.md T13).
-            Poll::Ready(Err(Taken::Source(_))) => return Poll::Ready(Err(Stop::Caller)),
-            Poll::Ready(Ok(())) if !self.half.is_between_messages() => return Poll::Ready(Err(Stop::torn())),
-            Poll::Ready(Ok(())) | Poll::Pending => {}
+            Poll::Ready(Err(Taken::Source(_))) => Err(Stop::Caller),
+            Poll::Ready(Ok(())) if !self.half.is_between_messages() => Err(Stop::torn()),
+            Poll::Ready(Ok(())) | Poll::Pending => Ok(()),
         }
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>, to: &mut Sender, gauge: &mut Gauge<'_>) -> Poll<Result<(), Stop>> {
+        if self.done {
+            return Poll::Ready(Ok(()));
+        }
+        self.take(cx, gauge)?;
         let (replay, watch) = (&mut self.replay, &mut *gauge.watch);
         let waits = !self.half.waits_for_nothing();
         let given = self.half.poll_give(cx, to, true, |piece| {
@@ -227,6 +232,28 @@ pub(super) async fn attended<T>(
             return Poll::Ready(Err(Stop::Caller));
         }
         watch.poll(cx).map(Err)
+    })
+    .await
+}
+
+/// The same for a place on a connection, and takes what the caller sends meanwhile: small frames that sit unread in h2 end
+/// its whole connection (FIELD.md T1), and a connect may take seconds.
+pub(super) async fn await_place<T>(
+    work: impl Future<Output = T>,
+    upload: &mut Upload,
+    reply: &mut Reply,
+    mut gauge: Gauge<'_>,
+) -> Result<T, Stop> {
+    let mut work = std::pin::pin!(work);
+    poll_fn(|cx| {
+        if let Poll::Ready(done) = work.as_mut().poll(cx) {
+            return Poll::Ready(Ok(done));
+        }
+        upload.take(cx, &mut gauge)?;
+        if reply.poll_reset(cx).is_ready() {
+            return Poll::Ready(Err(Stop::Caller));
+        }
+        gauge.watch.poll(cx).map(Err)
     })
     .await
 }

@@ -1,0 +1,79 @@
+//! What the admin port says, read as Prometheus and people read it.
+
+use std::collections::BTreeMap;
+
+use serde_json::Value;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+
+use super::TestProxy;
+
+/// One line of `/metrics`.
+#[derive(Clone, Debug)]
+pub(crate) struct Series {
+    /// With its suffix: `_total`, `_count`.
+    pub(crate) name: String,
+    pub(crate) labels: BTreeMap<String, String>,
+    pub(crate) value: f64,
+}
+
+impl TestProxy {
+    /// The body of a page.
+    pub(crate) async fn page(&self, path: &str) -> String {
+        let mut socket = TcpStream::connect(self.admin_address()).await.unwrap();
+        let request = format!("GET {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n");
+        socket.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        socket.read_to_string(&mut answer).await.unwrap();
+        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+        assert!(head.starts_with("HTTP/1.1 200") || path == "/ready", "{path}: {head}");
+        assert!(!head.contains("chunked"), "{head}");
+        body.to_owned()
+    }
+
+    /// A page of JSON.
+    pub(crate) async fn json(&self, path: &str) -> Value {
+        serde_json::from_str(&self.page(path).await).unwrap()
+    }
+
+    /// Every series.
+    pub(crate) async fn metrics(&self) -> Vec<Series> {
+        self.page("/metrics").await.lines().filter_map(series).collect()
+    }
+
+    /// The sum of the series with this name and all of these labels.
+    pub(crate) async fn metric(&self, name: &str, labels: &[(&str, &str)]) -> f64 {
+        let fits = |series: &&Series| {
+            series.name == name
+                && labels.iter().all(|(name, value)| series.labels.get(*name).is_some_and(|found| found == value))
+        };
+        self.metrics().await.iter().filter(fits).map(|series| series.value).sum()
+    }
+
+    /// Calls of the cluster `echo` that are open towards its instances, as `/clusters` has it.
+    pub(crate) async fn in_flight(&self) -> u64 {
+        let clusters = self.json("/clusters").await;
+        let list =
+            clusters.as_array().or_else(|| clusters["clusters"].as_array()).unwrap_or_else(|| panic!("{clusters}"));
+        list.iter().map(|cluster| cluster["in_flight"].as_u64().unwrap()).sum()
+    }
+
+    /// Whether nothing is open any more, neither calls nor what they hold.
+    pub(crate) async fn is_quiet(&self) -> bool {
+        self.metric("portunus_open_calls", &[]).await == 0.0 && self.in_flight().await == 0
+    }
+}
+
+/// `name{label="value",…} number`; none of our values has a quote in it.
+fn series(line: &str) -> Option<Series> {
+    if line.starts_with('#') {
+        return None;
+    }
+    let (series, value) = line.rsplit_once(' ')?;
+    let (name, labels) = series.split_once('{').unwrap_or((series, ""));
+    let labels = labels.trim_end_matches('}').split("\",").filter_map(|label| {
+        let (name, value) = label.split_once("=\"")?;
+        Some((name.to_owned(), value.trim_end_matches('"').to_owned()))
+    });
+    Some(Series { name: name.to_owned(), labels: labels.collect(), value: value.parse().ok()? })
+}

@@ -1,0 +1,101 @@
+//! A proxy in this process.
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::time::Duration;
+
+use portunus::app::{self, Proxy};
+use portunus::{config, filters};
+use portunus_proto::echo::echo_client::EchoClient;
+use tonic::transport::Channel;
+
+use super::Caller;
+
+/// One listener `edge` with one route to one cluster `echo`, and what a test adds to each in YAML.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Setup<'a> {
+    /// Threads; 0 stands for 1, so that limits that count a worker are exact.
+    pub(crate) workers: u16,
+    /// Keys of the whole file.
+    pub(crate) top: &'a str,
+    /// Keys of the cluster.
+    pub(crate) cluster: &'a str,
+    /// Keys of the listener.
+    pub(crate) listener: &'a str,
+    /// Keys of the route.
+    pub(crate) route: &'a str,
+}
+
+/// A running proxy. Dropped, it ends at once.
+pub(crate) struct TestProxy {
+    proxy: Proxy,
+    address: Option<SocketAddr>,
+}
+
+impl TestProxy {
+    /// In front of these instances, with every default.
+    pub(crate) async fn before(instances: &[SocketAddr]) -> Self {
+        Self::with(instances, Setup::default()).await
+    }
+
+    /// In front of these instances.
+    pub(crate) async fn with(instances: &[SocketAddr], setup: Setup<'_>) -> Self {
+        let Setup { workers, top, cluster, listener, route } = setup;
+        let addresses: Vec<_> = instances.iter().map(ToString::to_string).collect();
+        Self::yaml(&format!(
+            "workers: {workers}\n{top}\nclusters:\n  echo:\n    endpoints: [{instances}]\n{cluster}\n\
+             listeners:\n  edge:\n    address: 127.0.0.1:0\n{listener}\n    routes:\n      - cluster: echo\n{route}\n",
+            workers = workers.max(1),
+            instances = addresses.join(", "),
+            cluster = indent(cluster, 4),
+            listener = indent(listener, 4),
+            route = indent(route, 8),
+        ))
+        .await
+    }
+
+    /// As the whole file says; the admin port is added.
+    pub(crate) async fn yaml(text: &str) -> Self {
+        let text = format!("admin: {{address: 127.0.0.1:0}}\n{text}");
+        let loaded = config::load_str(&text, Path::new("it.yaml"), &|_| None, filters::ALL);
+        let loaded = loaded.unwrap_or_else(|errors| panic!("{errors}\nin\n{text}"));
+        let proxy = app::start(loaded).await.unwrap();
+        let address = proxy.address("edge");
+        Self { proxy, address }
+    }
+
+    /// Where the listener `edge` is.
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.address.expect("a listener `edge`")
+    }
+
+    /// Where another listener is.
+    pub(crate) fn listener(&self, name: &str) -> SocketAddr {
+        self.proxy.address(name).expect(name)
+    }
+
+    /// Where the admin server is.
+    pub(crate) fn admin_address(&self) -> SocketAddr {
+        self.proxy.admin()
+    }
+
+    /// A connection that speaks frames.
+    pub(crate) async fn caller(&self) -> Caller {
+        Caller::connect(self.address()).await
+    }
+
+    /// A connection as other people make it.
+    pub(crate) async fn echo(&self) -> EchoClient<Channel> {
+        let client = EchoClient::connect(format!("http://{}", self.address())).await.unwrap();
+        client.max_decoding_message_size(64 << 20).max_encoding_message_size(64 << 20)
+    }
+
+    /// Ends it well; true if nothing was left.
+    pub(crate) async fn drain(self, patience: Duration) -> bool {
+        self.proxy.drain(patience).await
+    }
+}
+
+fn indent(text: &str, by: usize) -> String {
+    text.lines().map(|line| format!("{:by$}{line}\n", "")).collect()
+}

@@ -1,0 +1,181 @@
+//! An instance that does with each call what a test says, through the `h2` crate.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use bytes::Bytes;
+use h2::server::SendResponse;
+use h2::{RecvStream, SendStream};
+use http::{HeaderMap, HeaderName, HeaderValue, Response};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Notify;
+use tokio::task::JoinHandle;
+
+use super::{framed, messages};
+
+/// A scripted instance. Dropped, it stops listening; open connections go with the test.
+pub(crate) struct Upstream {
+    address: SocketAddr,
+    connections: Arc<AtomicUsize>,
+    calls: Arc<AtomicUsize>,
+    task: JoinHandle<()>,
+}
+
+/// A call as it came.
+pub(crate) struct Got {
+    pub(crate) head: http::request::Parts,
+    pub(crate) body: RecvStream,
+    pub(crate) reply: SendResponse<Bytes>,
+    /// Counts calls of this instance from 0.
+    pub(crate) number: usize,
+    hang_up: Arc<Notify>,
+}
+
+impl Upstream {
+    /// Serves each call with `script`.
+    pub(crate) async fn start<F>(script: impl Fn(Got) -> F + Clone + Send + 'static) -> Self
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        Self::start_as(h2::server::Builder::new(), script).await
+    }
+
+    /// Serves each call with `script`, as a server with these settings.
+    pub(crate) async fn start_as<F>(
+        mut builder: h2::server::Builder,
+        script: impl Fn(Got) -> F + Clone + Send + 'static,
+    ) -> Self
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        // What a script leaves unread on purpose must not end its own connection.
+        builder.data_frame_budget(usize::MAX).max_header_list_size(1 << 20);
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let (connections, calls) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+        let (opened, seen) = (Arc::clone(&connections), Arc::clone(&calls));
+        let task = tokio::spawn(async move {
+            while let Ok((socket, _)) = listener.accept().await {
+                opened.fetch_add(1, Ordering::SeqCst);
+                tokio::spawn(serve(socket, builder.clone(), script.clone(), Arc::clone(&seen)));
+            }
+        });
+        Self { address, connections, calls, task }
+    }
+
+    /// Reads each request whole and sends its messages back.
+    pub(crate) async fn echo() -> Self {
+        Self::start(Got::echo).await
+    }
+
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Connections so far.
+    pub(crate) fn connections(&self) -> usize {
+        self.connections.load(Ordering::SeqCst)
+    }
+
+    /// Calls so far.
+    pub(crate) fn calls(&self) -> usize {
+        self.calls.load(Ordering::SeqCst)
+    }
+}
+
+impl Drop for Upstream {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+async fn serve<F>(socket: TcpStream, builder: h2::server::Builder, script: impl Fn(Got) -> F, calls: Arc<AtomicUsize>)
+where
+    F: Future<Output = ()> + Send + 'static,
+{
+    socket.set_nodelay(true).unwrap();
+    let Ok(mut connection) = builder.handshake::<_, Bytes>(socket).await else { return };
+    let hang_up = Arc::new(Notify::new());
+    loop {
+        let next = tokio::select! {
+            next = connection.accept() => next,
+            () = hang_up.notified() => return,
+        };
+        let Some(Ok((request, reply))) = next else { return };
+        let (head, body) = request.into_parts();
+        let number = calls.fetch_add(1, Ordering::SeqCst);
+        tokio::spawn(script(Got { head, body, reply, number, hang_up: Arc::clone(&hang_up) }));
+    }
+}
+
+impl Got {
+    /// The first value of a field.
+    pub(crate) fn field(&self, name: &str) -> Option<&str> {
+        self.head.headers.get(name).map(|value| value.to_str().unwrap())
+    }
+
+    /// The whole request, up to where it ends or breaks.
+    pub(crate) async fn read(&mut self) -> Result<Vec<u8>, h2::Error> {
+        let mut all = Vec::new();
+        while let Some(bytes) = self.body.data().await {
+            let bytes = bytes?;
+            drop(self.body.flow_control().release_capacity(bytes.len()));
+            all.extend_from_slice(&bytes);
+        }
+        self.body.trailers().await?;
+        Ok(all)
+    }
+
+    /// The head of an answer.
+    pub(crate) fn begin(&mut self) -> SendStream<Bytes> {
+        self.reply.send_response(head(&[]), false).unwrap()
+    }
+
+    /// A whole answer.
+    pub(crate) fn succeed(&mut self, answer: &[Vec<u8>]) {
+        let mut stream = self.begin();
+        for message in answer {
+            stream.send_data(framed(message), false).unwrap();
+        }
+        stream.send_trailers(fields(&[("grpc-status", "0")])).unwrap();
+    }
+
+    /// Nothing but a status.
+    pub(crate) fn fail(&mut self, code: u32, message: &str) {
+        let head = head(&[("grpc-status", &code.to_string()), ("grpc-message", message)]);
+        self.reply.send_response(head, true).unwrap();
+    }
+
+    /// Drops the connection, without a word.
+    pub(crate) fn hang_up(&self) {
+        self.hang_up.notify_one();
+    }
+
+    /// The request's messages as the answer.
+    pub(crate) async fn echo(mut self) {
+        if let Ok(request) = self.read().await {
+            self.succeed(&messages(&request));
+        }
+    }
+}
+
+/// The head of an answer with these fields.
+pub(crate) fn head(more: &[(&str, &str)]) -> Response<()> {
+    let mut response = Response::new(());
+    *response.headers_mut() = fields(more);
+    response.headers_mut().insert("content-type", HeaderValue::from_static("application/grpc"));
+    response
+}
+
+/// Fields, in order.
+pub(crate) fn fields(list: &[(&str, &str)]) -> HeaderMap {
+    let pair = |(name, value): &(&str, &str)| {
+        (name.parse::<HeaderName>().unwrap(), HeaderValue::from_bytes(value.as_bytes()).unwrap())
+    };
+    let mut map = HeaderMap::new();
+    for (name, value) in list.iter().map(pair) {
+        map.append(name, value);
+    }
+    map
+}

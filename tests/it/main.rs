@@ -1,0 +1,15 @@
+//! Whole-proxy tests: a proxy in this process, backends and raw HTTP/2 peers around it, all on loopback and on ports that
+//! the system chooses. One binary, so that it links once. Names that start with `tNN` answer a trap of FIELD.md.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::large_futures,
+    reason = "all of this is tests and their helpers, which fail by panicking"
+)]
+
+mod harness;
+
+mod ends;
+mod flow;
