@@ -3,11 +3,12 @@
 //! A chain is laid out when a configuration is built: nothing is sorted or looked up for a call.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use fields::RequestHead;
 use filter_api::{
-    Bounds, CallFilter, CallInfo, Depth, Filter, Message, Outcome, Phase, Reads, Refusal, RequestView, ResponseView,
-    Start, Verdict,
+    Bounds, CallFilter, CallInfo, Code, Depth, Filter, Message, Outcome, Phase, Reads, Reason, Refusal, RequestView,
+    ResponseView, Start, Verdict,
 };
 use smallvec::SmallVec;
 
@@ -112,6 +113,21 @@ impl Followers {
     /// Tells all that the call is over.
     pub fn end(&mut self, outcome: &Outcome) {
         self.cut(0, outcome);
+    }
+}
+
+impl Drop for Followers {
+    /// Every follower hears of the end exactly once: here only where the proxy stopped before the call did.
+    fn drop(&mut self) {
+        if !self.filters.is_empty() {
+            self.end(&Outcome {
+                code: Code::Unavailable,
+                reason: Some(Reason::Draining),
+                duration: Duration::ZERO,
+                request_messages: 0,
+                response_messages: 0,
+            });
+        }
     }
 }
 
