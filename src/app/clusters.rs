@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 
 use crate::balance::Policy;
 use crate::config::{self, Balance, Config, Members};
@@ -71,7 +72,7 @@ fn listed(cluster: &Arc<str>, endpoints: &[config::Endpoint], metrics: &Arc<Clus
         // The file's rules have seen to the form.
         let target = Target::parse(&endpoint.address().to_string())?;
         let counters = metrics.instance(&target.to_string());
-        Some(Instance::new(Arc::clone(cluster), target, endpoint.weight(), State::Healthy, counters))
+        Some(Instance::new(Arc::clone(cluster), target, endpoint.weight(), State::Healthy, counters, Instant::now()))
     });
     EndpointSet::new(instances.collect())
 }

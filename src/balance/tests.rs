@@ -13,7 +13,7 @@ fn instances(weights: &[u32]) -> Vec<Arc<Instance>> {
     let one = |(port, weight): (u16, &u32)| {
         let target = Target::Loopback(port);
         let counters = metrics.instance(&target.to_string());
-        Instance::new("c".into(), target, *weight, State::Healthy, counters)
+        Instance::new("c".into(), target, *weight, State::Healthy, counters, tokio::time::Instant::now())
     };
     (1..).zip(weights).map(one).collect()
 }

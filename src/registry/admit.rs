@@ -151,7 +151,7 @@ impl Registry {
             self.remove(book, held, now, "another agent was registered at its address");
         }
         let metrics = self.metrics.instance(&plan.target.to_string());
-        let instance = Instance::new(Arc::clone(&self.name), plan.target.clone(), 1, State::New, metrics);
+        let instance = Instance::new(Arc::clone(&self.name), plan.target.clone(), 1, State::New, metrics, now);
         tracing::info!(cluster = &*self.name, agent = &**id, instance = &*instance.authority, "instance is registered");
         let entry = Entry {
             instance,

@@ -122,13 +122,14 @@ pub struct Instance {
 }
 
 impl Instance {
-    /// A fresh instance in `state`.
+    /// A fresh instance in `state`, added at `now`.
     pub fn new(
         cluster: Arc<str>,
         target: Target,
         weight: u32,
         state: State,
         metrics: Arc<crate::observe::InstanceMetrics>,
+        now: Instant,
     ) -> Arc<Self> {
         static NEXT: AtomicU64 = AtomicU64::new(1);
         let authority: Arc<str> = target.to_string().into();
@@ -138,7 +139,7 @@ impl Instance {
             target,
             authority,
             weight: weight.max(1),
-            created: Instant::now(),
+            created: now,
             metrics,
             state: AtomicU8::new(state as u8),
             in_flight: AtomicU32::new(0),
@@ -320,14 +321,23 @@ fn spread(weights: &[u64]) -> Vec<u32> {
 mod tests {
     use std::sync::Arc;
 
-    use super::{EndpointSet, Instance, State, Target};
+    use super::{EndpointSet, Instance, Instant, State, Target};
 
     fn set(weights: &[u32]) -> EndpointSet {
         let metrics = Arc::new(crate::observe::ClusterMetrics::default());
         EndpointSet::new(
             weights
                 .iter()
-                .map(|w| Instance::new("c".into(), Target::Loopback(5000), *w, State::Healthy, metrics.instance("a")))
+                .map(|w| {
+                    Instance::new(
+                        "c".into(),
+                        Target::Loopback(5000),
+                        *w,
+                        State::Healthy,
+                        metrics.instance("a"),
+                        Instant::now(),
+                    )
+                })
                 .collect(),
         )
     }

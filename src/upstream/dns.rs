@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rand::Rng as _;
+use tokio::time::Instant;
 
 use super::{Cluster, Group, Network};
 use crate::registry::{EndpointSet, Instance, State, Target};
@@ -50,7 +51,7 @@ fn publish(cluster: &Cluster, mut addresses: Vec<SocketAddr>) {
             let target = Target::Socket(address);
             known.remove(&target).cloned().unwrap_or_else(|| {
                 let metrics = cluster.metrics.instance(&target.to_string());
-                Instance::new(Arc::clone(&cluster.name), target, 1, State::Healthy, metrics)
+                Instance::new(Arc::clone(&cluster.name), target, 1, State::Healthy, metrics, Instant::now())
             })
         })
         .collect();

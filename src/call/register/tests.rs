@@ -87,7 +87,7 @@ async fn refusals_say_why_and_admit_nobody() {
     let skill = SkillDefinition { raw_content: "x".repeat(990), ..SkillDefinition::default() };
     let cases = [
         (changed(&|config| config["name"] = json!("a:b")), "`name`"),
-        (changed(&|config| config["author"] = json!("")), "`author`"),
+        (changed(&|config| config["author"] = json!("")), "'author' is a required"),
         (changed(&|config| config["id"] = json!("7")), "UUID"),
         (changed(&|config| config["deployment"] = json!({"url": "http://a"})), "deployment.expose"),
         (changed(&|config| config["description"] = json!("x".repeat(1000))), "at most 1000"),

@@ -4,6 +4,20 @@ use super::super::Callback;
 use super::{Admitted, Beat, Departure, HOME, Settings, World, caller, owned, usable};
 
 #[test]
+fn the_view_tells_since_when() {
+    let mut world = World::new();
+    world.admit("a", "localhost:5001", &caller(HOME));
+    world.pass(30);
+    world.admit("a", "localhost:5002", &caller(HOME));
+    world.admit("a", "localhost:5001", &caller(HOME));
+    world.pass(10);
+    let agents = world.registry.view(world.now);
+    assert_eq!(agents[0].registered_for_seconds, 40.0);
+    let added: Vec<_> = agents[0].instances.iter().map(|i| (i.address.as_str(), i.added_for_seconds)).collect();
+    assert_eq!(added, [("localhost:5001", 40.0), ("localhost:5002", 10.0)], "a renewal is no arrival");
+}
+
+#[test]
 fn a_new_address_adds_and_a_known_one_renews() {
     let world = World::new();
     let sdk = caller(HOME);

@@ -15,6 +15,7 @@ use portunus_proto::bindu::{
 use prost::Message;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
+use tokio::time::Instant;
 use tonic::transport::Server;
 use tonic::transport::server::TcpIncoming;
 use tonic::{Code, Request, Response, Status};
@@ -65,7 +66,7 @@ fn serve(service: &Service, address: &str) -> (SocketAddr, JoinHandle<()>) {
 
 fn instance(target: Target) -> Arc<Instance> {
     let metrics = Arc::new(ClusterMetrics::default()).instance("i");
-    Instance::new("agents".into(), target, 1, State::New, metrics)
+    Instance::new("agents".into(), target, 1, State::New, metrics, Instant::now())
 }
 
 fn path(method: &str) -> PathAndQuery {
