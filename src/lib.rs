@@ -1,4 +1,30 @@
-//! Portunus.
+//! Portunus: a gRPC proxy in front of AI-agent backends.
+//!
+//! # The way of a call
+//!
+//! In the order in which a newcomer reads it; docs/request-path.md tells the same with every step.
+//!
+//! 1. [`edge::run`] accepts a connection and deals it to the worker with the fewest; [`edge::drive`] reads its calls.
+//! 2. [`call::serve`] is the life of one call, top to bottom. **Read it first.** It loads the
+//!    [`Snapshot`](config::snapshot::Snapshot) once, so that the call sees one version of the configuration.
+//! 3. [`wire::classify()`] says which call it is, or why it is none; [`wire::strip_identity`] takes off what only the proxy
+//!    may say.
+//! 4. The listener's [`Chain`](filters::Chain) of early filters; then [`Router::find`](route::Router::find); then the
+//!    route's.
+//! 5. [`Registry::choose`](registry::Registry::choose) names the agent, in a cluster whose instances register. Then the
+//!    late filters.
+//! 6. [`balance::pick`] picks an instance, and [`Pool::lease`](upstream::Pool::lease) a place on a connection of this
+//!    worker's to it. Filters that transform see the head that goes out.
+//! 7. From there on bytes are spliced: what [`Receiver`](h2::Receiver) gives, [`Sender`](h2::Sender) takes, and
+//!    [`Scanner`](wire::Scanner) finds the messages in between.
+//! 8. [`Call::finish`](call::Call::finish) counts the call, writes it down and tells the filters that followed it.
+//!
+//! A call to the registrar ends after step 5, in [`call::register`].
+//!
+//! # Around it
+//!
+//! [`cli`] has the commands, [`app`] assembles and runs what a configuration asks for, [`config`] reads and checks the file,
+//! [`observe`] counts and logs, [`admin`] shows. Who may use whom is in docs/architecture.md, and `tests/layers.rs` checks it.
 
 pub mod admin;
 pub mod app;

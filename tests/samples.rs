@@ -58,7 +58,8 @@ fn every_malformed_configuration_gets_its_errors() {
         let text = fs::read_to_string(&path).unwrap();
         let (configuration, wanted): (Vec<&str>, Vec<&str>) = text.lines().partition(|line| !line.starts_with("#! "));
         let name = path.file_name().unwrap();
-        let errors = read(&text, Path::new(name)).expect_err(&path.display().to_string());
+        let read = load_str(&text, Path::new(name), &environment, &own_filters());
+        let errors = read.expect_err(&path.display().to_string());
         // Lines of the file without its own name in front.
         let prefix = format!("{}:", name.display());
         let found: Vec<_> = errors.to_string().lines().map(|line| line.replacen(&prefix, "#! ", 1)).collect();
@@ -178,10 +179,16 @@ fn environment(name: &str) -> Option<String> {
     }
 }
 
-/// Filters of our own, so that these tests do not change with every filter that comes: one authenticates, one has every
-/// form of configuration that serde and schemars derive.
+/// What people are shown may use the proxy's filters, and the one that docs/writing-a-filter.md is about.
 fn filters() -> Vec<Known> {
-    vec![Known::of::<Password>(), Known::of::<Shape>()]
+    let hello = Known::of::<hello_filter::AtOnce>();
+    portunus::filters::ALL.iter().copied().chain([hello]).chain(own_filters()).collect()
+}
+
+/// Filters of our own, so that error messages that list them do not change with every filter that comes: one authenticates,
+/// one has every form of configuration that serde and schemars derive.
+fn own_filters() -> [Known; 2] {
+    [Known::of::<Password>(), Known::of::<Shape>()]
 }
 
 struct Password;
