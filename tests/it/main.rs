@@ -11,5 +11,18 @@
 
 mod harness;
 
+mod accounting;
+mod agents;
+mod bad_input;
+mod balancing;
+mod cancel;
+mod deadlines;
 mod ends;
 mod flow;
+mod forms;
+mod heads;
+mod listener;
+mod passing;
+mod registrar;
+mod retries;
+mod routing;

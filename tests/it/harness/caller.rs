@@ -279,9 +279,4 @@ impl Answer {
     pub(crate) fn messages(&self) -> Vec<Vec<u8>> {
         messages(&self.bytes)
     }
-
-    /// With which code the peer reset the stream.
-    pub(crate) fn reset(&self) -> Option<h2::Reason> {
-        self.broken.as_ref().and_then(h2::Error::reason)
-    }
 }

@@ -6,8 +6,6 @@ use std::time::Duration;
 
 use portunus::app::{self, Proxy};
 use portunus::{config, filters};
-use portunus_proto::echo::echo_client::EchoClient;
-use tonic::transport::Channel;
 
 use super::Caller;
 
@@ -82,12 +80,6 @@ impl TestProxy {
     /// A connection that speaks frames.
     pub(crate) async fn caller(&self) -> Caller {
         Caller::connect(self.address()).await
-    }
-
-    /// A connection as other people make it.
-    pub(crate) async fn echo(&self) -> EchoClient<Channel> {
-        let client = EchoClient::connect(format!("http://{}", self.address())).await.unwrap();
-        client.max_decoding_message_size(64 << 20).max_encoding_message_size(64 << 20)
     }
 
     /// Ends it well; true if nothing was left.

@@ -9,7 +9,6 @@ use h2::server::SendResponse;
 use h2::{RecvStream, SendStream};
 use http::{HeaderMap, HeaderName, HeaderValue, Response};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 
 use super::{framed, messages};
@@ -29,7 +28,6 @@ pub(crate) struct Got {
     pub(crate) reply: SendResponse<Bytes>,
     /// Counts calls of this instance from 0.
     pub(crate) number: usize,
-    hang_up: Arc<Notify>,
 }
 
 impl Upstream {
@@ -64,11 +62,6 @@ impl Upstream {
         Self { address, connections, calls, task }
     }
 
-    /// Reads each request whole and sends its messages back.
-    pub(crate) async fn echo() -> Self {
-        Self::start(Got::echo).await
-    }
-
     pub(crate) fn address(&self) -> SocketAddr {
         self.address
     }
@@ -96,16 +89,10 @@ where
 {
     socket.set_nodelay(true).unwrap();
     let Ok(mut connection) = builder.handshake::<_, Bytes>(socket).await else { return };
-    let hang_up = Arc::new(Notify::new());
-    loop {
-        let next = tokio::select! {
-            next = connection.accept() => next,
-            () = hang_up.notified() => return,
-        };
-        let Some(Ok((request, reply))) = next else { return };
+    while let Some(Ok((request, reply))) = connection.accept().await {
         let (head, body) = request.into_parts();
         let number = calls.fetch_add(1, Ordering::SeqCst);
-        tokio::spawn(script(Got { head, body, reply, number, hang_up: Arc::clone(&hang_up) }));
+        tokio::spawn(script(Got { head, body, reply, number }));
     }
 }
 
@@ -139,17 +126,6 @@ impl Got {
             stream.send_data(framed(message), false).unwrap();
         }
         stream.send_trailers(fields(&[("grpc-status", "0")])).unwrap();
-    }
-
-    /// Nothing but a status.
-    pub(crate) fn fail(&mut self, code: u32, message: &str) {
-        let head = head(&[("grpc-status", &code.to_string()), ("grpc-message", message)]);
-        self.reply.send_response(head, true).unwrap();
-    }
-
-    /// Drops the connection, without a word.
-    pub(crate) fn hang_up(&self) {
-        self.hang_up.notify_one();
     }
 
     /// The request's messages as the answer.

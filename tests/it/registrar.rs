@@ -1,0 +1,218 @@
+//! RegisterAgent, Heartbeat and UnregisterAgent over the wire, and the forward to a core.
+
+use std::time::Duration;
+
+use portunus_agents::{bindu, core};
+use portunus_proto::bindu::bindu_service_client::BinduServiceClient;
+use portunus_proto::bindu::{HeartbeatRequest, RegisterAgentRequest, UnregisterAgentRequest};
+use tonic::transport::Channel;
+
+use crate::agents::{ask, instances, proxy_with, said, sdk};
+use crate::harness::{Ask, TestProxy, echo, eventually, framed};
+
+async fn client(proxy: &TestProxy) -> BinduServiceClient<Channel> {
+    BinduServiceClient::connect(format!("http://{}", proxy.listener("sdk"))).await.unwrap()
+}
+
+fn registration(name: &str, port: u16) -> RegisterAgentRequest {
+    RegisterAgentRequest {
+        config_json: format!(
+            r#"{{"author": "a@b.test", "name": "{name}", "deployment": {{"url": "http://localhost:1", "expose": true}}}}"#
+        ),
+        skills: Vec::new(),
+        grpc_callback_address: format!("localhost:{port}"),
+    }
+}
+
+#[tokio::test]
+async fn register_heartbeat_call_unregister() {
+    let proxy = proxy_with("").await;
+    let agent = bindu::Agent::start(bindu::Options::default()).await.unwrap();
+    let mut client = client(&proxy).await;
+    let answer = client.register_agent(registration("n", agent.address().port())).await.unwrap().into_inner();
+    let id = core::agent_id("a@b.test", "n");
+    assert!(answer.success && answer.error.is_empty(), "{answer:?}");
+    assert_eq!((&answer.agent_id, answer.did), (&id, core::did("a@b.test", "n", &id)));
+    let beat = |agent_id: &str| HeartbeatRequest { agent_id: agent_id.to_owned(), timestamp: 1 };
+    let known = client.heartbeat(beat(&id)).await.unwrap().into_inner();
+    assert!(known.acknowledged && known.server_timestamp > 1_600_000_000_000, "{known:?}");
+    assert!(!client.heartbeat(beat("nobody")).await.unwrap().into_inner().acknowledged);
+    let caller = proxy.caller().await;
+    assert_eq!(said(&caller, ask()).await, "one");
+    let leave = |agent_id: &str| UnregisterAgentRequest { agent_id: agent_id.to_owned() };
+    assert!(!client.unregister_agent(leave("nobody")).await.unwrap().into_inner().success);
+    assert!(client.unregister_agent(leave(&id)).await.unwrap().into_inner().success);
+    assert_eq!(instances(&proxy).await, 0);
+    let gone = caller.unary(ask(), b"").await;
+    assert!([5, 14, 3].contains(&gone.refusal().0), "{gone:?}");
+    assert!(client.register_agent(registration("n", agent.address().port())).await.unwrap().into_inner().success);
+    eventually!(caller.unary(ask(), &crate::agents::hello()).await.code() == Some(0));
+}
+
+#[tokio::test]
+async fn refusals_of_the_registrar_are_ok_with_success_false() {
+    let proxy = proxy_with("").await;
+    let mut client = client(&proxy).await;
+    let port = proxy.listener("sdk").port();
+    let with = |config: &str| RegisterAgentRequest { config_json: config.to_owned(), ..registration("n", 5_000) };
+    let bad = [
+        with("{"),
+        with("[]"),
+        with(r#"{"author": "a", "name": "../etc", "deployment": {"url": "http://x", "expose": true}}"#),
+        with(r#"{"author": "a", "name": "n"}"#),
+        registration("n", port),
+        registration("n", 80),
+        RegisterAgentRequest { grpc_callback_address: "10.9.8.7:5000".into(), ..registration("n", 5_000) },
+        RegisterAgentRequest { grpc_callback_address: String::new(), ..registration("n", 5_000) },
+    ];
+    for request in bad {
+        let answer = client.register_agent(request.clone()).await.unwrap().into_inner();
+        assert!(!answer.success && !answer.error.is_empty(), "{request:?}: {answer:?}");
+    }
+    assert_eq!(instances(&proxy).await, 0);
+}
+
+#[tokio::test]
+async fn broken_registrations_are_refused_in_grpcs_words() {
+    let proxy = proxy_with("").await;
+    let caller = crate::harness::Caller::connect(proxy.listener("sdk")).await;
+    let register = || Ask::path("/bindu.grpc.BinduService/RegisterAgent");
+    let text = vec![0x0a, 0xff, 0xff];
+    assert_eq!(caller.unary(register(), &text).await.refusal(), (3, "framing".into()), "no protobuf");
+    assert_eq!(caller.unary(register(), &[0x0a, 2, 0xff, 0xfe]).await.refusal(), (3, "framing".into()), "no UTF-8");
+    let raw = |bytes: Vec<u8>| {
+        let caller = &caller;
+        async move {
+            let mut open = caller.open(register()).await;
+            open.finish(bytes.into());
+            crate::harness::soon(open.answer()).await
+        }
+    };
+    assert_eq!(raw(vec![0, 0, 0, 0, 9, 1]).await.refusal(), (3, "framing".into()));
+    for (what, bytes) in [("none", vec![]), ("two", [framed(b""), framed(b"")].concat()), ("gzip", vec![1, 0, 0, 0, 0])]
+    {
+        assert_eq!(raw(bytes).await.code(), Some(12), "{what}");
+    }
+    assert_eq!(raw(framed(&vec![0; 2 << 20]).to_vec()).await.refusal(), (8, "message_too_large".into()));
+    let unknown = caller.unary(Ask::path("/bindu.grpc.BinduService/DropTable"), b"").await;
+    assert_eq!(unknown.code(), Some(12));
+    // And the connection is none the worse.
+    assert_eq!(caller.unary(Ask::path("/bindu.grpc.BinduService/Heartbeat"), b"").await.code(), Some(0));
+}
+
+#[tokio::test]
+async fn a_core_is_told_once_an_agent_and_calls_go_to_all_instances() {
+    let core = core::Core::start(core::Options::default()).await.unwrap();
+    // The callback is a name of this machine whose port only the test knows: the core here is not asked to dial it.
+    let proxy = proxy_with(&format!("core: {}", core.address())).await;
+    let mut agents = Vec::new();
+    for instance in ["1", "2", "3"] {
+        agents.push(sdk(&proxy, "worker", instance).await);
+    }
+    let id = agents[0].registration().unwrap().agent_id.clone();
+    assert!(agents.iter().all(|agent| agent.registration().unwrap().agent_id == id));
+    assert_eq!(core.registrations_of(&id), 1, "one forward for three instances");
+    let told = &core.agents()[&id];
+    assert_eq!(told.callback, format!("{id}.localhost:3790"));
+    assert!(told.request.config_json.contains("\"telemetry\":false"), "{}", told.request.config_json);
+    let caller = proxy.caller().await;
+    for instance in ["1", "2", "3"] {
+        eventually!(said(&caller, ask()).await == instance, "instance {instance} gets no call");
+    }
+    let gone = agents.remove(0);
+    gone.kill().await;
+    for _ in 0..20 {
+        assert!(["2", "3"].contains(&&*said(&caller, ask()).await));
+    }
+    assert_eq!(core.registrations_of(&id), 1);
+    for agent in agents {
+        agent.shutdown().await;
+    }
+}
+
+#[tokio::test]
+async fn a_core_that_restarts_is_told_again() {
+    let core = core::Core::start(core::Options::default()).await.unwrap();
+    let proxy = proxy_with(&format!("core: {}", core.address())).await;
+    let agent = sdk(&proxy, "worker", "1").await;
+    let id = agent.registration().unwrap().agent_id.clone();
+    let core = core.restart().await.unwrap();
+    eventually!(core.agents().contains_key(&id));
+    assert_eq!(said(&proxy.caller().await, ask()).await, "1");
+}
+
+#[tokio::test]
+async fn two_agents_on_one_callback_port() {
+    let proxy = proxy_with("").await;
+    let (a, b) = (sdk(&proxy, "alpha", "a").await, sdk(&proxy, "beta", "b").await);
+    let caller = proxy.caller().await;
+    for (agent, instance) in [(&a, "a"), (&b, "b")] {
+        let id = &agent.registration().unwrap().agent_id;
+        for _ in 0..5 {
+            assert_eq!(said(&caller, ask().authority(&format!("{id}.localhost:3790"))).await, instance);
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_port_an_agent() {
+    let core = core::Core::start(core::Options::default()).await.unwrap();
+    let (proxy, ports) = crate::agents::with_ports(&format!("core: {}", core.address())).await;
+    let (a, b) = (sdk(&proxy, "alpha", "a").await, sdk(&proxy, "beta", "b").await);
+    let mut told = Vec::new();
+    for (agent, instance) in [(&a, "a"), (&b, "b")] {
+        let id = &agent.registration().unwrap().agent_id;
+        let callback = core.agents()[id].callback.clone();
+        let (host, port) = callback.rsplit_once(':').unwrap();
+        let port: u16 = port.parse().unwrap();
+        assert!(host == "127.0.0.1" && ports.contains(&port), "{callback}");
+        let caller = crate::harness::Caller::connect(([127, 0, 0, 1], port).into()).await;
+        assert_eq!(said(&caller, ask()).await, instance);
+        // The core itself, as it does in life.
+        let answer = core.send_message(id, "hello").await.unwrap();
+        assert_eq!(answer.metadata["instance"], instance);
+        told.push(port);
+    }
+    let nobodys = ports.clone().find(|port| !told.contains(port)).unwrap();
+    let caller = crate::harness::Caller::connect(([127, 0, 0, 1], nobodys).into()).await;
+    assert_eq!(caller.unary(ask(), b"").await.refusal(), (5, "agent_unknown".into()));
+}
+
+#[tokio::test]
+async fn an_instance_that_fails_its_checks_gets_no_calls_until_it_passes() {
+    let proxy = proxy_with("").await;
+    let (one, two) = (sdk(&proxy, "worker", "1").await, sdk(&proxy, "worker", "2").await);
+    let caller = proxy.caller().await;
+    let healthy = async || {
+        let instances = proxy.json("/instances").await;
+        let list = instances.as_array().or_else(|| instances["instances"].as_array()).unwrap();
+        list.iter().filter(|instance| instance["state"] == "healthy").count()
+    };
+    eventually!(healthy().await == 2);
+    one.handle().set_healthy(false);
+    eventually!(healthy().await == 1);
+    for _ in 0..20 {
+        assert_eq!(said(&caller, ask()).await, "2");
+    }
+    one.handle().set_healthy(true);
+    eventually!(said(&caller, ask()).await == "1");
+    two.kill().await;
+    tokio::time::timeout(Duration::from_secs(5), async {
+        for _ in 0..20 {
+            assert_eq!(said(&caller, ask()).await, "1");
+        }
+    })
+    .await
+    .unwrap();
+}
+
+#[tokio::test]
+async fn a_backend_that_is_no_agent_is_not_healthy() {
+    let proxy = proxy_with("").await;
+    let echo = echo("e").await;
+    let mut client = client(&proxy).await;
+    assert!(client.register_agent(registration("n", echo.address().port())).await.unwrap().into_inner().success);
+    eventually!(echo.handle().calls().probes > 0);
+    let answer = proxy.caller().await.unary(ask(), &crate::agents::hello()).await;
+    assert!([12, 14].contains(&answer.code().unwrap()), "{answer:?}");
+}
