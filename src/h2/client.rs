@@ -1,5 +1,6 @@
 //! The client's role: calls go out over a connection.
 
+use std::future::poll_fn;
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
@@ -8,18 +9,23 @@ use bytes::Bytes;
 use fields::{RequestHead, ResponseHead};
 use tokio::io::{AsyncRead, AsyncWrite};
 
+use super::held::Held;
+use super::stream::STEP;
 use super::{Deferred, Receiver, Sender, StreamError, heads};
 
 /// Large frames save a fifth of the cost of large bodies; an upstream is trusted with them, a caller is not.
 const FRAME: u32 = 1 << 20;
-const STREAM_WINDOW: u32 = 1 << 20;
-/// Sixteen stalled streams leave room for the others.
+/// What one answer may be ahead of its caller: a slow caller holds that much of the proxy's memory.
+const STREAM_WINDOW: u32 = 256 * 1024;
+/// What all answers on a connection may be ahead, beside what the proxy holds of them ([`Held`]).
 const CONNECTION_WINDOW: u32 = 16 << 20;
 const SEND_BUFFER: usize = 256 * 1024;
 /// See the server's: here token streams of all callers share one connection, and its end would end them all.
 const SMALL_FRAMES: usize = 32 << 20;
-/// Bytes of a head or trailers that an upstream may send: status details of 64 KiB, base64, and room for the rest.
-const HEADERS: u32 = 256 * 1024;
+/// Bytes of a head or trailers that an upstream may send: status details of 64 KiB in base64, and room for the rest. With
+/// frames as large as ours h2 takes five CONTINUATIONs and ends the connection over a sixth (it counts by our frame size,
+/// peers split by theirs, 16 KiB): so no more than that is invited.
+const HEADERS: u32 = 100 * 1024;
 /// Streams to open before the peer's SETTINGS have said how many it takes (RFC 9113 §6.5.2 recommends no less).
 const STREAMS_BEFORE_SETTINGS: usize = 100;
 
@@ -53,10 +59,9 @@ where
         .max_local_error_reset_streams(None);
     let (requests, mut connection) = builder.handshake(Deferred::new(io)).await?;
     wait_for_settings(&mut connection).await?;
-    Ok((ClientConnection(requests), async move {
-        // How a connection ends is seen by its streams; nobody else asks.
-        drop(connection.await);
-    }))
+    let held = Held::default();
+    let handle = ClientConnection { requests, held: held.clone() };
+    Ok((handle, poll_fn(move |cx| drive(&mut connection, &held, cx))))
 }
 
 /// A peer's SETTINGS are the first frame it sends, so they are here once a PING has been answered.
@@ -79,41 +84,58 @@ where
     .await
 }
 
+/// Moves a connection to its end. How it ends is seen by its streams; nobody else asks.
+fn drive<T>(connection: &mut h2::client::Connection<Deferred<T>, Bytes>, held: &Held, cx: &mut Context<'_>) -> Poll<()>
+where
+    T: AsyncRead + AsyncWrite + Unpin,
+{
+    if let Some(window) = held.window(CONNECTION_WINDOW as usize, STEP, cx) {
+        connection.set_target_window_size(window);
+    }
+    Pin::new(connection).poll(cx).map(drop)
+}
+
 /// A connection on which calls go out. Clones share it.
 #[derive(Clone, Debug)]
-pub struct ClientConnection(h2::client::SendRequest<Bytes>);
+pub struct ClientConnection {
+    requests: h2::client::SendRequest<Bytes>,
+    held: Held,
+}
 
 impl ClientConnection {
     /// Whether new calls can be opened: false after GOAWAY, the end of the connection or of its stream ids.
     pub fn is_open(&mut self) -> bool {
         // Never pending: no stream of this handle waits to be opened.
-        matches!(self.0.poll_ready(&mut Context::from_waker(Waker::noop())), Poll::Ready(Ok(())))
+        matches!(self.requests.poll_ready(&mut Context::from_waker(Waker::noop())), Poll::Ready(Ok(())))
     }
 
     /// Calls that the peer takes at once.
     pub fn max_streams(&self) -> usize {
-        self.0.current_max_send_streams()
+        self.requests.current_max_send_streams()
     }
 
     /// Opens a call; with `end` it has no message.
     pub fn open(&mut self, head: RequestHead, end: bool) -> Result<(Response, Sender), StreamError> {
         // An error up to here means that nothing was sent.
         let request = heads::request_out(head).ok_or(StreamError::NotStarted)?;
-        let (response, sender) = self.0.send_request(request, end).map_err(|_| StreamError::NotStarted)?;
-        Ok((Response(response), Sender(sender)))
+        let (response, sender) = self.requests.send_request(request, end).map_err(|_| StreamError::NotStarted)?;
+        Ok((Response { head: response, held: self.held.clone() }, Sender(sender)))
     }
 }
 
 /// The answer to a call that went out.
 #[derive(Debug)]
-pub struct Response(h2::client::ResponseFuture);
+pub struct Response {
+    head: h2::client::ResponseFuture,
+    held: Held,
+}
 
 impl Response {
     /// The head of the answer. Informational heads (1xx) are swallowed by h2.
     pub fn poll_head(&mut self, cx: &mut Context<'_>) -> Poll<Result<(ResponseHead, Receiver), StreamError>> {
-        Pin::new(&mut self.0).poll(cx).map(|result| {
+        Pin::new(&mut self.head).poll(cx).map(|result| {
             let (parts, body) = result?.into_parts();
-            Ok((heads::response_in(&parts), Receiver(body)))
+            Ok((heads::response_in(&parts), Receiver::new(body, self.held.clone())))
         })
     }
 }

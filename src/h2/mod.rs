@@ -7,6 +7,7 @@
 mod client;
 mod deferred;
 mod heads;
+mod held;
 mod server;
 mod stream;
 

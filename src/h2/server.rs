@@ -7,7 +7,8 @@ use bytes::Bytes;
 use fields::{RequestHead, ResponseHead};
 use tokio::io::{AsyncRead, AsyncWrite};
 
-use super::stream::reset_of;
+use super::held::Held;
+use super::stream::{STEP, reset_of};
 use super::{Deferred, ErrorCode, Receiver, Sender, StreamError, heads};
 
 /// Largest frame that a listener offers to take. h2 holds a whole frame before it delivers it, so a larger one would
@@ -15,10 +16,10 @@ use super::{Deferred, ErrorCode, Receiver, Sender, StreamError, heads};
 const FRAME: u32 = 16 * 1024;
 /// What one stream may send ahead.
 const STREAM_WINDOW: u32 = 256 * 1024;
-/// What all streams of a connection may send ahead: several stalled ones leave room for the others.
+/// What all streams of a connection may send ahead, beside what the proxy holds of them ([`Held`]).
 const CONNECTION_WINDOW: u32 = 4 * STREAM_WINDOW;
-/// Bytes that h2 holds for a stream whose caller reads slowly.
-const SEND_BUFFER: usize = 256 * 1024;
+/// Bytes that h2 holds for a stream whose caller reads slowly: a caller that reads nothing can have it in each stream.
+const SEND_BUFFER: usize = 64 * 1024;
 /// h2 ends a connection over small DATA frames that nobody has read yet; each costs 256 bytes less its length of this.
 /// Our streams are read at once, but a whole socket buffer may be parsed before their tasks run, and a stream's window
 /// holds 52,000 empty messages, a frame each: that is 13 MB of this. h2's own default is half the connection's window.
@@ -48,11 +49,14 @@ pub async fn accept<T: AsyncRead + AsyncWrite + Unpin>(
         .max_send_buffer_size(SEND_BUFFER)
         .data_frame_budget(SMALL_FRAMES)
         .reset_stream_duration(Duration::from_secs(1));
-    Ok(ServerConnection(builder.handshake(Deferred::new(io)).await?))
+    Ok(ServerConnection { connection: builder.handshake(Deferred::new(io)).await?, held: Held::default() })
 }
 
 /// A connection on which calls come in. It moves only while [`poll_call`](Self::poll_call) is polled.
-pub struct ServerConnection<T>(h2::server::Connection<Deferred<T>, Bytes>);
+pub struct ServerConnection<T> {
+    connection: h2::server::Connection<Deferred<T>, Bytes>,
+    held: Held,
+}
 
 /// A call as it came.
 #[derive(Debug)]
@@ -68,23 +72,26 @@ pub struct Inbound {
 impl<T: AsyncRead + AsyncWrite + Unpin> ServerConnection<T> {
     /// The next call; `None` once the connection is over.
     pub fn poll_call(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Inbound, StreamError>>> {
-        self.0.poll_accept(cx).map(|next| {
+        if let Some(window) = self.held.window(CONNECTION_WINDOW as usize, STEP, cx) {
+            self.connection.set_target_window_size(window);
+        }
+        self.connection.poll_accept(cx).map(|next| {
             next.map(|result| {
                 let (request, respond) = result?;
                 let (parts, body) = request.into_parts();
-                Ok(Inbound { head: heads::request_in(&parts), body: Receiver(body), reply: Reply(respond) })
+                Ok(Inbound { head: heads::request_in(&parts), body: Receiver::new(body, self.held.clone()), reply: Reply(respond) })
             })
         })
     }
 
     /// Says goodbye in two phases (RFC 9113 §6.8): calls under way and on the wire are served, then the connection ends.
     pub fn say_goodbye(&mut self) {
-        self.0.graceful_shutdown();
+        self.connection.graceful_shutdown();
     }
 
     /// Streams that are open in either direction.
     pub fn has_streams(&self) -> bool {
-        self.0.has_streams()
+        self.connection.has_streams()
     }
 }
 

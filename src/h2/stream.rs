@@ -6,6 +6,7 @@ use bytes::Bytes;
 use fields::Fields;
 
 use super::heads;
+use super::held::Held;
 
 /// An HTTP/2 error code (RFC 9113 §7).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,7 +46,8 @@ impl From<h2::Error> for StreamError {
             () if error.is_reset() && error.is_remote() => Self::Reset(code),
             // h2 gives a stream this error only where its id is above the last one that the peer will process.
             () if error.is_go_away() && error.is_remote() => Self::NotStarted,
-            () if error.is_library() => Self::Violation(code),
+            // The whole connection ended: for this call that is as if it were lost.
+            () if error.is_library() && !error.is_go_away() => Self::Violation(code),
             () => Self::Lost,
         }
     }
@@ -56,17 +58,34 @@ impl From<h2::Error> for StreamError {
 /// Credit goes back to the peer only through [`release`](Self::release): what was taken and not released is what the
 /// proxy holds, and the stream's window bounds it.
 #[derive(Debug)]
-pub struct Receiver(pub(super) h2::RecvStream);
+pub struct Receiver {
+    stream: h2::RecvStream,
+    held: Held,
+    /// Bytes of this stream that are held.
+    ours: usize,
+}
+
+/// Held bytes by which a connection's window lags behind at the most.
+pub(super) const STEP: usize = 64 * 1024;
 
 impl Receiver {
+    pub(super) fn new(stream: h2::RecvStream, held: Held) -> Self {
+        Self { stream, held, ours: 0 }
+    }
+
     /// The next bytes; `None` after the last.
     pub fn poll_data(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, StreamError>>> {
-        self.0.poll_data(cx).map(|data| data.map(|result| result.map_err(StreamError::from)))
+        let data = self.stream.poll_data(cx);
+        if let Poll::Ready(Some(Ok(bytes))) = &data {
+            self.ours += bytes.len();
+            self.held.take(bytes.len(), STEP);
+        }
+        data.map(|data| data.map(|result| result.map_err(StreamError::from)))
     }
 
     /// The trailers, once `poll_data` has said `None`.
     pub fn poll_trailers(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Fields>, StreamError>> {
-        self.0.poll_trailers(cx).map(|result| match result {
+        self.stream.poll_trailers(cx).map(|result| match result {
             Ok(map) => Ok(map.as_ref().map(heads::list_in)),
             Err(error) => Err(error.into()),
         })
@@ -74,13 +93,27 @@ impl Receiver {
 
     /// Whether the peer has ended its half and everything was taken.
     pub fn is_end(&self) -> bool {
-        self.0.is_end_stream()
+        self.stream.is_end_stream()
     }
 
     /// Gives credit back for `bytes` that have gone on.
     pub fn release(&mut self, bytes: usize) {
         // An error means that the stream is over: nobody waits for credit.
-        drop(self.0.flow_control().release_capacity(bytes));
+        drop(self.stream.flow_control().release_capacity(bytes));
+        self.let_go(bytes);
+    }
+
+    fn let_go(&mut self, bytes: usize) {
+        let bytes = bytes.min(self.ours);
+        self.ours -= bytes;
+        self.held.release(bytes);
+    }
+}
+
+impl Drop for Receiver {
+    /// h2 gives the connection back what a stream that is dropped had not released.
+    fn drop(&mut self) {
+        self.let_go(usize::MAX);
     }
 }
 
