@@ -139,7 +139,16 @@ impl Journey<'_> {
         let place = await_place(work, &mut self.upload, &mut self.reply, gauge).await;
         match place.map_err(Failed::Stopped)? {
             Ok(lease) => Ok(lease),
-            Err(LeaseError::Full) => Err(Failed::Stopped(overloaded())),
+            Err(LeaseError::Full) => {
+                self.tried.push(instance.id);
+                let Stop::Refused(refusal) = overloaded() else { return Err(Failed::Stopped(Stop::Caller)) };
+                // Another instance may have room; the same one again would only wait again.
+                let other = self.plan.cluster.pick(self.plan.agent.as_deref(), &self.tried);
+                Err(match other.filter(|other| !self.tried.contains(&other.id)) {
+                    Some(_) => Failed::Unstarted("full", refusal),
+                    None => Failed::Stopped(Stop::Refused(refusal)),
+                })
+            }
             Err(LeaseError::Connect(error)) => {
                 cluster.connect_failed(instance, error);
                 self.tried.push(instance.id);
@@ -170,6 +179,8 @@ impl Journey<'_> {
     /// Takes the answer back to the caller.
     async fn answer(mut self, mut attempt: Try, mut head: ResponseHead, body: Receiver) -> End {
         self.upload.commit();
+        // An answer that the proxy has to end itself would contradict it, and HTTP/2 calls that malformed.
+        head.fields.remove("content-length");
         if let Some(refusal) = head::not_grpc(&head) {
             attempt.sender.reset(ErrorCode::CANCEL);
             self.count(&attempt, refusal.code);

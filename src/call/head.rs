@@ -19,7 +19,7 @@ pub(super) fn prepare(head: &mut RequestHead, call: &mut Call) {
         }
     }
     call.path.trace_id = head.fields.get_str("traceparent").and_then(trace_id).map(str::to_owned);
-    head.fields.retain(|name, _| !matches!(name, "te" | "host" | "grpc-timeout"));
+    head.fields.retain(|name, _| !matches!(name, "te" | "host" | "grpc-timeout" | "content-length"));
     // Grpc servers refuse a call without it, and it is per hop (FIELD.md T15).
     head.fields.push("te", b"trailers");
     // What was matched is what is sent (DESIGN.md §4): never the caller's own spelling.

@@ -3,13 +3,14 @@
 use std::future::poll_fn;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use bytes::{BufMut as _, Bytes, BytesMut};
 use fields::{Fields, ResponseHead};
 use filter_api::{CallInfo, Code, Reason};
 use portunus_proto::bindu::{HeartbeatRequest, RegisterAgentRequest, UnregisterAgentRequest};
 use prost::Message;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 
 use super::answer;
 use super::context::{Call, End, Origin};
@@ -21,7 +22,9 @@ use crate::registry::{Caller, owner_by_address};
 use crate::upstream::Cluster;
 
 /// The largest request: `config_json` and skills are bounded by the registry at 256 KiB, and this leaves room to say so.
-const MOST: usize = 1 << 20;
+const MOST: usize = 320 * 1024;
+/// How long a request may take to come: what it holds meanwhile is counted nowhere else.
+const PATIENCE: Duration = Duration::from_secs(15);
 
 /// Serves a call of `bindu.grpc.BinduService`.
 pub(super) async fn serve(
@@ -35,7 +38,9 @@ pub(super) async fn serve(
     // A copy: the filters that follow the call may live on one thread only, and must not be held while waiting.
     let info = call.info.clone();
     let answered = async {
-        let request = attended(read_one(&mut body), reply, &mut watch).await??;
+        let request = attended(timeout(PATIENCE, read_one(&mut body)), reply, &mut watch)
+            .await?
+            .map_err(|_| Stop::deadline())??;
         call.tally.request_messages = 1;
         call.tally.request_bytes = request.len() as u64;
         attended(dispatch(&info, origin, cluster, open, request), reply, &mut watch).await?
@@ -130,6 +135,7 @@ fn poll_all(body: &mut Receiver, bytes: &mut BytesMut, cx: &mut Context<'_>) -> 
                 body.release(piece.len());
                 if bytes.len() > MOST {
                     return Poll::Ready(Err(Stop::too_large(
+                        "request",
                         u32::try_from(bytes.len()).unwrap_or(u32::MAX),
                         MOST as u64,
                     )));

@@ -8,6 +8,9 @@ use bytes::Bytes;
 /// The most that one call keeps. A try that was refused was refused at once: what has gone by then is little.
 const MOST: usize = 256 * 1024;
 
+/// What a piece costs beside its bytes: a caller can send one byte a frame.
+const PIECE: usize = 64;
+
 /// What all calls of a listener may keep together (`limits.buffered`).
 #[derive(Debug)]
 pub struct Budget {
@@ -51,11 +54,12 @@ impl Replay {
         if !self.whole {
             return;
         }
-        if self.bytes + piece.len() > MOST || !self.budget.take(piece.len()) {
+        let cost = piece.len() + PIECE;
+        if self.bytes + cost > MOST || !self.budget.take(cost) {
             self.forget();
             return;
         }
-        self.bytes += piece.len();
+        self.bytes += cost;
         self.pieces.push(piece.clone());
     }
 
@@ -86,16 +90,16 @@ impl Drop for Replay {
 mod tests {
     use bytes::Bytes;
 
-    use super::{Budget, MOST, Replay};
+    use super::{Budget, MOST, PIECE, Replay};
 
     #[test]
     fn the_budget_is_shared_and_given_back() {
-        let budget = Budget::new(10);
+        let budget = Budget::new(2 * PIECE + 10);
         let mut one = Replay::new(budget.clone());
         let mut two = Replay::new(budget.clone());
         one.keep(&Bytes::from_static(b"123456"));
         two.keep(&Bytes::from_static(b"12345"));
-        assert_eq!(budget.used(), 6);
+        assert_eq!(budget.used(), PIECE + 6);
         assert_eq!(two.take(), None);
         assert_eq!(one.take(), Some(vec![Bytes::from_static(b"123456")]));
         assert_eq!(budget.used(), 0);
@@ -108,7 +112,7 @@ mod tests {
     fn one_call_keeps_only_so_much() {
         let budget = Budget::new(usize::MAX);
         let mut replay = Replay::new(budget.clone());
-        replay.keep(&Bytes::from(vec![0; MOST]));
+        replay.keep(&Bytes::from(vec![0; MOST - PIECE]));
         replay.keep(&Bytes::from_static(b"1"));
         assert_eq!((replay.take(), budget.used()), (None, 0));
     }

@@ -83,7 +83,7 @@ impl Upload {
         let (followers, tally, limit) = (&mut *gauge.followers, &mut *gauge.tally, gauge.request_limit);
         let taken = self.half.poll_take(cx, |message| {
             if u64::from(message.size) > limit {
-                return Err(Stop::too_large(message.size, limit));
+                return Err(Stop::too_large("request", message.size, limit));
             }
             followers.request_message(&message).map_err(Stop::Refused)?;
             tally.request_messages += 1;
@@ -149,7 +149,7 @@ impl Download {
         let (followers, tally, limit) = (&mut *gauge.followers, &mut *gauge.tally, gauge.response_limit);
         let taken = self.half.poll_take(cx, |message| {
             if u64::from(message.size) > limit {
-                return Err(Stop::too_large(message.size, limit));
+                return Err(Stop::too_large("response", message.size, limit));
             }
             followers.response_message(&message).map_err(Stop::Refused)?;
             tally.response_messages += 1;
@@ -157,18 +157,20 @@ impl Download {
             Ok(())
         });
         let broken = match taken {
-            Poll::Ready(Err(Taken::Stop(stop))) => return Poll::Ready(Err(stop)),
+            Poll::Ready(Err(Taken::Stop(stop))) => return Poll::Ready(Err(stop.by_the_instance())),
             Poll::Ready(Err(Taken::Source(error))) => Some(error),
             Poll::Ready(Ok(())) | Poll::Pending => None,
         };
         let watch = &mut *gauge.watch;
         match self.half.poll_give(cx, to, false, |_| watch.moved()) {
             Poll::Ready(Given::Closed) => Poll::Ready(Err(Stop::Caller)),
-            // What came before the break has gone on: the caller has every message that the instance sent.
-            Poll::Ready(Given::All) if broken.is_none() && self.half.has_ended() => {
-                Poll::Ready(Ok(self.half.take_trailers()))
-            }
-            _ => broken.map_or(Poll::Pending, |error| Poll::Ready(Err(Stop::Upstream(error)))),
+            // What came before a break goes on first, however slow the caller is; the source tells of its break again.
+            Poll::Pending => Poll::Pending,
+            Poll::Ready(Given::All) => match broken {
+                Some(error) => Poll::Ready(Err(Stop::Upstream(error))),
+                None if self.half.has_ended() => Poll::Ready(Ok(self.half.take_trailers())),
+                None => Poll::Pending,
+            },
         }
     }
 }
@@ -225,11 +227,12 @@ pub(super) async fn attended<T>(
 ) -> Result<T, Stop> {
     let mut work = std::pin::pin!(work);
     poll_fn(|cx| {
-        if let Poll::Ready(done) = work.as_mut().poll(cx) {
-            return Poll::Ready(Ok(done));
-        }
+        // First: nothing is begun for a caller that has left already.
         if reply.poll_reset(cx).is_ready() {
             return Poll::Ready(Err(Stop::Caller));
+        }
+        if let Poll::Ready(done) = work.as_mut().poll(cx) {
+            return Poll::Ready(Ok(done));
         }
         watch.poll(cx).map(Err)
     })
@@ -246,13 +249,13 @@ pub(super) async fn await_place<T>(
 ) -> Result<T, Stop> {
     let mut work = std::pin::pin!(work);
     poll_fn(|cx| {
+        if reply.poll_reset(cx).is_ready() {
+            return Poll::Ready(Err(Stop::Caller));
+        }
         if let Poll::Ready(done) = work.as_mut().poll(cx) {
             return Poll::Ready(Ok(done));
         }
         upload.take(cx, &mut gauge)?;
-        if reply.poll_reset(cx).is_ready() {
-            return Poll::Ready(Err(Stop::Caller));
-        }
         gauge.watch.poll(cx).map(Err)
     })
     .await

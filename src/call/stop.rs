@@ -45,10 +45,21 @@ impl Stop {
     }
 
     /// A message is over a bound.
-    pub(super) fn too_large(size: u32, limit: u64) -> Self {
-        let message =
-            format!("a message of {size} bytes is over the limit of {limit}: send less, or raise limits.message");
+    pub(super) fn too_large(what: &str, size: u32, limit: u64) -> Self {
+        let message = format!("a {what} message of {size} bytes is over the limit of {limit}: send less at once");
         Self::refuse(Code::ResourceExhausted, Reason::MessageTooLarge, message)
+    }
+
+    /// The same where it was the instance that broke the framing: not the caller's fault.
+    pub(super) fn by_the_instance(self) -> Self {
+        match self {
+            Self::Refused(refusal) if refusal.reason == Reason::Framing => Self::refuse(
+                Code::Internal,
+                Reason::UpstreamReset,
+                "the instance broke gRPC's framing; see the proxy's log",
+            ),
+            other => other,
+        }
     }
 
     /// The request ended inside a message.

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use rand::Rng as _;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -19,6 +20,10 @@ use crate::config::snapshot::{Limits, Listener};
 use crate::h2::{self, ServerConnection, ServerSettings};
 use crate::observe::metrics::{ListenerMetrics, OpenConnection};
 use crate::registry::Connection;
+
+/// A peer answers our goodbye (it acknowledges a PING between its two phases) within a round trip; one that never does must
+/// not keep its connection, nor a drain.
+const LINGER: Duration = Duration::from_secs(1);
 
 /// A connection that was accepted, on its way to a worker.
 #[derive(Debug)]
@@ -52,9 +57,19 @@ pub struct Arrival {
 pub async fn drive(worker: Arc<Worker>, accepted: Accepted, closing: watch::Receiver<bool>) {
     let Accepted { stream, arrival, counted: _counted } = accepted;
     let Ok(stream) = TcpStream::from_std(stream) else { return };
-    // Small frames must not wait for the peer's acknowledgement; the write buffer does the batching.
-    drop(stream.set_nodelay(true));
+    tune(&stream);
     serve(worker, stream, arrival, closing).await;
+}
+
+/// Options without which a connection still works, only worse.
+fn tune(stream: &TcpStream) {
+    // Small frames must not wait for the peer's acknowledgement; the write buffer does the batching.
+    let nodelay = stream.set_nodelay(true);
+    // A caller whose host vanishes in the middle of a stream would hold it for ever.
+    let alive = crate::upstream::keep_alive(stream);
+    if let Err(error) = nodelay.and(alive) {
+        tracing::debug!(%error, "an option of a caller's socket could not be set");
+    }
 }
 
 /// Serves a connection to its end, whatever carries it. Each call is a task of its own on the same worker.
@@ -73,7 +88,7 @@ where
         tracing::debug!(listener = %listener.name, %peer, "no HTTP/2 handshake; the connection is closed");
         return;
     };
-    let known = Connection::opened();
+    let known = Known(Connection::opened());
     let origin = Origin {
         listener: Arc::clone(&listener.name),
         metrics,
@@ -81,10 +96,18 @@ where
         local,
         port_names_agent: listener.port_names_agent,
         buffered,
-        connection: known.clone(),
+        connection: known.0.clone(),
     };
     Driven { connection, worker, origin: Arc::new(origin), pace: Pace::new(limits), closing }.run().await;
-    known.close();
+}
+
+/// A connection as the registrar knows it: closed however its task ends.
+struct Known(Connection);
+
+impl Drop for Known {
+    fn drop(&mut self) {
+        self.0.close();
+    }
 }
 
 struct Driven<T> {
@@ -107,7 +130,8 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Driven<T> {
                     return Poll::Ready(Next::Call(call));
                 }
                 if leaving {
-                    return Poll::Pending;
+                    let over = self.pace.poll_left(cx, self.connection.has_streams());
+                    return if over { Poll::Ready(Next::Call(None)) } else { Poll::Pending };
                 }
                 if closed.as_mut().poll(cx).is_ready() || self.pace.poll_end(cx, self.connection.has_streams()) {
                     return Poll::Ready(Next::Goodbye);
@@ -122,6 +146,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Driven<T> {
                 Next::Goodbye => {
                     leaving = true;
                     self.connection.say_goodbye();
+                    self.pace.linger();
                 }
                 Next::Call(Some(Err(error))) => {
                     tracing::debug!(listener = %self.origin.listener, peer = %self.origin.peer, ?error, "connection ended");
@@ -175,6 +200,22 @@ impl Pace {
                 return true;
             }
             self.rewind();
+        }
+        false
+    }
+
+    /// Goodbye was said: from now on the timer is for the peer that does not answer it.
+    fn linger(&mut self) {
+        self.timer.as_mut().reset(Instant::now() + LINGER);
+    }
+
+    /// Whether the peer has had its time, and has no call open that deserves more.
+    fn poll_left(&mut self, cx: &mut Context<'_>, busy: bool) -> bool {
+        while self.timer.as_mut().poll(cx).is_ready() {
+            if !busy {
+                return true;
+            }
+            self.linger();
         }
         false
     }

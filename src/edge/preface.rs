@@ -9,13 +9,16 @@ use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, Re
 /// RFC 9113 §3.4.
 const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
+/// With the head of the frame after it, which is SETTINGS: who sends the preface alone has not shaken hands yet.
+const FIRST: usize = PREFACE.len() + 9;
+
 /// What somebody who speaks HTTP/1.1 here is told.
 const WRONG_PORT: &[u8] = b"HTTP/1.1 505 HTTP Version Not Supported\r\ncontent-type: text/plain\r\nconnection: close\r\n\
     content-length: 94\r\n\r\nThis port speaks gRPC over HTTP/2 with prior knowledge (grpcurl -plaintext, not curl or http)\n";
 
 /// Reads the preface. `None`: the peer said something else and was told so where it can understand it.
 pub(super) async fn read<T: AsyncRead + AsyncWrite + Unpin>(mut io: T) -> io::Result<Option<Rewound<T>>> {
-    let mut first = [0; PREFACE.len()];
+    let mut first = [0; FIRST];
     let mut have = 0;
     while have < first.len() {
         let read = io.read(&mut first[have..]).await?;
@@ -23,11 +26,12 @@ pub(super) async fn read<T: AsyncRead + AsyncWrite + Unpin>(mut io: T) -> io::Re
             return Ok(None);
         }
         have += read;
-        if first[..have] != PREFACE[..have] {
+        let said = have.min(PREFACE.len());
+        if first[..said] != PREFACE[..said] {
             return say_goodbye(io, &first[..have]).await.map(|()| None);
         }
     }
-    Ok(Some(Rewound { io, left: PREFACE }))
+    Ok(Some(Rewound { io, first, read: 0 }))
 }
 
 /// Somebody with HTTP/1.1 gets an answer; a broken preface gets none (RFC 9113 §3.4 allows only GOAWAY or silence).
@@ -43,17 +47,20 @@ async fn say_goodbye<T: AsyncWrite + Unpin>(mut io: T, said: &[u8]) -> io::Resul
 /// A connection whose preface was read, and is read again by whoever takes it over.
 pub(super) struct Rewound<T> {
     io: T,
-    left: &'static [u8],
+    first: [u8; FIRST],
+    read: usize,
 }
 
 impl<T: AsyncRead + Unpin> AsyncRead for Rewound<T> {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        if self.left.is_empty() {
-            return Pin::new(&mut self.io).poll_read(cx, buf);
+        let me = &mut *self;
+        if me.read == FIRST {
+            return Pin::new(&mut me.io).poll_read(cx, buf);
         }
-        let (now, later) = self.left.split_at(self.left.len().min(buf.remaining()));
-        buf.put_slice(now);
-        self.left = later;
+        let left = &me.first[me.read..];
+        let now = left.len().min(buf.remaining());
+        buf.put_slice(&left[..now]);
+        me.read += now;
         Poll::Ready(Ok(()))
     }
 }
@@ -99,7 +106,8 @@ mod tests {
 
     #[tokio::test]
     async fn only_the_preface_goes_on() {
-        assert_eq!(said(PREFACE).await, (true, vec![]));
+        assert_eq!(said(&[&PREFACE[..], &[0, 0, 0, 4, 0, 0, 0, 0, 0]].concat()).await, (true, vec![]));
+        assert_eq!(said(PREFACE).await, (false, vec![]));
         assert_eq!(said(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n").await.1, WRONG_PORT);
         for garbage in [&b"PRI * HTTP/2.0\r\n\r\nXX\r\n\r\n"[..], b"\x16\x03\x01\x02\x00", b"PRI", b"", b"PUSH me"] {
             assert_eq!(said(garbage).await, (false, vec![]), "{garbage:?}");
@@ -110,11 +118,12 @@ mod tests {
     async fn what_goes_on_reads_the_preface_again() {
         let (near, mut far) = tokio::io::duplex(1_024);
         far.write_all(PREFACE).await.unwrap();
+        far.write_all(b"nine more").await.unwrap();
         far.write_all(b"more").await.unwrap();
         let mut ours = read(near).await.unwrap().unwrap();
-        let mut all = [0; 28];
+        let mut all = [0; 37];
         ours.read_exact(&mut all).await.unwrap();
         assert_eq!(&all[..24], PREFACE);
-        assert_eq!(&all[24..], b"more");
+        assert_eq!(&all[24..], b"nine moremore");
     }
 }

@@ -79,7 +79,11 @@ impl<T: AsyncRead + AsyncWrite + Unpin> ServerConnection<T> {
             next.map(|result| {
                 let (request, respond) = result?;
                 let (parts, body) = request.into_parts();
-                Ok(Inbound { head: heads::request_in(&parts), body: Receiver::new(body, self.held.clone()), reply: Reply(respond) })
+                Ok(Inbound {
+                    head: heads::request_in(&parts),
+                    body: Receiver::new(body, self.held.clone()),
+                    reply: Reply(respond),
+                })
             })
         })
     }

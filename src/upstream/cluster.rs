@@ -97,9 +97,10 @@ impl Cluster {
 
     /// Learns that no connection to an instance could be made.
     pub fn connect_failed(&self, instance: &Instance, error: ConnectError) {
-        instance.connect_failed(clock_ms());
         tracing::debug!(cluster = %self.name, instance = %instance.authority, %error, "connect failed");
-        if let Group::Registered(registry) = &self.group {
+        // Nobody listens there: that is the instance's. No descriptor left, or no answer in time, may be ours or the
+        // network's, and is for its health check to judge.
+        if let (Group::Registered(registry), ConnectError::Refused) = (&self.group, error) {
             registry.refused(instance, tokio::time::Instant::now());
         }
     }

@@ -3,9 +3,11 @@
 use std::fmt::Debug;
 use std::io;
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
+use socket2::{SockRef, TcpKeepalive};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 
@@ -35,6 +37,7 @@ impl Network for Tcp {
             let socket = TcpStream::connect(address).await?;
             // Small frames must not wait for the peer's acknowledgement; the write buffer does the batching.
             socket.set_nodelay(true)?;
+            keep_alive(&socket)?;
             Ok(Box::new(socket) as Box<dyn Io>)
         }
         .boxed()
@@ -44,6 +47,13 @@ impl Network for Tcp {
         let host = host.to_owned();
         async move { Ok(tokio::net::lookup_host((host, port)).await?.collect()) }.boxed()
     }
+}
+
+/// Has the kernel find out that the other host is gone, where no bytes would: after 60 s of silence, within 30 s more.
+pub fn keep_alive(socket: &TcpStream) -> io::Result<()> {
+    let patience =
+        TcpKeepalive::new().with_time(Duration::from_secs(60)).with_interval(Duration::from_secs(10)).with_retries(3);
+    SockRef::from(socket).set_tcp_keepalive(&patience)
 }
 
 /// Connects to the first address of a target that takes it. Names are looked up anew at each dial.

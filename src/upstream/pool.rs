@@ -6,12 +6,14 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use parking_lot::Mutex;
 use tokio::sync::Notify;
+use tokio::time::{Instant, timeout_at};
 
 use super::connect::connect;
-use super::{ClusterLimits, ConnectError, Network};
+use super::{ClusterLimits, ConnectError, Network, clock_ms};
 use crate::h2::ClientConnection;
 use crate::observe::metrics::{ClusterMetrics, ConnectionState, UpstreamConnection};
 use crate::registry::Instance;
@@ -20,6 +22,9 @@ use crate::registry::Instance;
 const MOST_STREAMS: usize = 4_096;
 /// What a connection is expected to take, before one has said so.
 const EXPECTED_STREAMS: usize = 100;
+
+/// How long a call waits for a place: one without a deadline would wait for ever on an instance that takes no streams.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// The connections of one worker.
 #[derive(Debug)]
@@ -89,8 +94,8 @@ impl Pool {
         Self { network, lanes: Mutex::default() }
     }
 
-    /// A place on a connection to `instance`, opening one where needed. Waits for as long as the caller is willing to:
-    /// the call's deadline bounds it.
+    /// A place on a connection to `instance`, opening one where needed. Waits for as long as the caller is willing to, and
+    /// 10 s at the most.
     pub async fn lease(
         &self,
         instance: &Arc<Instance>,
@@ -104,6 +109,7 @@ impl Pool {
         };
         let Some(_counted) = instance.try_wait(limits.pending) else { return Err(LeaseError::Full) };
         let _waiting = Waiting::enter(&lane);
+        let until = Instant::now() + PATIENCE;
         loop {
             // Registered before looking, so that a ring between the two is not lost.
             let changed = lane.changed.notified();
@@ -116,7 +122,9 @@ impl Pool {
             if let Some(error) = lane.failed_since(failures) {
                 return Err(LeaseError::Connect(error));
             }
-            changed.await;
+            if timeout_at(until, changed).await.is_err() {
+                return Err(LeaseError::Full);
+            }
         }
     }
 
@@ -183,6 +191,8 @@ impl Lane {
             let mut state = self.state.lock();
             state.connecting -= 1;
             match result {
+                // Removed meanwhile: its lane is no longer looked at, and would keep the connection for ever.
+                Ok(_) if self.instance.is_gone() => None,
                 Ok((connection, driver)) => {
                     self.instance.connected();
                     counted.turn(ConnectionState::Ready);
@@ -191,6 +201,8 @@ impl Lane {
                     Some(driver)
                 }
                 Err(error) => {
+                    // Once a connect, however many calls wait for it.
+                    self.instance.connect_failed(clock_ms());
                     state.failures += 1;
                     state.last_error = Some(error);
                     None

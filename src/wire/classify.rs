@@ -70,6 +70,10 @@ fn well_formed(head: &RequestHead) -> Result<(), Rejected> {
         return bad;
     }
     let authority = head.authority().as_bytes();
+    // Userinfo would be read as one host here and as another upstream (RFC 9113 §8.3.1 forbids it).
+    if authority.contains(&b'@') {
+        return bad;
+    }
     if head.fields.get_all("host").any(|host| !authority.is_empty() && !host.eq_ignore_ascii_case(authority))
         || twice("host")
     {

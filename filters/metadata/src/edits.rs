@@ -6,7 +6,18 @@ use fields::{Fields, is_name};
 use filter_api::BuildError;
 
 /// Names that are the protocol's or the proxy's own (DESIGN.md §4): nothing may be written under them.
-const RESERVED: [&str; 6] = ["te", "host", "connection", "content-type", "authorization", "content-length"];
+const RESERVED: [&str; 10] = [
+    "te",
+    "host",
+    "connection",
+    "keep-alive",
+    "proxy-connection",
+    "transfer-encoding",
+    "upgrade",
+    "content-type",
+    "authorization",
+    "content-length",
+];
 const RESERVED_PREFIXES: [&str; 3] = [":", "grpc-", "x-portunus-"];
 
 /// What to do with a list, in this order.
