@@ -9,6 +9,9 @@ use tonic::{Code, Request, Status, Streaming};
 
 use crate::plan::{Cancel, Failure, Kind, Plan};
 
+/// How long a backend does nothing for a call that is held.
+const HELD_MS: u32 = 10_000;
+
 /// How a call ended, as its caller saw it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Seen {
@@ -146,6 +149,9 @@ fn request<T>(message: T, plan: &Plan, id: u32) -> Request<T> {
     let mut request = Request::new(message);
     let metadata = request.metadata_mut();
     metadata.insert("x-request-id", id.into());
+    if plan.held {
+        metadata.insert("x-delay-ms", HELD_MS.into());
+    }
     match plan.failure {
         Some(Failure::AtOnce(code)) => {
             metadata.insert("x-fail", (code as i32).into());

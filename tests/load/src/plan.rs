@@ -14,7 +14,8 @@ pub(crate) const LARGEST: usize = 4 * 1024 * 1024 - 5;
 /// One call in so many has a message of that size: 500 of 100,000.
 const LARGEST_EVERY: u32 = 200;
 const EMPTY_SHARE: f64 = 0.05;
-const CANCELLED_SHARE: f64 = 0.1;
+/// Some are over before their caller has made up its mind: a tenth remains.
+const CANCELLED_SHARE: f64 = 0.14;
 const FAILING_SHARE: f64 = 0.02;
 /// Messages of a stream at the most.
 const MESSAGES: u32 = 16;
@@ -71,6 +72,8 @@ pub(crate) struct Plan {
     pub(crate) count: u32,
     pub(crate) failure: Option<Failure>,
     pub(crate) cancel: Option<Cancel>,
+    /// The backend is asked to do nothing for longer than the caller waits.
+    pub(crate) held: bool,
 }
 
 /// Draws calls.
@@ -91,7 +94,7 @@ impl Planner {
     pub(crate) fn plan(&self, number: u32) -> Plan {
         let mut rng = SmallRng::seed_from_u64(self.seed ^ (u64::from(number) << 32));
         let kind = KINDS[rng.random_range(0..KINDS.len())];
-        let largest = number % LARGEST_EVERY == 0;
+        let largest = number.is_multiple_of(LARGEST_EVERY);
         let size = match () {
             () if largest => LARGEST,
             () if rng.random_bool(EMPTY_SHARE) => 0,
@@ -100,7 +103,9 @@ impl Planner {
         let messages = if largest { 1 } else { rng.random_range(0..=MESSAGES) };
         let mut plan = self.exact(&mut rng, kind, size, messages);
         if rng.random_bool(CANCELLED_SHARE) {
-            plan.cancel = Some(match rng.random_range(0..4) {
+            let way = rng.random_range(0..6);
+            plan.held = way >= 3;
+            plan.cancel = Some(match way {
                 0 => Cancel::Turns(rng.random_range(0..20)),
                 1 => Cancel::Messages(rng.random_range(0..=MESSAGES / 2)),
                 _ => Cancel::After(Duration::from_micros(rng.random_range(0..30_000))),
@@ -128,7 +133,7 @@ impl Planner {
             Kind::ServerStream => (vec![one((size / messages.max(1) as usize).min(LARGEST - 2), rng)], messages),
             Kind::ClientStream | Kind::Bidi => (split(rng, size, messages).map(|size| one(size, rng)).collect(), 0),
         };
-        Plan { kind, payloads, count, failure: None, cancel: None }
+        Plan { kind, payloads, count, failure: None, cancel: None, held: false }
     }
 }
 
@@ -162,7 +167,7 @@ mod tests {
         assert!((3_usize << 30..5 << 30).contains(&bytes), "{bytes}");
         assert_eq!(plans.iter().filter(|plan| plan.payloads.iter().any(|p| p.len() >= LARGEST - 2)).count(), 500);
         let cancelled = plans.iter().filter(|plan| plan.cancel.is_some()).count();
-        assert!((9_500..10_500).contains(&cancelled), "{cancelled}");
+        assert!((13_500..14_500).contains(&cancelled), "{cancelled}");
         let empty = plans.iter().filter(|plan| plan.payloads.iter().all(bytes::Bytes::is_empty)).count();
         assert!(empty > 4_000, "{empty}");
     }

@@ -13,8 +13,8 @@ use crate::{Error, Result};
 
 /// For open calls to end once their callers have.
 const CALLS: Duration = Duration::from_secs(10);
-/// h2 remembers streams that it reset for up to 5 s, and forgets them when something moves on the connection.
-const QUIET: Duration = Duration::from_secs(6);
+/// h2 remembers streams that it reset for a second, and forgets them when something moves on the connection.
+const QUIET: Duration = Duration::from_secs(4);
 /// For memory to come back, beyond that.
 const MEMORY: Duration = Duration::from_secs(30);
 const LOOK: Duration = Duration::from_millis(500);

@@ -83,6 +83,9 @@ impl Ledger {
         for (code, count) in &self.nameless {
             *proxy.entry(code.clone()).or_default() += count;
         }
+        let left = driver.get("left").copied().unwrap_or_default();
+        let all = self.seen.len() as u64;
+        report.check("about a tenth was cancelled", (all * 8..all * 12).contains(&(left * 100)), left);
         report.figure("ended, as the driver saw it", format!("{driver:?}"));
         report.figure("ended, as the access log has it", format!("{proxy:?}"));
         report.figure("of those that the driver left, there", format!("{cancelled:?}"));
