@@ -1,0 +1,145 @@
+//! `portunus-load`: drives the release proxy, as a process of its own, with real load over loopback, and says what held.
+//!
+//! The sample backends run in this process, so that both ends of a call are seen with one clock. Each section starts a
+//! fresh proxy. Exit code 0 only if every check of every section passed.
+#![allow(clippy::print_stdout, reason = "a table on stdout is what it is for")]
+
+mod balance;
+mod call;
+mod cancel;
+mod kill;
+mod metrics;
+mod plan;
+mod proxy;
+mod report;
+mod settle;
+mod soak;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::{Parser, ValueEnum};
+use portunus_agents::echo;
+use portunus_proto::echo::echo_client::EchoClient;
+use tonic::transport::{Channel, Endpoint};
+
+use report::Report;
+
+/// What ends a section early.
+type Error = Box<dyn std::error::Error + Send + Sync>;
+type Result<T> = std::result::Result<T, Error>;
+
+/// No section may take longer: something hangs then.
+const PATIENCE: Duration = Duration::from_secs(8 * 60);
+/// Longest message that backends and callers take: answers of ClientStream are a little longer than the request.
+const MESSAGE: usize = 8 * 1024 * 1024;
+
+#[derive(Parser)]
+#[command(about = "Drives the release proxy with load, and checks what must hold")]
+struct Options {
+    /// What to run; default: all, one after the other
+    sections: Vec<Section>,
+    /// The proxy's binary; default: `portunus` beside this one
+    #[arg(long)]
+    proxy: Option<PathBuf>,
+    /// The sample backends' binary; default: `portunus-agents` beside this one
+    #[arg(long)]
+    agents: Option<PathBuf>,
+    /// Calls of the soak; sizes and shares stay as they are
+    #[arg(long, default_value_t = 100_000)]
+    calls: u32,
+    /// Makes the soak's calls repeatable
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// The proxy's `workers`
+    #[arg(long, default_value_t = 2)]
+    workers: u16,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Section {
+    /// Mixed calls, a tenth cancelled: nothing may leak, every outcome is accounted for
+    Soak,
+    /// How soon a backend learns of a cancellation
+    Cancel,
+    /// How calls spread over instances
+    Balance,
+    /// Instances that die and instances that restart
+    Kill,
+}
+
+const ALL: [Section; 4] = [Section::Soak, Section::Cancel, Section::Balance, Section::Kill];
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let mut options = Options::parse();
+    if options.sections.is_empty() {
+        options.sections = ALL.to_vec();
+    }
+    let mut report = Report::default();
+    for section in options.sections.clone() {
+        let outcome = Box::pin(tokio::time::timeout(PATIENCE, run(section, &options, &mut report))).await;
+        let failed = match outcome {
+            Ok(Ok(())) => continue,
+            Ok(Err(error)) => format!("could not go on: {error}"),
+            Err(_) => format!("not over after {} s", PATIENCE.as_secs()),
+        };
+        report.check("the section runs to its end", false, failed);
+    }
+    report.finish()
+}
+
+async fn run(section: Section, options: &Options, report: &mut Report) -> Result<()> {
+    match section {
+        Section::Soak => soak::run(options, report).await,
+        Section::Cancel => cancel::run(options, report).await,
+        Section::Balance => balance::run(options, report).await,
+        Section::Kill => kill::run(options, report).await,
+    }
+}
+
+impl Options {
+    fn proxy(&self) -> Result<PathBuf> {
+        binary(self.proxy.as_ref(), "portunus")
+    }
+
+    fn agents(&self) -> Result<PathBuf> {
+        binary(self.agents.as_ref(), "portunus-agents")
+    }
+}
+
+fn binary(given: Option<&PathBuf>, name: &str) -> Result<PathBuf> {
+    let path = match given {
+        Some(path) => path.clone(),
+        None => std::env::current_exe()?.with_file_name(name),
+    };
+    if path.exists() {
+        return Ok(path);
+    }
+    let build = "cargo build --release -p portunus -p portunus-agents -p portunus-load";
+    Err(format!("{} does not exist: build it first ({build}), or name it with --proxy or --agents", path.display())
+        .into())
+}
+
+/// Three echo servers of this process, `one`, `two` and `three`.
+async fn backends() -> Result<Vec<echo::Server>> {
+    let mut servers = Vec::new();
+    for instance in ["one", "two", "three"] {
+        let options = echo::Options { max_message: MESSAGE, instance: instance.into(), ..echo::Options::default() };
+        servers.push(echo::Server::start(options).await?);
+    }
+    Ok(servers)
+}
+
+/// The backends' addresses as a YAML list.
+fn endpoints(backends: &[echo::Server]) -> String {
+    let addresses: Vec<_> = backends.iter().map(|server| server.address().to_string()).collect();
+    format!("[{}]", addresses.join(", "))
+}
+
+/// A connection of a caller's own.
+async fn client(address: std::net::SocketAddr) -> Result<EchoClient<Channel>> {
+    let channel = Endpoint::from_shared(format!("http://{address}"))?.tcp_nodelay(true).connect().await?;
+    Ok(EchoClient::new(channel).max_decoding_message_size(MESSAGE).max_encoding_message_size(MESSAGE))
+}
