@@ -36,9 +36,10 @@ const AT_THE_RIM: [(&str, &[&str]); 8] = [
     ("http_body_util", &["admin"]),
     ("hyper", &["admin"]),
     ("hyper_util", &["admin", "upstream::side"]),
-    ("tonic", &["upstream::core", "upstream::probe", "upstream::side"]),
+    // The demo is a caller of its own proxy.
+    ("tonic", &["cli::demo", "upstream::core", "upstream::probe", "upstream::side"]),
     // Its protobuf types only: the details of a status.
-    ("tonic_types", &["wire::status"]),
+    ("tonic_types", &["cli::demo", "wire::status"]),
     ("filter_limits", &["filters"]),
     ("filter_metadata", &["filters"]),
 ];

@@ -1,0 +1,35 @@
+//! However a stream of bytes is cut, the scanner finds the same messages, and the same errors.
+//!
+//! All targets: `cargo build` here compiles them on stable Rust. Over files: `target/debug/envelope FILE…`, as `.ci/run` does
+//! with the seeds. To search: `cargo fuzz run -s none envelope fuzz/seeds/envelope`, with cargo-fuzz.
+#![no_main]
+
+use filter_api::Message;
+use libfuzzer_sys::fuzz_target;
+use portunus::wire::{FramingError, Scanner};
+
+type Found = (Vec<Message>, Result<bool, FramingError>);
+
+fuzz_target!(|data: &[u8]| {
+    let Some((cut, bytes)) = data.split_first() else { return };
+    let whole = scan(&[bytes]);
+    let pieces: Vec<&[u8]> = bytes.chunks(usize::from(*cut).max(1)).collect();
+    assert_eq!(whole, scan(&pieces));
+    let numbers = whole.0.iter().map(|message| message.number);
+    assert!(numbers.eq(1..=whole.0.len() as u64));
+});
+
+fn scan(pieces: &[&[u8]]) -> Found {
+    let mut scanner = Scanner::default();
+    let mut messages = Vec::new();
+    for piece in pieces {
+        let scanned = scanner.scan(piece, |message| {
+            messages.push(message);
+            Ok(())
+        });
+        if let Err(error) = scanned {
+            return (messages, Err(error));
+        }
+    }
+    (messages, Ok(scanner.is_between_messages()))
+}
