@@ -5,11 +5,12 @@ use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use rand::Rng as _;
 use tokio::net::TcpStream;
 use tokio::sync::watch;
-use tokio::time::{Instant, Sleep, sleep_until, timeout};
+use tokio::time::{Instant, Sleep, sleep, sleep_until, timeout};
 
 use super::listener::Counted;
 use super::preface::{self, Rewound};
@@ -18,6 +19,9 @@ use crate::config::snapshot::{Limits, Listener};
 use crate::h2::{self, ServerConnection, ServerSettings};
 use crate::observe::metrics::{ListenerMetrics, OpenConnection};
 use crate::registry::Connection;
+
+/// How long a connection that came just before a drain may still take for its handshake: its first call may be on the wire.
+const LAST_WORD: Duration = Duration::from_secs(1);
 
 /// A connection that was accepted, on its way to a worker.
 #[derive(Debug)]
@@ -52,7 +56,18 @@ pub async fn drive(worker: Arc<Worker>, accepted: Accepted, closing: watch::Rece
         let stream = preface::read(stream).await.ok().flatten()?;
         h2::accept(stream, settings).await.ok()
     };
-    let Ok(Some(connection)) = timeout(limits.handshake, handshake).await else {
+    let mut began = closing.clone();
+    let drained = async {
+        // An error means that whoever would begin a drain is gone, which is the same.
+        drop(began.wait_for(|closing| *closing).await);
+        sleep(LAST_WORD).await;
+    };
+    let connection = tokio::select! {
+        connection = timeout(limits.handshake, handshake) => connection.ok().flatten(),
+        // Who has not said a word has no call to lose, and a drain must not wait for it.
+        () = drained => None,
+    };
+    let Some(connection) = connection else {
         tracing::debug!(listener = %listener.name, %peer, "no HTTP/2 handshake; the connection is closed");
         return;
     };
