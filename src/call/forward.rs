@@ -12,7 +12,7 @@ use tokio::time::Instant;
 use super::context::{Call, End, Worker};
 use super::plan::Forward;
 use super::splice::{Download, Gauge, Upload, Watch, attended, await_head, await_place, forward};
-use super::stop::{Stop, refusal_of, refusal_of_connect};
+use super::stop::{Stop, late, refusal_of, refusal_of_connect};
 use super::{answer, head};
 use crate::config::snapshot::Listener;
 use crate::h2::{ErrorCode, Receiver, Reply, Response, Sender, StreamError};
@@ -85,6 +85,10 @@ impl Journey<'_> {
 
     /// One try, up to the head of the answer.
     async fn attempt(&mut self) -> Result<(Try, ResponseHead, Receiver), Failed> {
+        // The timer fires up to a millisecond late, in which a quick instance would do what nobody waits for.
+        if self.call.deadline.is_some_and(|deadline| deadline <= Instant::now()) {
+            return Err(Failed::Stopped(Stop::deadline()));
+        }
         let in_flight = self.pick()?;
         let instance = Arc::clone(in_flight.instance());
         self.call.path.attempts += 1;
@@ -181,7 +185,7 @@ impl Journey<'_> {
         self.upload.commit();
         // An answer that the proxy has to end itself would contradict it, and HTTP/2 calls that malformed.
         head.fields.remove("content-length");
-        if let Some(refusal) = head::not_grpc(&head) {
+        if let Some(refusal) = head::not_grpc(&head).or_else(|| late(&head.fields, self.call.deadline)) {
             attempt.sender.reset(ErrorCode::CANCEL);
             self.count(&attempt, refusal.code);
             return self.stop(Stop::Refused(refusal));
@@ -204,7 +208,10 @@ impl Journey<'_> {
         let gauge = gauge(self.call, self.listener, &mut self.watch);
         let streams = (&mut attempt.sender, &mut down);
         let (end, trailers) = match forward(&mut self.upload, &mut download, streams, gauge).await {
-            Ok(Some(trailers)) if trailers.contains("grpc-status") => (End::upstream(&trailers), trailers),
+            Ok(Some(trailers)) if trailers.contains("grpc-status") => match late(&trailers, self.call.deadline) {
+                Some(refusal) => refused(&refusal),
+                None => (End::upstream(&trailers), trailers),
+            },
             Ok(_) => refused(&head::no_status()),
             Err(Stop::Refused(refusal)) => {
                 attempt.sender.reset(ErrorCode::CANCEL);

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use fields::Fields;
 use filter_api::{Code, Detail, Reason, Refusal};
 use tokio::time::Instant;
 
@@ -76,6 +77,19 @@ impl From<FramingError> for Stop {
             error.flag
         );
         Self::refuse(Code::InvalidArgument, Reason::Framing, message)
+    }
+}
+
+/// What a caller is told where the upstream's own status is CANCELLED and comes at the deadline: the caller cancelled
+/// nothing. A tonic server says so when its timer is the first to fire, where a grpc-go server resets the stream.
+pub(super) fn late(status: &Fields, deadline: Option<Instant>) -> Option<Box<Refusal>> {
+    let cancelled = status.get("grpc-status") == Some(b"1");
+    if !cancelled || !deadline.is_some_and(is_near) {
+        return None;
+    }
+    match Stop::deadline() {
+        Stop::Refused(refusal) => Some(refusal),
+        Stop::Caller | Stop::Upstream(_) => None,
     }
 }
 

@@ -11,7 +11,7 @@ use rand::Rng as _;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::sync::watch;
-use tokio::time::{Instant, Sleep, sleep_until, timeout};
+use tokio::time::{Instant, Sleep, sleep, sleep_until, timeout};
 
 use super::listener::Counted;
 use super::preface::{self, Rewound};
@@ -24,6 +24,8 @@ use crate::registry::Connection;
 /// A peer answers our goodbye (it acknowledges a PING between its two phases) within a round trip; one that never does must
 /// not keep its connection, nor a drain.
 const LINGER: Duration = Duration::from_secs(1);
+/// How long a connection that came just before a drain may still take for its handshake: its first call may be on the wire.
+const LAST_WORD: Duration = Duration::from_secs(1);
 
 /// A connection that was accepted, on its way to a worker.
 #[derive(Debug)]
@@ -57,19 +59,9 @@ pub struct Arrival {
 pub async fn drive(worker: Arc<Worker>, accepted: Accepted, closing: watch::Receiver<bool>) {
     let Accepted { stream, arrival, counted: _counted } = accepted;
     let Ok(stream) = TcpStream::from_std(stream) else { return };
-    tune(&stream);
-    serve(worker, stream, arrival, closing).await;
-}
-
-/// Options without which a connection still works, only worse.
-fn tune(stream: &TcpStream) {
     // Small frames must not wait for the peer's acknowledgement; the write buffer does the batching.
-    let nodelay = stream.set_nodelay(true);
-    // A caller whose host vanishes in the middle of a stream would hold it for ever.
-    let alive = crate::upstream::keep_alive(stream);
-    if let Err(error) = nodelay.and(alive) {
-        tracing::debug!(%error, "an option of a caller's socket could not be set");
-    }
+    drop(stream.set_nodelay(true));
+    serve(worker, stream, arrival, closing).await;
 }
 
 /// Serves a connection to its end, whatever carries it. Each call is a task of its own on the same worker.
@@ -84,7 +76,18 @@ where
         let io = preface::read(io).await.ok().flatten()?;
         h2::accept(io, settings).await.ok()
     };
-    let Ok(Some(connection)) = timeout(limits.handshake, handshake).await else {
+    let mut began = closing.clone();
+    let drained = async {
+        // An error means that whoever would begin a drain is gone, which is the same.
+        drop(began.wait_for(|closing| *closing).await);
+        sleep(LAST_WORD).await;
+    };
+    let connection = tokio::select! {
+        connection = timeout(limits.handshake, handshake) => connection.ok().flatten(),
+        // Who has not said a word has no call to lose, and a drain must not wait for it.
+        () = drained => None,
+    };
+    let Some(connection) = connection else {
         tracing::debug!(listener = %listener.name, %peer, "no HTTP/2 handshake; the connection is closed");
         return;
     };

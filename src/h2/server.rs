@@ -21,9 +21,9 @@ const CONNECTION_WINDOW: u32 = 4 * STREAM_WINDOW;
 /// Bytes that h2 holds for a stream whose caller reads slowly: a caller that reads nothing can have it in each stream.
 const SEND_BUFFER: usize = 64 * 1024;
 /// h2 ends a connection over small DATA frames that nobody has read yet; each costs 256 bytes less its length of this.
-/// Our streams are read at once, but a whole socket buffer may be parsed before their tasks run, and a stream's window
-/// holds 52,000 empty messages, a frame each: that is 13 MB of this. h2's own default is half the connection's window.
-const SMALL_FRAMES: usize = 16 << 20;
+/// Our streams are read at once, but a whole socket buffer may be parsed before their tasks run. A connection's window
+/// full of empty messages, five bytes each, costs 50 MiB; the window is what bounds the memory.
+const SMALL_FRAMES: usize = 64 << 20;
 
 /// What a listener's configuration says of its connections.
 #[derive(Clone, Copy, Debug)]

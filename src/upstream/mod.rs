@@ -15,7 +15,7 @@ pub mod side;
 pub use cluster::{Cluster, ClusterLimits, Clusters, Group, Lister};
 pub use connect::ConnectError;
 pub use dns::keep_resolving;
-pub use network::{Io, Network, Tcp, keep_alive};
+pub use network::{Io, Network, Tcp};
 pub use pool::{Lease, LeaseError, Pool};
 
 use std::sync::OnceLock;

@@ -50,7 +50,7 @@ impl Network for Tcp {
 }
 
 /// Has the kernel find out that the other host is gone, where no bytes would: after 60 s of silence, within 30 s more.
-pub fn keep_alive(socket: &TcpStream) -> io::Result<()> {
+fn keep_alive(socket: &TcpStream) -> io::Result<()> {
     let patience =
         TcpKeepalive::new().with_time(Duration::from_secs(60)).with_interval(Duration::from_secs(10)).with_retries(3);
     SockRef::from(socket).set_tcp_keepalive(&patience)

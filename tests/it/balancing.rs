@@ -24,14 +24,14 @@ fn seen(servers: &[Server]) -> Vec<u64> {
     servers.iter().map(|server| server.handle().calls().seen).collect()
 }
 
-/// So many calls over each of these connections, a few at once.
+/// So many calls over each of these connections, ten at once: as one ends, the next begins.
 async fn load(callers: &[Caller], each: usize) {
-    let work = callers.iter().map(|caller| async move {
+    let one_after_the_other = |caller| async move {
         for _ in 0..each / 10 {
-            join_all((0..10).map(|_| caller.echoed(Ask::echo("Unary")))).await;
+            Caller::echoed(caller, Ask::echo("Unary")).await;
         }
-    });
-    join_all(work).await;
+    };
+    join_all(callers.iter().flat_map(|caller| (0..10).map(move |_| one_after_the_other(caller)))).await;
 }
 
 #[tokio::test]

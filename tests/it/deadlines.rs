@@ -5,7 +5,8 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::harness::{
-    Answer, Ask, Got, RawUpstream, Say, Setup, TestProxy, Upstream, echo, eventually, framed, kind, silent_port, soon,
+    Answer, Ask, Got, RawUpstream, Say, Setup, TestProxy, Upstream, echo, eventually, fields, framed, head, kind,
+    silent_port, soon,
 };
 
 const LATE: (u32, &str) = (4, "deadline");
@@ -95,15 +96,18 @@ async fn a_routes_timeout_that_is_sooner_wins() {
 
 #[tokio::test]
 async fn an_upstream_that_cancels_at_the_deadline_reads_as_the_deadline() {
-    // As grpc-go does: a timer of its own, at the deadline that it was given.
+    // As grpc-go does (a reset) and tonic (a status): a timer of its own, at the deadline that it was given.
     let upstream = Upstream::start(|mut got: Got| async move {
         let left = Duration::from_nanos(u64::try_from(nanos(got.field("grpc-timeout").unwrap())).unwrap());
         let answers = got.field("x-begin").is_some();
         let begun = answers.then(|| got.begin());
         tokio::time::sleep(left.saturating_sub(Duration::from_millis(1))).await;
-        match begun {
-            Some(mut stream) => stream.send_reset(h2::Reason::CANCEL),
-            None => got.reply.send_reset(h2::Reason::CANCEL),
+        let cancelled = [("grpc-status", "1")];
+        match (begun, got.field("x-status").is_some()) {
+            (Some(mut stream), false) => stream.send_reset(h2::Reason::CANCEL),
+            (None, false) => got.reply.send_reset(h2::Reason::CANCEL),
+            (Some(mut stream), true) => drop(stream.send_trailers(fields(&cancelled))),
+            (None, true) => drop(got.reply.send_response(head(&cancelled), true)),
         }
     })
     .await;
@@ -112,6 +116,7 @@ async fn an_upstream_that_cancels_at_the_deadline_reads_as_the_deadline() {
     for round in 0..20 {
         let ask = Ask::echo("Unary").with("grpc-timeout", "30m");
         let ask = if round % 2 == 0 { ask } else { ask.with("x-begin", "1") };
+        let ask = if round % 4 < 2 { ask } else { ask.with("x-status", "1") };
         assert_late(&caller.unary(ask, b"x").await, &format!("round {round}"));
     }
 }
@@ -122,6 +127,11 @@ async fn a_cancel_long_before_the_deadline_is_a_cancel() {
     let proxy = TestProxy::before(&[upstream.address()]).await;
     let answer = proxy.caller().await.unary(Ask::echo("Unary").with("grpc-timeout", "30S"), b"x").await;
     assert_eq!(answer.refusal(), (1, "upstream_reset".into()));
+    let echo = echo("e").await;
+    let proxy = TestProxy::before(&[echo.address()]).await;
+    let ask = Ask::echo("Unary").with("grpc-timeout", "30S").with("x-fail", "1");
+    let answer = proxy.caller().await.unary(ask, b"").await;
+    assert_eq!((answer.code(), answer.reason()), (Some(1), None), "the instance's own word");
 }
 
 #[tokio::test]

@@ -57,7 +57,8 @@ async fn t11_large_trailers_and_status_details_pass_both_ways() {
 async fn t12_trailers_only_stays_trailers_only() {
     const STATUS: [(&str, &str); 4] =
         [(":status", "200"), ("content-type", "application/grpc"), ("grpc-status", "5"), ("x-more", "kept")];
-    let forms: [(&str, fn(u32) -> Say); 4] = [
+    type Form = (&'static str, fn(u32) -> Say);
+    let forms: [Form; 4] = [
         ("END_STREAM on the head", |id| Say::default().headers(id, true, &STATUS)),
         ("RST(NO_ERROR) behind it", |id| Say::default().headers(id, true, &STATUS).reset(id, 0)),
         ("RST(NO_ERROR) in place of it", |id| Say::default().headers(id, false, &STATUS).reset(id, 0)),

@@ -8,9 +8,12 @@ use parking_lot::Mutex;
 
 use crate::harness::{Ask, Got, Setup, TestProxy, Upstream, chunk, echo, fields, framed, head, soon};
 
-/// An instance that remembers the head and the body of the last call.
-async fn remembering() -> (Upstream, Arc<Mutex<Option<(http::request::Parts, Vec<u8>)>>>) {
-    let last: Arc<Mutex<Option<(http::request::Parts, Vec<u8>)>>> = Arc::default();
+/// Head and body of the last call.
+type Last = Arc<Mutex<Option<(http::request::Parts, Vec<u8>)>>>;
+
+/// An instance that remembers the last call.
+async fn remembering() -> (Upstream, Last) {
+    let last = Last::default();
     let seen = Arc::clone(&last);
     let upstream = Upstream::start(move |mut got: Got| {
         let seen = Arc::clone(&seen);

@@ -62,6 +62,7 @@ async fn streams_over_the_limit_are_refused_and_the_others_stay() {
     wire.say(say).await;
     let refused = wire.until(|frame| frame.kind == kind::RST_STREAM).await.unwrap();
     assert_eq!((refused.stream, refused.reset_code()), (7, Some(7)), "REFUSED_STREAM: it never started");
+    eventually!(upstream.calls() == 3);
     wire.say(Say::default().reset(1, 8)).await;
     eventually!(proxy.metric("portunus_open_calls", &[]).await == 2.0);
     let call = Say::default().call(9, false, "/portunus.test.Echo/Unary", &held[..1]);
@@ -103,7 +104,12 @@ async fn an_old_connection_ends_once_its_calls_are_done() {
     loop {
         let Ok(mut open) = caller.try_open(Ask::echo("Unary"), false).await else { break };
         open.finish(framed(&chunk(b"x")));
-        assert_eq!(soon(open.answer()).await.code(), Some(0), "call {calls}");
+        let answer = soon(open.answer()).await;
+        if answer.broken.as_ref().is_some_and(|error| error.is_go_away() && error.is_remote()) {
+            // It crossed the goodbye and never started, which every client may repeat.
+            break;
+        }
+        assert_eq!(answer.code(), Some(0), "call {calls}: {answer:?}");
         calls += 1;
         assert!(begun.elapsed() < Duration::from_secs(10), "it takes new calls for ever");
     }

@@ -131,17 +131,6 @@ async fn a_core_is_told_once_an_agent_and_calls_go_to_all_instances() {
 }
 
 #[tokio::test]
-async fn a_core_that_restarts_is_told_again() {
-    let core = core::Core::start(core::Options::default()).await.unwrap();
-    let proxy = proxy_with(&format!("core: {}", core.address())).await;
-    let agent = sdk(&proxy, "worker", "1").await;
-    let id = agent.registration().unwrap().agent_id.clone();
-    let core = core.restart().await.unwrap();
-    eventually!(core.agents().contains_key(&id));
-    assert_eq!(said(&proxy.caller().await, ask()).await, "1");
-}
-
-#[tokio::test]
 async fn two_agents_on_one_callback_port() {
     let proxy = proxy_with("").await;
     let (a, b) = (sdk(&proxy, "alpha", "a").await, sdk(&proxy, "beta", "b").await);

@@ -165,7 +165,7 @@ async fn a_repeated_request_is_the_same_request() {
         open.send(message);
     }
     eventually!(upstream.calls() == 2);
-    // The rest is many times the window: credit that got lost on the way would end it here.
+    // The rest is many times the window: credit must go back for it as for any other request.
     let rest: Vec<Vec<u8>> = (0..40u8).map(|n| vec![n; 100_000]).collect();
     for message in &rest {
         open.send(message);
