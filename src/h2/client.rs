@@ -25,7 +25,7 @@ const SMALL_FRAMES: usize = 32 << 20;
 /// Bytes of a head or trailers that an upstream may send: status details of 64 KiB in base64, and room for the rest. With
 /// frames as large as ours h2 takes five CONTINUATIONs and ends the connection over a sixth (it counts by our frame size,
 /// peers split by theirs, 16 KiB): so no more than that is invited.
-const HEADERS: u32 = 100 * 1024;
+const HEADERS: u32 = 112 * 1024;
 /// Streams to open before the peer's SETTINGS have said how many it takes (RFC 9113 §6.5.2 recommends no less).
 const STREAMS_BEFORE_SETTINGS: usize = 100;
 
