@@ -5,6 +5,7 @@
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use filter_api::Reason;
 use portunus_proto::bindu::{
     HeartbeatRequest, HeartbeatResponse, RegisterAgentRequest, RegisterAgentResponse, UnregisterAgentRequest,
     UnregisterAgentResponse,
@@ -12,6 +13,7 @@ use portunus_proto::bindu::{
 use prost::Message;
 use tokio::time::Instant;
 
+use crate::observe::metrics::ListenerMetrics;
 use crate::registry::{Admitted, Beat, Caller, Card, Departure, Forward, Refusal, Registry, Verdict};
 
 /// How long the core has to answer before an SDK is told success without it. SDKs set no deadline, but people wait.
@@ -21,12 +23,26 @@ const CORE_PATIENCE: Duration = Duration::from_secs(10);
 #[derive(Clone, Debug)]
 pub struct Registrar {
     registry: Arc<Registry>,
+    /// Where refusals of another owner are counted as what they are; what else is refused is counted by the registry alone.
+    listener: Option<Arc<ListenerMetrics>>,
 }
 
 impl Registrar {
     /// Registers into `registry`.
     pub fn new(registry: Arc<Registry>) -> Self {
-        Self { registry }
+        Self { registry, listener: None }
+    }
+
+    /// The same, for calls that come in on this listener.
+    #[must_use]
+    pub fn on(self, listener: &Arc<ListenerMetrics>) -> Self {
+        Self { listener: Some(Arc::clone(listener)), ..self }
+    }
+
+    fn count_refused(&self, reason: &str) {
+        if let Some(listener) = self.listener.as_ref().filter(|_| reason == Reason::Owner.as_str()) {
+            listener.refused(Reason::Owner);
+        }
     }
 
     /// RegisterAgent. Takes as long as the core does, at most 10 s. Dropping it gives the registration up.
@@ -38,6 +54,7 @@ impl Registrar {
             }
             Err(refusal) => {
                 self.registry.metrics().registered("refused");
+                self.count_refused(refusal.reason);
                 let (cluster, peer) = (&**self.registry.name(), caller.peer);
                 tracing::warn!(cluster, %peer, reason = refusal.reason, error = refusal.error, "registration is refused");
                 RegisterAgentResponse { success: false, error: refusal.error, ..RegisterAgentResponse::default() }
@@ -52,6 +69,9 @@ impl Registrar {
             Beat::Unknown => ("unknown", false),
             Beat::NotOwner => ("refused", false),
         };
+        if word == "refused" {
+            self.count_refused(Reason::Owner.as_str());
+        }
         self.registry.metrics().heartbeat(word);
         HeartbeatResponse { acknowledged, server_timestamp: unix_millis() }
     }
@@ -78,6 +98,7 @@ impl Registrar {
                 UnregisterAgentResponse { success: true, error: String::new() }
             }
             Err(Refusal { reason, error }) => {
+                self.count_refused(reason);
                 self.registry.metrics().unregistered(if reason == "unknown" { "unknown" } else { "refused" });
                 UnregisterAgentResponse { success: false, error }
             }

@@ -74,7 +74,7 @@ async fn dispatch(
         connection: origin.connection.clone(),
         owner: owner_by_address(origin.peer.ip(), open),
     };
-    let registrar = Registrar::new(Arc::clone(registry));
+    let registrar = Registrar::new(Arc::clone(registry)).on(&origin.metrics);
     Ok(match (&*info.service, &*info.method) {
         ("bindu.grpc.BinduService", "RegisterAgent") => {
             registrar.register(decode::<RegisterAgentRequest>(request)?, &caller).await.encode_to_vec()

@@ -24,8 +24,6 @@ pub enum Reason {
     Draining,
     /// A message or the call's framing is broken.
     Framing,
-    /// The head is larger than the listener allows.
-    HeadTooLarge,
     /// No message in either direction for too long.
     Idle,
     /// A message is larger than allowed.
@@ -60,7 +58,6 @@ impl Reason {
         Self::Deadline,
         Self::Draining,
         Self::Framing,
-        Self::HeadTooLarge,
         Self::Idle,
         Self::MessageTooLarge,
         Self::TooManyMessages,
@@ -85,7 +82,6 @@ impl Reason {
             Self::Deadline => "deadline",
             Self::Draining => "draining",
             Self::Framing => "framing",
-            Self::HeadTooLarge => "head_too_large",
             Self::Idle => "idle",
             Self::MessageTooLarge => "message_too_large",
             Self::TooManyMessages => "too_many_messages",

@@ -13,6 +13,9 @@ use tokio::time::{Instant, timeout};
 use super::Registrar;
 use crate::observe::ClusterMetrics;
 use crate::registry::instance::Target;
+use filter_api::Reason;
+
+use crate::observe::Metrics;
 use crate::registry::{Asked, Caller, Connection, CoreState, Registry, Settings, owner_by_address};
 
 /// sha256("a:n"), as a UUID.
@@ -167,6 +170,8 @@ async fn an_sdk_that_gives_up_takes_its_registration_with_it() {
 #[tokio::test(start_paused = true)]
 async fn heartbeats_and_departures() {
     let (registrar, registry) = registrar(Settings::default());
+    let listener = Metrics::new().listener("sdk");
+    let registrar = registrar.on(&listener);
     let sdk = caller();
     let now = Instant::now();
     let beat = HeartbeatRequest { agent_id: ID.into(), timestamp: 1 };
@@ -179,6 +184,8 @@ async fn heartbeats_and_departures() {
     let leave = UnregisterAgentRequest { agent_id: ID.into() };
     let answer = registrar.unregister(&leave, &stranger, now);
     assert!(!answer.success && answer.error.contains("another owner"), "{answer:?}");
+    assert!(!registrar.register(request(&plain(), 5002), &stranger).await.success);
+    assert_eq!(listener.refused_total(Reason::Owner), 3, "each of the three, by the word");
     let answer = registrar.unregister(&leave, &sdk, now);
     assert!(answer.success && answer.error.is_empty() && count(&registry) == 0, "{answer:?}");
     let answer = registrar.unregister(&leave, &sdk, now);
