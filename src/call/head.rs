@@ -9,8 +9,9 @@ use super::context::Call;
 use crate::registry::Instance;
 use crate::wire::{code_of_http, format_timeout};
 
-/// Takes off a request's head what ends at this hop, once for all tries.
-pub(super) fn prepare(head: &mut RequestHead, call: &mut Call) {
+/// Gives a call the names under which it is found again, before anything can end it: a line of the access log without one
+/// could not be told from another.
+pub(super) fn identify(head: &mut RequestHead, call: &mut Call) {
     match head.fields.get_str("x-request-id").filter(|id| !id.is_empty() && id.len() <= 128) {
         Some(id) => call.request_id = id.to_owned(),
         None => {
@@ -19,6 +20,10 @@ pub(super) fn prepare(head: &mut RequestHead, call: &mut Call) {
         }
     }
     call.path.trace_id = head.fields.get_str("traceparent").and_then(trace_id).map(str::to_owned);
+}
+
+/// Takes off a request's head what ends at this hop, once for all tries.
+pub(super) fn prepare(head: &mut RequestHead, call: &Call) {
     head.fields.retain(|name, _| !matches!(name, "te" | "host" | "grpc-timeout" | "content-length"));
     // Grpc servers refuse a call without it, and it is per hop (FIELD.md T15).
     head.fields.push("te", b"trailers");

@@ -51,7 +51,7 @@ pub async fn serve(worker: Arc<Worker>, origin: Arc<Origin>, inbound: Inbound) {
     let decided = plan::decide(shared, &origin, listener, &mut call, &mut head);
     let end = match attended(decided, &mut reply, &mut watch).await {
         Ok(Ok(Plan::Forward(plan))) => {
-            head::prepare(&mut head, &mut call);
+            head::prepare(&mut head, &call);
             let watch = Watch::new(call.deadline, call.bounds.idle);
             let upload = Upload::new(body, Arc::clone(&origin.buffered));
             let call = &mut call;
@@ -90,6 +90,7 @@ fn read(
     let mut call = Call::begin(shared, info, head.authority().to_owned());
     call.deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
     wire::strip_identity(&mut head.fields, &snapshot.identity);
+    head::identify(head, &mut call);
     Ok(call)
 }
 
