@@ -128,11 +128,12 @@ impl Journey<'_> {
                 return Ok(in_flight);
             }
             if full.contains(&instance.id) {
-                return Err(Failed::Stopped(overloaded()));
+                return Err(Failed::Stopped(Stop::Refused(overloaded())));
             }
             full.push(instance.id);
         }
-        Err(Failed::Stopped(if full.len() > self.tried.len() { overloaded() } else { no_instance() }))
+        let refusal = if full.len() > self.tried.len() { overloaded() } else { no_instance() };
+        Err(Failed::Stopped(Stop::Refused(refusal)))
     }
 
     /// A place on a connection to the instance.
@@ -145,12 +146,11 @@ impl Journey<'_> {
             Ok(lease) => Ok(lease),
             Err(LeaseError::Full) => {
                 self.tried.push(instance.id);
-                let Stop::Refused(refusal) = overloaded() else { return Err(Failed::Stopped(Stop::Caller)) };
                 // Another instance may have room; the same one again would only wait again.
                 let other = self.plan.cluster.pick(self.plan.agent.as_deref(), &self.tried);
                 Err(match other.filter(|other| !self.tried.contains(&other.id)) {
-                    Some(_) => Failed::Unstarted("full", refusal),
-                    None => Failed::Stopped(Stop::Refused(refusal)),
+                    Some(_) => Failed::Unstarted("full", overloaded()),
+                    None => Failed::Stopped(Stop::Refused(overloaded())),
                 })
             }
             Err(LeaseError::Connect(error)) => {
@@ -186,23 +186,17 @@ impl Journey<'_> {
         // An answer that the proxy has to end itself would contradict it, and HTTP/2 calls that malformed.
         head.fields.remove("content-length");
         if let Some(refusal) = head::not_grpc(&head).or_else(|| late(&head.fields, self.call.deadline)) {
-            attempt.sender.reset(ErrorCode::CANCEL);
-            self.count(&attempt, refusal.code);
-            return self.stop(Stop::Refused(refusal));
+            return self.give_up(attempt, refusal.code, Stop::Refused(refusal));
         }
         let mut view = ResponseView { call: &self.call.info, metadata: &mut head.fields };
         if let Err(refusal) = self.call.followers.response_head(&mut view) {
-            attempt.sender.reset(ErrorCode::CANCEL);
-            self.count(&attempt, refusal.code);
-            return self.stop(Stop::Refused(refusal));
+            return self.give_up(attempt, refusal.code, Stop::Refused(refusal));
         }
         if head.fields.contains("grpc-status") {
             return self.answer_without_messages(&attempt, head);
         }
         let Ok(mut down) = self.reply.send_head(head, false) else {
-            attempt.sender.reset(ErrorCode::CANCEL);
-            self.count(&attempt, Code::Cancelled);
-            return self.stop(Stop::Caller);
+            return self.give_up(attempt, Code::Cancelled, Stop::Caller);
         };
         let mut download = Download::new(body);
         let gauge = gauge(self.call, self.listener, &mut self.watch);
@@ -238,6 +232,13 @@ impl Journey<'_> {
         end
     }
 
+    /// Ends a try whose answer does not go to the caller, and the call with it.
+    fn give_up(mut self, mut attempt: Try, code: Code, stop: Stop) -> End {
+        attempt.sender.reset(ErrorCode::CANCEL);
+        self.count(&attempt, code);
+        self.stop(stop)
+    }
+
     /// Ends the call before its answer has begun.
     fn stop(mut self, stop: Stop) -> End {
         let refusal = match stop {
@@ -271,14 +272,14 @@ fn refused(refusal: &Refusal) -> (End, Fields) {
     (End::refused(refusal), refusal_trailers(refusal))
 }
 
-fn overloaded() -> Stop {
+fn overloaded() -> Box<Refusal> {
     let message =
         "every instance has as many calls as it may (limits.requests, limits.pending): come back a little later";
     let refusal = Refusal::new(Code::ResourceExhausted, Reason::Overloaded, message);
-    Stop::Refused(Box::new(refusal.with(filter_api::Detail::RetryAfter(std::time::Duration::from_millis(250)))))
+    Box::new(refusal.with(filter_api::Detail::RetryAfter(std::time::Duration::from_millis(250))))
 }
 
-fn no_instance() -> Stop {
+fn no_instance() -> Box<Refusal> {
     let message = "no instance can take the call: none is registered or healthy; see /instances on the admin port";
-    Stop::refuse(Code::Unavailable, Reason::NoInstance, message)
+    Box::new(Refusal::new(Code::Unavailable, Reason::NoInstance, message))
 }

@@ -33,9 +33,7 @@ impl Stop {
 
     /// Time ran out.
     pub(super) fn deadline() -> Self {
-        let message =
-            "the deadline passed before the call was complete: give it more time, or look why its agent is slow";
-        Self::refuse(Code::DeadlineExceeded, Reason::Deadline, message)
+        Self::Refused(past_deadline())
     }
 
     /// Nothing moved for too long.
@@ -87,18 +85,14 @@ pub(super) fn late(status: &Fields, deadline: Option<Instant>) -> Option<Box<Ref
     if !cancelled || !deadline.is_some_and(is_near) {
         return None;
     }
-    match Stop::deadline() {
-        Stop::Refused(refusal) => Some(refusal),
-        Stop::Caller | Stop::Upstream(_) => None,
-    }
+    Some(past_deadline())
 }
 
 /// What a caller is told where the upstream's stream broke.
 pub(super) fn refusal_of(error: StreamError, deadline: Option<Instant>) -> Box<Refusal> {
     let (code, message) = match error {
         StreamError::Reset(ErrorCode::CANCEL) if deadline.is_some_and(is_near) => {
-            let Stop::Refused(refusal) = Stop::deadline() else { return unstarted() };
-            return refusal;
+            return past_deadline();
         }
         StreamError::NotStarted => return unstarted(),
         StreamError::Lost => {
@@ -126,6 +120,11 @@ pub(super) fn refusal_of_connect(error: ConnectError) -> Box<Refusal> {
         Refusal::new(Code::Unavailable, Reason::ConnectFailed, message)
             .with(Detail::RetryAfter(Duration::from_millis(250))),
     )
+}
+
+fn past_deadline() -> Box<Refusal> {
+    let message = "the deadline passed before the call was complete: give it more time, or look why its agent is slow";
+    Box::new(Refusal::new(Code::DeadlineExceeded, Reason::Deadline, message))
 }
 
 fn unstarted() -> Box<Refusal> {

@@ -81,11 +81,9 @@ struct Slot {
     counted: UpstreamConnection,
 }
 
-/// What a call finds when it looks for a connection.
-enum Found {
-    Lease(Box<Lease>),
-    /// None has room; `failures` as they were.
-    Wait(u64),
+/// No connection has room now; connects had failed so often by then.
+struct NoRoom {
+    failures: u64,
 }
 
 impl Pool {
@@ -104,8 +102,8 @@ impl Pool {
     ) -> Result<Lease, LeaseError> {
         let lane = self.lane(instance);
         let failures = match lane.find(limits, metrics) {
-            Found::Lease(lease) => return Ok(*lease),
-            Found::Wait(failures) => failures,
+            Ok(lease) => return Ok(lease),
+            Err(NoRoom { failures }) => failures,
         };
         let Some(_counted) = instance.try_wait(limits.pending) else { return Err(LeaseError::Full) };
         let _waiting = Waiting::enter(&lane);
@@ -115,9 +113,8 @@ impl Pool {
             let changed = lane.changed.notified();
             tokio::pin!(changed);
             changed.as_mut().enable();
-            match lane.find(limits, metrics) {
-                Found::Lease(lease) => return Ok(*lease),
-                Found::Wait(_) => {}
+            if let Ok(lease) = lane.find(limits, metrics) {
+                return Ok(lease);
             }
             if let Some(error) = lane.failed_since(failures) {
                 return Err(LeaseError::Connect(error));
@@ -152,7 +149,7 @@ impl Pool {
 
 impl Lane {
     /// The least busy connection that has room; starts another where that is wise.
-    fn find(self: &Arc<Self>, limits: ClusterLimits, metrics: &Arc<ClusterMetrics>) -> Found {
+    fn find(self: &Arc<Self>, limits: ClusterLimits, metrics: &Arc<ClusterMetrics>) -> Result<Lease, NoRoom> {
         let mut state = self.state.lock();
         let mut best: Option<Room<'_>> = None;
         let mut open = 0;
@@ -167,7 +164,7 @@ impl Lane {
             counter.fetch_add(1, Ordering::Relaxed);
             let lease = Lease { connection: connection.clone(), calls: Arc::clone(counter), lane: Arc::clone(self) };
             // At four fifths the next connection is opened, so that it is there when this one is full.
-            (Box::new(lease), (calls + 1) * 5 > most * 4)
+            (lease, (calls + 1) * 5 > most * 4)
         });
         let more = match &found {
             Some((_, nearly_full)) => *nearly_full && state.connecting == 0,
@@ -177,10 +174,7 @@ impl Lane {
             state.connecting += 1;
             tokio::spawn(Arc::clone(self).open(metrics.connection()));
         }
-        match found {
-            Some((lease, _)) => Found::Lease(lease),
-            None => Found::Wait(state.failures),
-        }
+        found.map(|(lease, _)| lease).ok_or(NoRoom { failures: state.failures })
     }
 
     /// Opens a connection, tells the waiting calls, and moves it until it ends.
