@@ -35,9 +35,23 @@ impl RequestHead {
     /// A head with no field yet; `fields` and `bytes` say how much room to make for what will be pushed.
     pub fn new(method: Method, path: &str, authority: &str, room: (usize, usize)) -> Self {
         let mut fields = Fields::with_capacity(room.0, room.1 + path.len() + authority.len());
-        let path = append(&mut fields.buffer, path);
-        let authority = append(&mut fields.buffer, authority);
+        let path = append(&mut fields.buffer, path.as_bytes());
+        let authority = append(&mut fields.buffer, authority.as_bytes());
         Self { method, path, authority, fields }
+    }
+
+    /// A head with nothing in it, in the room of a list that is no longer used.
+    pub fn over(mut fields: Fields) -> Self {
+        fields.clear();
+        Self { method: Method::Other, path: Span::default(), authority: Span::default(), fields }
+    }
+
+    /// Becomes equal to another, in its own room.
+    pub fn copy_from(&mut self, other: &Self) {
+        self.method = other.method;
+        self.path = other.path;
+        self.authority = other.authority;
+        self.fields.copy_from(&other.fields);
     }
 
     /// `:path`, as it came.
@@ -52,12 +66,32 @@ impl RequestHead {
 
     /// Writes another `:path`.
     pub fn set_path(&mut self, path: &str) {
+        self.path = append(&mut self.fields.buffer, path.as_bytes());
+    }
+
+    /// Takes a `:path` off the wire. One that is no UTF-8 reads as empty.
+    pub fn set_path_as_it_came(&mut self, path: &[u8]) {
         self.path = append(&mut self.fields.buffer, path);
+    }
+
+    /// Takes an `:authority` off the wire. One that is no UTF-8 reads as empty.
+    pub fn set_authority_as_it_came(&mut self, authority: &[u8]) {
+        self.authority = append(&mut self.fields.buffer, authority);
+    }
+
+    /// `:path` as octets.
+    pub fn path_bytes(&self) -> &[u8] {
+        self.fields.buffer.get(self.path.start..self.path.end).unwrap_or_default()
+    }
+
+    /// `:authority` as octets.
+    pub fn authority_bytes(&self) -> &[u8] {
+        self.fields.buffer.get(self.authority.start..self.authority.end).unwrap_or_default()
     }
 
     /// Writes another `:authority`.
     pub fn set_authority(&mut self, authority: &str) {
-        self.authority = append(&mut self.fields.buffer, authority);
+        self.authority = append(&mut self.fields.buffer, authority.as_bytes());
     }
 
     fn text(&self, span: Span) -> &str {
@@ -89,9 +123,9 @@ pub struct ResponseHead {
     pub fields: Fields,
 }
 
-fn append(buffer: &mut Vec<u8>, text: &str) -> Span {
+fn append(buffer: &mut Vec<u8>, text: &[u8]) -> Span {
     let start = buffer.len();
-    buffer.extend_from_slice(text.as_bytes());
+    buffer.extend_from_slice(text);
     Span { start, end: buffer.len() }
 }
 

@@ -1,13 +1,13 @@
 //! The list itself.
 
-use std::ops::Range;
-
 /// Where one field stands in the buffer: the name, then at once the value.
 #[derive(Clone, Copy, Debug)]
 struct Entry {
     start: u32,
     name: u32,
     value: u32,
+    /// No hop may put it into a compression table (RFC 7541 §6.2.3).
+    never_indexed: bool,
 }
 
 /// An ordered list of fields. Names are lower case; a name may stand more than once.
@@ -28,15 +28,21 @@ impl Fields {
     /// Appends a field. `name` must be lower case; fields of the same name keep their order.
     pub fn push(&mut self, name: &str, value: &[u8]) {
         debug_assert!(is_name(name), "field name {name:?} is not a lower-case token");
+        self.push_as_it_came(name.as_bytes(), value, false);
+    }
+
+    /// Appends a field that was taken off the wire and checked there: its name is a lower-case token. `never_indexed` is what its
+    /// sender asked of every hop.
+    pub fn push_as_it_came(&mut self, name: &[u8], value: &[u8], never_indexed: bool) {
         // A head over 4 GiB cannot be: listeners bound heads at kilobytes. Should one come, it is cut, never wrapped.
         let start = u32::try_from(self.buffer.len()).unwrap_or(u32::MAX);
         let (Ok(name_len), Ok(value_len)) = (u32::try_from(name.len()), u32::try_from(value.len())) else { return };
         if start.checked_add(name_len).and_then(|end| end.checked_add(value_len)).is_none() {
             return;
         }
-        self.buffer.extend_from_slice(name.as_bytes());
+        self.buffer.extend_from_slice(name);
         self.buffer.extend_from_slice(value);
-        self.entries.push(Entry { start, name: name_len, value: value_len });
+        self.entries.push(Entry { start, name: name_len, value: value_len, never_indexed });
     }
 
     /// The first value of `name`.
@@ -101,13 +107,26 @@ impl Fields {
         self.entries.iter().map(|entry| entry.name as usize + entry.value as usize + 32).sum()
     }
 
-    /// The buffer, and where each field's name and value stand in it: for an adaptor that shares the buffer.
-    pub fn into_parts(self) -> (Vec<u8>, impl Iterator<Item = (Range<usize>, Range<usize>)>) {
-        let ranges = self.entries.into_iter().map(|entry| {
-            let value = entry.start as usize + entry.name as usize;
-            (entry.start as usize..value, value..value + entry.value as usize)
-        });
-        (self.buffer, ranges)
+    /// Every field in order, as an encoder takes it: name, value, and whether no hop may index it.
+    pub fn raw(&self) -> impl Iterator<Item = (&[u8], &[u8], bool)> {
+        self.entries.iter().map(|entry| (self.name_of(entry), self.value_of(entry), entry.never_indexed))
+    }
+
+    /// Becomes equal to another, in its own room.
+    pub fn copy_from(&mut self, other: &Self) {
+        self.buffer.clone_from(&other.buffer);
+        self.entries.clone_from(&other.entries);
+    }
+
+    /// Forgets every field and keeps the room.
+    pub fn clear(&mut self) {
+        self.buffer.clear();
+        self.entries.clear();
+    }
+
+    /// Octets held from the allocator: for whoever keeps lists to use them again.
+    pub fn allocated(&self) -> usize {
+        self.buffer.capacity() + self.entries.capacity() * size_of::<Entry>()
     }
 
     fn name_of(&self, entry: &Entry) -> &[u8] {

@@ -4,19 +4,16 @@ use std::io;
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 use std::thread::JoinHandle;
-use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
 
 use super::StartError;
 use crate::call::{Shared, Worker};
 use crate::edge::{self, Accepted, Deal};
-use crate::upstream::{Pool, Tcp};
+use crate::upstream::Tcp;
 
 /// Connections that wait for a busy worker to take them over.
 const QUEUE: usize = 1_024;
-/// How often a worker forgets connections to instances that are gone.
-const TIDY: Duration = Duration::from_secs(1);
 
 /// All workers.
 pub(super) struct Workers {
@@ -37,7 +34,7 @@ impl Workers {
         for index in 0..count {
             let (queue, accepted) = mpsc::channel(QUEUE);
             workers.deals.push(Deal { queue, open: Arc::new(AtomicUsize::new(0)) });
-            let worker = Arc::new(Worker { shared: Arc::clone(shared), pool: Pool::new(Arc::new(Tcp)) });
+            let worker = Worker::new(Arc::clone(shared), Arc::new(Tcp));
             let (closing, stopped) = (closing.clone(), stopped.clone());
             let thread = std::thread::Builder::new().name(format!("worker-{index}"));
             let thread = thread.spawn(move || carry(worker, accepted, closing, stopped));
@@ -79,15 +76,8 @@ fn carry(
         Err(error) => return tracing::error!(%error, "a worker has no runtime; its connections will be closed"),
     };
     runtime.block_on(async {
-        let mut tidy = tokio::time::interval(TIDY);
         // A task of its own: what runs in `block_on` itself is polled at every wake-up of the thread.
-        let tidied = Arc::clone(&worker);
-        tokio::spawn(async move {
-            loop {
-                tidy.tick().await;
-                tidied.pool.tidy();
-            }
-        });
+        tokio::spawn(Arc::clone(&worker).keep());
         let taking = tokio::spawn(async move {
             while let Some(connection) = accepted.recv().await {
                 tokio::spawn(edge::drive(Arc::clone(&worker), connection, closing.clone()));

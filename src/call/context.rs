@@ -5,7 +5,9 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use arc_swap::ArcSwap;
+use fields::RequestHead;
 use filter_api::{Bounds, CallInfo, Code, Outcome, Reason};
+use smallvec::SmallVec;
 use tokio::time::Instant;
 
 use crate::config::snapshot::Snapshot;
@@ -13,10 +15,10 @@ use crate::filters::Followers;
 use crate::observe::metrics::{ListenerMetrics, MethodMetrics};
 use crate::observe::{AccessLog, CallRecord, Metrics, OpenCall};
 use crate::registry::Connection;
-use crate::upstream::{Clusters, Pool};
+use crate::upstream::Clusters;
 
-use super::replay::Budget;
-use super::splice::Tally;
+use super::budget::Budget;
+use super::plan::Forward;
 
 /// What outlives a configuration and is shared by all workers.
 #[derive(Debug)]
@@ -29,15 +31,6 @@ pub struct Shared {
     pub metrics: Arc<Metrics>,
     /// Where calls are written down.
     pub access_log: Option<AccessLog>,
-}
-
-/// A thread that carries calls: both ends of a call live on one.
-#[derive(Debug)]
-pub struct Worker {
-    /// What it shares with the others.
-    pub shared: Arc<Shared>,
-    /// Its own connections to instances.
-    pub pool: Pool,
 }
 
 /// The connection that a call came over.
@@ -63,6 +56,8 @@ pub struct Origin {
 pub struct Call {
     /// What filters see of it.
     pub info: CallInfo,
+    /// Its head, as each try begins with it.
+    pub head: RequestHead,
     /// The caller's `:authority`, as it came.
     pub authority: String,
     /// When the head came.
@@ -79,9 +74,28 @@ pub struct Call {
     pub path: CallPath,
     /// `x-request-id`, the caller's or ours.
     pub request_id: String,
+    /// Where it is to go, once that is decided.
+    pub(super) forward: Option<Forward>,
+    /// Instances that failed it.
+    pub(super) tried: SmallVec<[u64; 4]>,
+    /// Followers that there were before the try that is under way.
+    pub(super) lasting: usize,
     method: Arc<MethodMetrics>,
     time: SystemTime,
     _open: OpenCall,
+}
+
+/// What went through, in both directions.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Tally {
+    /// Messages from the caller.
+    pub request_messages: u64,
+    /// Messages to the caller.
+    pub response_messages: u64,
+    /// Their bytes, as their prefixes announce them.
+    pub request_bytes: u64,
+    /// Their bytes, as their prefixes announce them.
+    pub response_bytes: u64,
 }
 
 /// Where a call went, for those who look later.
@@ -112,19 +126,23 @@ pub struct End {
 
 impl Call {
     /// A call whose head has been read.
-    pub fn begin(shared: &Shared, info: CallInfo, authority: String) -> Self {
+    pub fn begin(shared: &Shared, info: CallInfo, head: RequestHead, now: Instant) -> Self {
         let method = shared.metrics.method(&info.service, &info.method);
         method.started();
         Self {
             info,
-            authority,
-            started: Instant::now(),
+            authority: head.authority().to_owned(),
+            head,
+            started: now,
             bounds: Bounds::default(),
             deadline: None,
             followers: Followers::default(),
             tally: Tally::default(),
             path: CallPath::default(),
             request_id: String::new(),
+            forward: None,
+            tried: SmallVec::new(),
+            lasting: 0,
             method,
             time: SystemTime::now(),
             _open: shared.metrics.open_calls.enter(),
@@ -138,8 +156,8 @@ impl Call {
     }
 
     /// Counts, logs and tells the filters. The last thing that happens to a call.
-    pub fn finish(mut self, shared: &Shared, origin: &Origin, end: End) {
-        let duration = self.started.elapsed();
+    pub fn finish(&mut self, shared: &Shared, origin: &Origin, end: End, now: Instant) {
+        let duration = now.saturating_duration_since(self.started);
         self.method.received(self.tally.request_messages);
         self.method.sent(self.tally.response_messages);
         self.method.handled(end.code, duration);
@@ -164,7 +182,7 @@ impl Call {
             time: self.time,
             listener: Arc::clone(&origin.listener),
             protocol: self.info.protocol,
-            authority: self.authority,
+            authority: std::mem::take(&mut self.authority),
             service: self.info.service.to_string(),
             method: self.info.method.to_string(),
             code: end.code,
@@ -175,13 +193,13 @@ impl Call {
             response_messages: self.tally.response_messages,
             request_bytes: self.tally.request_bytes,
             response_bytes: self.tally.response_bytes,
-            cluster: self.path.cluster,
-            agent: self.path.agent,
-            instance: self.path.instance,
+            cluster: self.path.cluster.take(),
+            agent: self.path.agent.take(),
+            instance: self.path.instance.take(),
             attempts: self.path.attempts,
             peer: origin.peer,
-            request_id: Some(self.request_id).filter(|id| !id.is_empty()),
-            trace_id: self.path.trace_id,
+            request_id: Some(std::mem::take(&mut self.request_id)).filter(|id| !id.is_empty()),
+            trace_id: self.path.trace_id.take(),
         });
     }
 }

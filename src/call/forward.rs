@@ -1,282 +1,364 @@
-//! A call on its way to an instance: tries, each with an instance, a connection and a stream, until one has begun to
-//! answer. From then on its bytes are spliced.
+//! A call on its way to an instance: tries, each with an instance, a connection and a stream, until one has begun to answer.
 //!
 //! By itself a call is tried again only where the last try provably did not start (DESIGN.md §4, "Retries").
 
 use std::sync::Arc;
 
-use fields::{Fields, RequestHead, ResponseHead};
-use filter_api::{Code, Outcome, Reason, Refusal, ResponseView};
+use fields::RequestHead;
+use filter_api::{Code, Detail, Outcome, Reason, Refusal};
 use tokio::time::Instant;
 
-use super::context::{Call, End, Worker};
-use super::plan::Forward;
-use super::splice::{Download, Gauge, Upload, Watch, attended, await_head, await_place, forward};
-use super::stop::{Stop, late, refusal_of, refusal_of_connect};
-use super::{answer, head};
-use crate::config::snapshot::Listener;
-use crate::h2::{ErrorCode, Receiver, Reply, Response, Sender, StreamError};
+use super::away::{Away, at_once};
+use super::context::Call;
+use super::head;
+use super::link::{Link, Side};
+use super::passage::{Leg, Passage, Placing, Ready, Stage, Try};
+use super::stop::{Stop, refusal_of, refusal_of_connect};
+use super::turn::Turn;
+use super::worker::{CallKey, Hub, LinkKey};
+use crate::h2::StreamError;
+use crate::observe::metrics::ConnectionState;
 use crate::registry::{InFlight, Instance};
-use crate::upstream::{Lease, LeaseError};
-use crate::wire::refusal_trailers;
+use crate::upstream::{ConnectError, PATIENCE, Room};
 
 /// A call that never started anywhere is tried on so many instances. More would only hide that a cluster is gone.
 const TRIES: u32 = 5;
 
-/// A call and everything that its tries need.
-pub(super) struct Journey<'a> {
-    pub(super) worker: &'a Worker,
-    pub(super) listener: &'a Listener,
-    pub(super) call: &'a mut Call,
-    pub(super) plan: Forward,
-    pub(super) head: RequestHead,
-    pub(super) reply: Reply,
-    pub(super) upload: Upload,
-    pub(super) watch: Watch,
-    /// Instances that failed this call.
-    pub(super) tried: Vec<u64>,
-}
+/// A try that provably did not start: another may follow. The word is for the metrics.
+pub(super) struct Unstarted(pub(super) &'static str, pub(super) Box<Refusal>);
 
-/// A try that has been sent.
-struct Try {
-    response: Response,
-    sender: Sender,
-    in_flight: InFlight,
-    /// Held while the call is open: it counts on its connection.
-    _lease: Lease,
-    started: Instant,
-}
-
-/// Why a try ended without an answer.
-enum Failed {
-    /// It did not start anywhere: another may follow. The word is for the metrics.
-    Unstarted(&'static str, Box<Refusal>),
-    /// No other try may follow.
+/// How far a try has come for now.
+enum Progress {
+    /// It is sent, or waits for something.
+    Begun,
+    Unstarted(Unstarted),
     Stopped(Stop),
 }
 
-impl Journey<'_> {
-    /// Takes the call to an instance and its answer back.
-    pub(super) async fn run(mut self) -> End {
+impl Turn<'_> {
+    /// Begins tries until one is on its way.
+    pub(super) fn advance(&mut self, key: CallKey) {
         loop {
-            let followers = self.call.followers.count();
-            let refusal = match self.attempt().await {
-                Ok((attempt, head, body)) => return self.answer(attempt, head, body).await,
-                Err(Failed::Stopped(stop)) => return self.stop(stop),
-                Err(Failed::Unstarted(why, refusal)) => {
-                    if self.call.path.attempts >= TRIES || !self.upload.rewind() {
-                        return self.stop(Stop::Refused(refusal));
+            match self.attempt(key) {
+                Progress::Begun => return,
+                Progress::Stopped(stop) => return self.stop(key, stop),
+                Progress::Unstarted(unstarted) => {
+                    if !self.may_follow(key, unstarted) {
+                        return;
                     }
-                    self.plan.cluster.metrics.retried(why);
-                    refusal
                 }
-            };
-            let duration = self.call.started.elapsed();
-            let outcome = Outcome {
-                code: refusal.code,
-                reason: Some(refusal.reason),
-                duration,
-                request_messages: self.call.tally.request_messages,
-                response_messages: 0,
-            };
-            self.call.followers.cut(followers, &outcome);
+            }
         }
     }
 
-    /// One try, up to the head of the answer.
-    async fn attempt(&mut self) -> Result<(Try, ResponseHead, Receiver), Failed> {
+    fn attempt(&mut self, key: CallKey) -> Progress {
+        let Some(passage) = self.hub.calls.get_mut(key.0) else { return Progress::Begun };
+        let Some(call) = &mut passage.call else { return Progress::Begun };
         // The timer fires up to a millisecond late, in which a quick instance would do what nobody waits for.
-        if self.call.deadline.is_some_and(|deadline| deadline <= Instant::now()) {
-            return Err(Failed::Stopped(Stop::deadline()));
+        if call.deadline.is_some_and(|deadline| deadline <= self.now) {
+            return Progress::Stopped(Stop::deadline());
         }
-        let in_flight = self.pick()?;
+        call.lasting = call.followers.count();
+        let in_flight = match pick(call) {
+            Ok(in_flight) => in_flight,
+            Err(refusal) => return Progress::Stopped(Stop(refusal)),
+        };
+        call.path.attempts += 1;
+        call.path.instance = Some(Arc::clone(&in_flight.instance().authority));
+        self.place(key, in_flight)
+    }
+
+    /// Finds a place on a connection to the instance, or has the call wait for one.
+    fn place(&mut self, key: CallKey, in_flight: InFlight) -> Progress {
+        let started = self.now;
+        let Some(link) = self.find_link(key, in_flight.instance()) else {
+            return self.wait_for_place(key, in_flight, started);
+        };
+        self.transform(key, Ready { link, in_flight, started })
+    }
+
+    /// A connection that has room. Opens another where that is wise.
+    fn find_link(&mut self, key: CallKey, instance: &Arc<Instance>) -> Option<LinkKey> {
+        let Hub { calls, links, pool, .. } = &mut *self.hub;
+        let cluster = &calls.get(key.0)?.call.as_ref()?.forward.as_ref()?.cluster;
+        let lane = pool.lane(instance, &cluster.metrics);
+        let found = lane.find(cluster.limits, |link| links.get_mut(link.0).and_then(room));
+        if found.open_another {
+            let counted = cluster.metrics.connection();
+            self.dial(instance, counted);
+        }
+        found.link
+    }
+
+    fn wait_for_place(&mut self, key: CallKey, in_flight: InFlight, started: Instant) -> Progress {
         let instance = Arc::clone(in_flight.instance());
-        self.call.path.attempts += 1;
-        self.call.path.instance = Some(Arc::clone(&instance.authority));
-        let started = Instant::now();
-        let lease = self.lease(&instance).await?;
-        let mut attempt = self.open(in_flight, lease, started).await?;
-        let gauge = gauge(self.call, self.listener, &mut self.watch);
-        let streams = (&mut attempt.response, &mut attempt.sender);
-        match await_head(&mut self.upload, streams, &mut self.reply, gauge).await {
-            Ok((head, body)) => Ok((attempt, head, body)),
-            Err(Stop::Upstream(StreamError::NotStarted)) => {
-                self.tried.push(instance.id);
-                self.count(&attempt, Code::Unavailable);
-                Err(Failed::Unstarted("refused_stream", refusal_of(StreamError::NotStarted, None)))
-            }
-            Err(stop) => {
-                let end = match &stop {
-                    Stop::Caller => Code::Cancelled,
-                    Stop::Refused(refusal) => refusal.code,
-                    Stop::Upstream(error) => refusal_of(*error, self.call.deadline).code,
-                };
-                attempt.sender.reset(ErrorCode::CANCEL);
-                self.count(&attempt, end);
-                Err(Failed::Stopped(stop))
-            }
-        }
-    }
-
-    /// An instance that may take one more call.
-    fn pick(&mut self) -> Result<InFlight, Failed> {
-        let cluster = &self.plan.cluster;
-        let mut full = self.tried.clone();
-        for _ in 0..TRIES {
-            let Some(instance) = cluster.pick(self.plan.agent.as_deref(), &full) else { break };
-            if let Some(in_flight) = instance.try_enter(cluster.limits.requests) {
-                return Ok(in_flight);
-            }
-            if full.contains(&instance.id) {
-                return Err(Failed::Stopped(Stop::Refused(overloaded())));
-            }
-            full.push(instance.id);
-        }
-        let refusal = if full.len() > self.tried.len() { overloaded() } else { no_instance() };
-        Err(Failed::Stopped(Stop::Refused(refusal)))
-    }
-
-    /// A place on a connection to the instance.
-    async fn lease(&mut self, instance: &Arc<Instance>) -> Result<Lease, Failed> {
-        let cluster = &self.plan.cluster;
-        let work = self.worker.pool.lease(instance, cluster.limits, &cluster.metrics);
-        let gauge = gauge(self.call, self.listener, &mut self.watch);
-        let place = await_place(work, &mut self.upload, &mut self.reply, gauge).await;
-        match place.map_err(Failed::Stopped)? {
-            Ok(lease) => Ok(lease),
-            Err(LeaseError::Full) => {
-                self.tried.push(instance.id);
-                // Another instance may have room; the same one again would only wait again.
-                let other = self.plan.cluster.pick(self.plan.agent.as_deref(), &self.tried);
-                Err(match other.filter(|other| !self.tried.contains(&other.id)) {
-                    Some(_) => Failed::Unstarted("full", overloaded()),
-                    None => Failed::Stopped(Stop::Refused(overloaded())),
-                })
-            }
-            Err(LeaseError::Connect(error)) => {
-                cluster.connect_failed(instance, error);
-                self.tried.push(instance.id);
-                Err(Failed::Unstarted("connect_failed", refusal_of_connect(error)))
-            }
-        }
-    }
-
-    /// Sends the head, as the filters of this try make it.
-    async fn open(&mut self, in_flight: InFlight, mut lease: Lease, started: Instant) -> Result<Try, Failed> {
-        let mut head = self.head.clone();
-        let Call { info, bounds, followers, .. } = &mut *self.call;
-        let transformed = self.plan.each_try.run(info, &mut head, bounds, followers);
-        let transformed = attended(transformed, &mut self.reply, &mut self.watch).await.map_err(Failed::Stopped)?;
-        transformed.map_err(|refusal| Failed::Stopped(Stop::Refused(refusal)))?;
-        head::complete(&mut head, self.call, self.plan.agent.is_some().then(|| &**in_flight.instance()));
-        let empty = self.upload.is_empty();
-        let Ok((response, sender)) = lease.connection.open(head, empty) else {
-            self.tried.push(in_flight.instance().id);
-            return Err(Failed::Unstarted("goaway", refusal_of(StreamError::NotStarted, None)));
+        let Some(passage) = self.hub.calls.get_mut(key.0) else { return Progress::Begun };
+        let Some(forward) = passage.call.as_ref().and_then(|call| call.forward.as_ref()) else {
+            return Progress::Begun;
         };
-        if empty {
-            self.upload.sent_with_head();
+        let Some(counted) = instance.try_wait(forward.cluster.limits.pending) else {
+            return self.full(key, instance.id);
+        };
+        let until = self.now + PATIENCE;
+        passage.stage = Stage::Placing(Placing { in_flight, started, until, _counted: counted });
+        self.hub.waiting += 1;
+        if let Some(lane) = self.hub.pool.get(instance.id) {
+            lane.wait(key);
         }
-        Ok(Try { response, sender, in_flight, _lease: lease, started })
+        self.arm(key);
+        Progress::Begun
     }
 
-    /// Takes the answer back to the caller.
-    async fn answer(mut self, mut attempt: Try, mut head: ResponseHead, body: Receiver) -> End {
-        self.upload.commit();
-        // An answer that the proxy has to end itself would contradict it, and HTTP/2 calls that malformed.
-        head.fields.remove("content-length");
-        if let Some(refusal) = head::not_grpc(&head).or_else(|| late(&head.fields, self.call.deadline)) {
-            return self.give_up(attempt, refusal.code, Stop::Refused(refusal));
-        }
-        let mut view = ResponseView { call: &self.call.info, metadata: &mut head.fields };
-        if let Err(refusal) = self.call.followers.response_head(&mut view) {
-            return self.give_up(attempt, refusal.code, Stop::Refused(refusal));
-        }
-        if head.fields.contains("grpc-status") {
-            return self.answer_without_messages(&attempt, head);
-        }
-        let Ok(mut down) = self.reply.send_head(head, false) else {
-            return self.give_up(attempt, Code::Cancelled, Stop::Caller);
+    /// The instance has no room for the call: another may have; the same one again would only wait again.
+    fn full(&mut self, key: CallKey, instance: u64) -> Progress {
+        let Some(call) = self.hub.calls.get_mut(key.0).and_then(|passage| passage.call.as_mut()) else {
+            return Progress::Begun;
         };
-        let mut download = Download::new(body);
-        let gauge = gauge(self.call, self.listener, &mut self.watch);
-        let streams = (&mut attempt.sender, &mut down);
-        let (end, trailers) = match forward(&mut self.upload, &mut download, streams, gauge).await {
-            Ok(Some(trailers)) if trailers.contains("grpc-status") => match late(&trailers, self.call.deadline) {
-                Some(refusal) => refused(&refusal),
-                None => (End::upstream(&trailers), trailers),
-            },
-            Ok(_) => refused(&head::no_status()),
-            Err(Stop::Refused(refusal)) => {
-                attempt.sender.reset(ErrorCode::CANCEL);
-                refused(&refusal)
-            }
-            Err(Stop::Upstream(error)) => refused(&refusal_of(error, self.call.deadline)),
-            Err(Stop::Caller) => {
-                attempt.sender.reset(ErrorCode::CANCEL);
-                down.reset(ErrorCode::CANCEL);
-                self.count(&attempt, Code::Cancelled);
-                return End::cancelled();
+        call.tried.push(instance);
+        let Some(forward) = &call.forward else { return Progress::Begun };
+        let other = forward.cluster.pick(forward.agent.as_deref(), &call.tried);
+        match other.filter(|other| !call.tried.contains(&other.id)) {
+            Some(_) => Progress::Unstarted(Unstarted("full", overloaded())),
+            None => Progress::Stopped(Stop(overloaded())),
+        }
+    }
+
+    /// Makes the head of this try, as its filters want it, and sends it.
+    fn transform(&mut self, key: CallKey, ready: Ready) -> Progress {
+        let mut head = RequestHead::over(self.hub.spare.take());
+        let Some(passage) = self.hub.calls.get_mut(key.0) else { return Progress::Begun };
+        let Some(mut call) = passage.call.take() else { return Progress::Begun };
+        head.copy_from(&call.head);
+        let chain = match &call.forward {
+            Some(forward) if !forward.each_try.is_empty() => forward.each_try.clone(),
+            _ => {
+                passage.call = Some(call);
+                return self.send(key, ready, head);
             }
         };
-        answer::end_with(&mut down, trailers);
-        self.count(&attempt, end.code);
-        end
-    }
-
-    /// An answer that is all head: sent as such, whether or not the instance ended its stream there (FIELD.md T12).
-    fn answer_without_messages(mut self, attempt: &Try, head: ResponseHead) -> End {
-        let end = End::upstream(&head.fields);
-        self.count(attempt, end.code);
-        drop(self.reply.send_head(head, true));
-        end
-    }
-
-    /// Ends a try whose answer does not go to the caller, and the call with it.
-    fn give_up(mut self, mut attempt: Try, code: Code, stop: Stop) -> End {
-        attempt.sender.reset(ErrorCode::CANCEL);
-        self.count(&attempt, code);
-        self.stop(stop)
-    }
-
-    /// Ends the call before its answer has begun.
-    fn stop(mut self, stop: Stop) -> End {
-        let refusal = match stop {
-            Stop::Caller => return End::cancelled(),
-            Stop::Refused(refusal) => refusal,
-            Stop::Upstream(error) => refusal_of(error, self.call.deadline),
+        call.lasting = call.followers.count();
+        let mut away = Away::new(self.worker, key, call);
+        let transformed = async move {
+            let result = match away.call() {
+                Some(Call { info, bounds, followers, .. }) => chain.run(info, &mut head, bounds, followers).await,
+                None => Err(super::plan::gone()),
+            };
+            (away.back(), result.map(|()| head))
         };
-        answer::refuse(&mut self.reply, &refusal);
-        End::refused(&refusal)
+        match at_once(transformed) {
+            Ok((call, result)) => {
+                if !self.take_back(key, call) {
+                    return Progress::Begun;
+                }
+                match result {
+                    Ok(head) => self.send(key, ready, head),
+                    Err(refusal) => Progress::Stopped(Stop(refusal)),
+                }
+            }
+            Err(later) => {
+                let worker = Arc::clone(self.worker);
+                let task = tokio::spawn(async move {
+                    let (call, result) = later.await;
+                    worker.turn(|turn| turn.transformed(key, call, result));
+                });
+                self.set_stage(key, Stage::Transforming(task.abort_handle(), ready));
+                self.arm(key);
+                Progress::Begun
+            }
+        }
     }
 
-    fn count(&mut self, attempt: &Try, code: Code) {
-        let took = attempt.started.elapsed();
-        self.call.path.upstream = Some(took);
-        attempt.in_flight.instance().metrics.handled(code, took);
+    fn transformed(&mut self, key: CallKey, call: Option<Box<Call>>, result: Result<RequestHead, Box<Refusal>>) {
+        if !self.take_back(key, call) {
+            return;
+        }
+        let Some(passage) = self.hub.calls.get_mut(key.0) else { return };
+        let Stage::Transforming(_, ready) = std::mem::replace(&mut passage.stage, Stage::Sent) else { return };
+        let progress = match result {
+            Ok(head) if self.read_unread(key) => self.send(key, ready, head),
+            Ok(_) => return,
+            Err(refusal) => Progress::Stopped(Stop(refusal)),
+        };
+        self.settle(key, progress);
+    }
+
+    fn settle(&mut self, key: CallKey, progress: Progress) {
+        match progress {
+            Progress::Begun => {}
+            Progress::Stopped(stop) => self.stop(key, stop),
+            Progress::Unstarted(unstarted) => self.again(key, unstarted),
+        }
+    }
+
+    /// Sends the head of a try, and what has come of the request.
+    fn send(&mut self, key: CallKey, ready: Ready, mut head: RequestHead) -> Progress {
+        let Hub { calls, links, spare, .. } = &mut *self.hub;
+        let Some(passage) = calls.get_mut(key.0) else { return Progress::Begun };
+        let Some(call) = &mut passage.call else { return Progress::Begun };
+        let Ready { link, in_flight, started } = ready;
+        let registered = call.forward.as_ref().is_some_and(|forward| forward.agent.is_some());
+        head::complete(&mut head, call, registered.then(|| &**in_flight.instance()), self.now);
+        let empty = passage.upload.is_empty();
+        let opened = links.get_mut(link.0).map(|found| {
+            found.wake();
+            found.engine.open(&head, empty, key.tag(), self.millis)
+        });
+        spare.put(head.fields);
+        let Some(Ok(stream)) = opened else {
+            call.tried.push(in_flight.instance().id);
+            return Progress::Unstarted(Unstarted("goaway", refusal_of(StreamError::NotStarted, None, self.now)));
+        };
+        passage.up = Some(Try { leg: Leg { link, stream }, in_flight, started });
+        passage.stage = Stage::Sent;
+        if !empty {
+            self.send_held(key);
+        }
+        Progress::Begun
+    }
+
+    /// What came of the request before there was a stream for it.
+    fn send_held(&mut self, key: CallKey) {
+        let Hub { calls, links, .. } = &mut *self.hub;
+        let Some(passage) = calls.get_mut(key.0) else { return };
+        let Some(Try { leg, .. }) = passage.up else { return };
+        let (held, ended) = (passage.upload.held(), passage.upload.ended);
+        if held.is_empty() && !ended {
+            return;
+        }
+        let Some(link) = links.get_mut(leg.link.0) else { return };
+        let given = link.engine.data(leg.stream, held, ended, self.millis);
+        passage.upload.sent_held();
+        if let Ok(given) = given {
+            self.request_went(key, given.bytes);
+        }
+    }
+
+    /// A try did not start. Tries again, where that may be.
+    pub(super) fn again(&mut self, key: CallKey, unstarted: Unstarted) {
+        if self.may_follow(key, unstarted) {
+            self.advance(key);
+        }
+    }
+
+    /// Whether another try may follow one that did not start; if not, the call ends.
+    fn may_follow(&mut self, key: CallKey, Unstarted(why, refusal): Unstarted) -> bool {
+        let Some(passage) = self.hub.calls.get_mut(key.0) else { return false };
+        let Some(call) = &mut passage.call else { return false };
+        if call.path.attempts >= TRIES || !passage.upload.rewind() {
+            self.stop(key, Stop(refusal));
+            return false;
+        }
+        if let Some(forward) = &call.forward {
+            forward.cluster.metrics.retried(why);
+        }
+        let duration = self.now.saturating_duration_since(call.started);
+        let outcome = Outcome {
+            code: refusal.code,
+            reason: Some(refusal.reason),
+            duration,
+            request_messages: call.tally.request_messages,
+            response_messages: 0,
+        };
+        let lasting = call.lasting;
+        call.followers.cut(lasting, &outcome);
+        passage.stage = Stage::Sent;
+        true
+    }
+
+    /// Gives calls that wait for this instance the places that have become free.
+    pub(super) fn serve_waiting(&mut self, instance: u64) {
+        while self.hub.waiting > 0 {
+            let Some(lane) = self.hub.pool.get(instance) else { return };
+            let Some(key) = lane.first() else { return };
+            let instance = Arc::clone(&lane.instance);
+            let waits = |passage: &Passage| matches!(passage.stage, Stage::Placing(_));
+            if !self.hub.calls.get(key.0).is_some_and(waits) {
+                lane.leave(key);
+                continue;
+            }
+            let Some(link) = self.find_link(key, &instance) else { return };
+            let Some(Placing { in_flight, started, .. }) = self.leave_lane(key) else { return };
+            let progress = self.transform(key, Ready { link, in_flight, started });
+            self.settle(key, progress);
+        }
+    }
+
+    /// A call waits no longer, whatever becomes of it.
+    pub(super) fn leave_lane(&mut self, key: CallKey) -> Option<Placing> {
+        let passage = self.hub.calls.get_mut(key.0)?;
+        if !matches!(passage.stage, Stage::Placing(_)) {
+            return None;
+        }
+        let Stage::Placing(placing) = std::mem::replace(&mut passage.stage, Stage::Sent) else { return None };
+        self.hub.waiting = self.hub.waiting.saturating_sub(1);
+        if let Some(lane) = self.hub.pool.get(placing.in_flight.instance().id) {
+            lane.leave(key);
+        }
+        Some(placing)
+    }
+
+    /// A call has waited for a place as long as it may.
+    pub(super) fn waited_too_long(&mut self, key: CallKey) {
+        let Some(placing) = self.leave_lane(key) else { return };
+        let progress = self.full(key, placing.in_flight.instance().id);
+        drop(placing);
+        self.settle(key, progress);
+    }
+
+    /// The instance that a call waits for cannot be reached.
+    pub(super) fn unreachable(&mut self, key: CallKey, error: ConnectError) {
+        let Some(placing) = self.leave_lane(key) else { return };
+        let instance = placing.in_flight.instance();
+        if let Some(call) = self.hub.calls.get_mut(key.0).and_then(|passage| passage.call.as_mut()) {
+            call.tried.push(instance.id);
+            if let Some(forward) = &call.forward {
+                forward.cluster.connect_failed(instance, error);
+            }
+        }
+        drop(placing);
+        self.again(key, Unstarted("connect_failed", refusal_of_connect(error)));
+    }
+
+    /// The instance that a call waits for was removed.
+    pub(super) fn displaced(&mut self, key: CallKey) {
+        self.unreachable(key, ConnectError::Refused);
     }
 }
 
-/// What the bytes of this call meet.
-fn gauge<'a>(call: &'a mut Call, listener: &Listener, watch: &'a mut Watch) -> Gauge<'a> {
-    Gauge {
-        followers: &mut call.followers,
-        tally: &mut call.tally,
-        request_limit: listener.limits.message,
-        response_limit: listener.limits.response_message,
-        watch,
+/// How full a connection is; `None` if it takes no new calls, which is noted the first time.
+fn room(link: &mut Link) -> Option<Room> {
+    if link.engine.is_open() && !link.retired && !link.engine.is_backed_up() {
+        return Some(Room { calls: link.engine.open_streams(), most: link.engine.max_streams() });
     }
+    if let Side::Instance(_, counted) = &mut link.side {
+        counted.turn(ConnectionState::Draining);
+    }
+    None
 }
 
-fn refused(refusal: &Refusal) -> (End, Fields) {
-    (End::refused(refusal), refusal_trailers(refusal))
+/// An instance that may take one more call.
+fn pick(call: &Call) -> Result<InFlight, Box<Refusal>> {
+    let Some(forward) = &call.forward else { return Err(no_instance()) };
+    let cluster = &forward.cluster;
+    let mut full = call.tried.clone();
+    for _ in 0..TRIES {
+        let Some(instance) = cluster.pick(forward.agent.as_deref(), &full) else { break };
+        if let Some(in_flight) = instance.try_enter(cluster.limits.requests) {
+            return Ok(in_flight);
+        }
+        if full.contains(&instance.id) {
+            return Err(overloaded());
+        }
+        full.push(instance.id);
+    }
+    Err(if full.len() > call.tried.len() { overloaded() } else { no_instance() })
 }
 
 fn overloaded() -> Box<Refusal> {
     let message =
         "every instance has as many calls as it may (limits.requests, limits.pending): come back a little later";
     let refusal = Refusal::new(Code::ResourceExhausted, Reason::Overloaded, message);
-    Box::new(refusal.with(filter_api::Detail::RetryAfter(std::time::Duration::from_millis(250))))
+    Box::new(refusal.with(Detail::RetryAfter(std::time::Duration::from_millis(250))))
 }
 
 fn no_instance() -> Box<Refusal> {

@@ -11,7 +11,8 @@ use crate::wire::{code_of_http, format_timeout};
 
 /// Gives a call the names under which it is found again, before anything can end it: a line of the access log without one
 /// could not be told from another.
-pub(super) fn identify(head: &mut RequestHead, call: &mut Call) {
+pub(super) fn identify(call: &mut Call) {
+    let head = &mut call.head;
     match head.fields.get_str("x-request-id").filter(|id| !id.is_empty() && id.len() <= 128) {
         Some(id) => call.request_id = id.to_owned(),
         None => {
@@ -23,20 +24,21 @@ pub(super) fn identify(head: &mut RequestHead, call: &mut Call) {
 }
 
 /// Takes off a request's head what ends at this hop, once for all tries.
-pub(super) fn prepare(head: &mut RequestHead, call: &Call) {
+pub(super) fn prepare(call: &mut Call) {
+    let Call { head, info, .. } = call;
     head.fields.retain(|name, _| !matches!(name, "te" | "host" | "grpc-timeout" | "content-length"));
     // Grpc servers refuse a call without it, and it is per hop (FIELD.md T15).
     head.fields.push("te", b"trailers");
     // What was matched is what is sent (DESIGN.md §4): never the caller's own spelling.
-    let path = format!("/{}/{}", call.info.service, call.info.method);
+    let path = format!("/{}/{}", info.service, info.method);
     head.set_path(&path);
 }
 
 /// Writes what depends on the moment and the instance. `registered` is the instance of an agent, whose address is then
 /// the authority: the caller's named the agent, and an SDK expects its own.
-pub(super) fn complete(head: &mut RequestHead, call: &Call, registered: Option<&Instance>) {
+pub(super) fn complete(head: &mut RequestHead, call: &Call, registered: Option<&Instance>, now: Instant) {
     if let Some(deadline) = call.deadline {
-        let left = deadline.saturating_duration_since(Instant::now());
+        let left = deadline.saturating_duration_since(now);
         head.fields.push("grpc-timeout", format_timeout(left).as_bytes());
     }
     if let Some(instance) = registered {

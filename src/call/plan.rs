@@ -42,20 +42,18 @@ pub(super) async fn decide(
     origin: &Origin,
     listener: &Listener,
     call: &mut Call,
-    head: &mut RequestHead,
 ) -> Result<Plan, Box<Refusal>> {
-    let Call { info, bounds, followers, .. } = call;
+    let Call { info, head, bounds, followers, .. } = call;
     listener.early.run(info, head, bounds, followers).await?;
     let host = authority_host(head.authority());
-    let route = listener.router.find(head, host, &call.info.service, &call.info.method).ok_or_else(no_route)?;
-    let Call { info, bounds, followers, .. } = call;
+    let route = listener.router.find(head, host, &info.service, &info.method).ok_or_else(no_route)?;
     route.early.run(info, head, bounds, followers).await?;
     let cluster = cluster_of(shared, route)?;
     call.path.cluster = Some(Arc::clone(&cluster.name));
     let registers = matches!(route.target, Target::Register { .. });
-    let agent = if registers { None } else { choose_agent(&cluster, origin, head)? };
+    let agent = if registers { None } else { choose_agent(&cluster, origin, &call.head)? };
     call.path.agent = agent.as_ref().map(|agent| Arc::clone(&agent.id));
-    let Call { info, bounds, followers, .. } = call;
+    let Call { info, head, bounds, followers, .. } = call;
     route.late.run(info, head, bounds, followers).await?;
     limit_time(call, route.timeout);
     if let Target::Register { open, .. } = route.target {
@@ -68,6 +66,11 @@ pub(super) async fn decide(
 fn limit_time(call: &mut Call, timeout: Option<Duration>) {
     call.limit(timeout);
     call.limit(call.bounds.duration);
+}
+
+/// A call that is not there any more.
+pub(super) fn gone() -> Box<Refusal> {
+    Box::new(Refusal::new(Code::Cancelled, Reason::Cancelled, "the call is over"))
 }
 
 fn no_route() -> Box<Refusal> {

@@ -1,23 +1,22 @@
-//! The registrar as a call: reads the one request message, asks [`register`](super::register), writes the one answer.
+//! The registrar as a call: gathers the one request message, asks [`register`](super::register), writes the one answer.
 
-use std::future::poll_fn;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 use std::time::Duration;
 
-use bytes::{BufMut as _, Bytes, BytesMut};
 use fields::{Fields, ResponseHead};
 use filter_api::{CallInfo, Code, Reason};
 use portunus_proto::bindu::{HeartbeatRequest, RegisterAgentRequest, UnregisterAgentRequest};
 use prost::Message;
-use tokio::time::{Instant, timeout};
+use tokio::task::AbortHandle;
+use tokio::time::Instant;
 
-use super::answer;
-use super::context::{Call, End, Origin};
+use super::context::Origin;
+use super::passage::Stage;
 use super::register::Registrar;
-use super::splice::{Watch, attended};
+use super::splice::Ending;
 use super::stop::Stop;
-use crate::h2::{Receiver, Reply};
+use super::turn::Turn;
+use super::worker::CallKey;
 use crate::registry::{Caller, owner_by_address};
 use crate::upstream::Cluster;
 
@@ -26,37 +25,105 @@ const MOST: usize = 320 * 1024;
 /// How long a request may take to come: what it holds meanwhile is counted nowhere else.
 const PATIENCE: Duration = Duration::from_secs(15);
 
-/// Serves a call of `bindu.grpc.BinduService`.
-pub(super) async fn serve(
-    call: &mut Call,
-    origin: &Origin,
-    cluster: &Cluster,
+/// A call of `bindu.grpc.BinduService`.
+pub(super) struct Registering {
+    cluster: Arc<Cluster>,
+    /// Whether anybody who reaches the route may register.
     open: bool,
-    (mut body, reply): (Receiver, &mut Reply),
-) -> End {
-    let mut watch = Watch::new(call.deadline, call.bounds.idle);
-    // A copy: the filters that follow the call may live on one thread only, and must not be held while waiting.
-    let info = call.info.clone();
-    let answered = async {
-        let request = attended(timeout(PATIENCE, read_one(&mut body)), reply, &mut watch)
-            .await?
-            .map_err(|_| Stop::deadline())??;
+    body: Vec<u8>,
+    until: Instant,
+    /// The registry is asked.
+    asking: Option<AbortHandle>,
+}
+
+impl Registering {
+    pub(super) fn new(cluster: Arc<Cluster>, open: bool, now: Instant) -> Self {
+        Self { cluster, open, body: Vec::new(), until: now + PATIENCE, asking: None }
+    }
+
+    /// How long the request may take to come; none once it has.
+    pub(super) fn until(&self) -> Option<Instant> {
+        self.asking.is_none().then_some(self.until)
+    }
+
+    /// The caller waits no longer: a registration that is under way goes with it.
+    pub(super) fn give_up(&self) {
+        if let Some(task) = &self.asking {
+            task.abort();
+        }
+    }
+}
+
+impl Turn<'_> {
+    /// What came before it was clear that the call is the registrar's.
+    pub(super) fn register_what_came(&mut self, key: CallKey) {
+        let Some(passage) = self.hub.calls.get_mut(key.0) else { return };
+        let held = passage.upload.take_unread();
+        passage.upload.forget();
+        self.register_data(key, &held);
+    }
+
+    /// Octets of the request.
+    pub(super) fn register_data(&mut self, key: CallKey, octets: &[u8]) {
+        let Some(passage) = self.hub.calls.get_mut(key.0) else { return };
+        let ended = passage.upload.ended;
+        let Stage::Registering(registering) = &mut passage.stage else { return };
+        registering.body.extend_from_slice(octets);
+        let came = registering.body.len();
+        if came > MOST {
+            let size = u32::try_from(came).unwrap_or(u32::MAX);
+            return self.stop(key, Stop::too_large("request", size, MOST as u64));
+        }
+        let body = if ended { std::mem::take(&mut registering.body) } else { Vec::new() };
+        self.request_went(key, octets.len());
+        if ended {
+            match one_message(&body) {
+                Ok(message) => self.ask_registry(key, message.to_vec()),
+                Err(stop) => self.stop(key, stop),
+            }
+        }
+    }
+
+    fn ask_registry(&mut self, key: CallKey, request: Vec<u8>) {
+        let Some(passage) = self.hub.calls.get_mut(key.0) else { return };
+        let (Some(call), Stage::Registering(registering)) = (&mut passage.call, &mut passage.stage) else { return };
         call.tally.request_messages = 1;
         call.tally.request_bytes = request.len() as u64;
-        attended(dispatch(&info, origin, cluster, open, request), reply, &mut watch).await?
-    };
-    match answered.await {
-        Ok(message) => {
+        let (info, origin, open) = (call.info.clone(), Arc::clone(&passage.origin), registering.open);
+        let (worker, cluster) = (Arc::clone(self.worker), Arc::clone(&registering.cluster));
+        let task = tokio::spawn(async move {
+            let answer = dispatch(&info, &origin, &cluster, open, &request).await;
+            worker.turn(|turn| turn.registered(key, answer));
+        });
+        registering.asking = Some(task.abort_handle());
+    }
+
+    /// The whole answer: head, message, status.
+    fn registered(&mut self, key: CallKey, answer: Result<Vec<u8>, Stop>) {
+        let message = match answer {
+            Ok(message) => message,
+            Err(stop) => return self.stop(key, stop),
+        };
+        let millis = self.millis;
+        let Some(passage) = self.hub.calls.get_mut(key.0) else { return };
+        if let Some(call) = &mut passage.call {
             call.tally.response_messages = 1;
             call.tally.response_bytes = message.len() as u64;
-            send(reply, &message);
-            End { code: Code::Ok, reason: None }
         }
-        Err(Stop::Refused(refusal)) => {
-            answer::refuse(reply, &refusal);
-            End::refused(&refusal)
+        let mut framed = Vec::with_capacity(5 + message.len());
+        framed.push(0);
+        framed.extend_from_slice(&u32::try_from(message.len()).unwrap_or(u32::MAX).to_be_bytes());
+        framed.extend_from_slice(&message);
+        let mut fields = Fields::with_capacity(1, 32);
+        fields.push("content-type", b"application/grpc");
+        let down = passage.down;
+        passage.stage = Stage::Answering;
+        if let Some(link) = self.hub.links.get_mut(down.link.0) {
+            link.engine.respond(down.stream, &ResponseHead { status: 200, fields }, false).ok();
+            link.engine.data(down.stream, &framed, false, millis).ok();
         }
-        Err(Stop::Caller | Stop::Upstream(_)) => End::cancelled(),
+        let status = [("grpc-status", &b"0"[..])].into_iter().collect();
+        self.end_answer(key, Ending::Upstream(status));
     }
 }
 
@@ -65,7 +132,7 @@ async fn dispatch(
     origin: &Origin,
     cluster: &Cluster,
     open: bool,
-    request: Bytes,
+    request: &[u8],
 ) -> Result<Vec<u8>, Stop> {
     let registry = cluster.registry().ok_or_else(|| unimplemented("this cluster has no registry"))?;
     let caller = Caller {
@@ -93,7 +160,7 @@ async fn dispatch(
     })
 }
 
-fn decode<M: Message + Default>(bytes: Bytes) -> Result<M, Stop> {
+fn decode<M: Message + Default>(bytes: &[u8]) -> Result<M, Stop> {
     M::decode(bytes).map_err(|error| {
         let message = format!("the request is no message of this method: {error}");
         Stop::refuse(Code::InvalidArgument, Reason::Framing, message)
@@ -105,60 +172,23 @@ fn unimplemented(message: &str) -> Stop {
 }
 
 /// The one message of a unary request, without its prefix.
-async fn read_one(body: &mut Receiver) -> Result<Bytes, Stop> {
-    let mut bytes = BytesMut::new();
-    poll_fn(|cx| poll_all(body, &mut bytes, cx)).await?;
-    let Some((prefix, message)) = bytes.split_at_checked(5) else {
-        return Err(if bytes.is_empty() { cardinality("none") } else { Stop::torn() });
+fn one_message(body: &[u8]) -> Result<&[u8], Stop> {
+    let Some((prefix, message)) = body.split_at_checked(5) else {
+        return Err(if body.is_empty() { cardinality("none") } else { Stop::torn() });
     };
-    if prefix[0] != 0 {
+    let [flag, length @ ..] = prefix else { return Err(Stop::torn()) };
+    if *flag != 0 {
         // The method takes no encoding; `grpc-accept-encoding` in the answer would name none.
         return Err(unimplemented("the registrar takes no compressed messages: send identity"));
     }
-    let size = u32::from_be_bytes([prefix[1], prefix[2], prefix[3], prefix[4]]) as usize;
+    let size = length.iter().fold(0_usize, |size, octet| size << 8 | usize::from(*octet));
     match message.len() {
         len if len < size => Err(Stop::torn()),
         len if len > size => Err(cardinality("more")),
-        _ => Ok(bytes.split_off(5).freeze()),
+        _ => Ok(message),
     }
 }
 
 fn cardinality(what: &str) -> Stop {
     unimplemented(&format!("a unary call has one request message, this one has {what}"))
-}
-
-fn poll_all(body: &mut Receiver, bytes: &mut BytesMut, cx: &mut Context<'_>) -> Poll<Result<(), Stop>> {
-    loop {
-        match std::task::ready!(body.poll_data(cx)) {
-            Some(Ok(piece)) => {
-                bytes.extend_from_slice(&piece);
-                body.release(piece.len());
-                if bytes.len() > MOST {
-                    return Poll::Ready(Err(Stop::too_large(
-                        "request",
-                        u32::try_from(bytes.len()).unwrap_or(u32::MAX),
-                        MOST as u64,
-                    )));
-                }
-            }
-            Some(Err(_)) => return Poll::Ready(Err(Stop::Caller)),
-            None => return Poll::Ready(Ok(())),
-        }
-    }
-}
-
-/// The whole answer: head, message, status.
-fn send(reply: &mut Reply, message: &[u8]) {
-    let mut fields = Fields::with_capacity(1, 32);
-    fields.push("content-type", b"application/grpc");
-    let Ok(mut sender) = reply.send_head(ResponseHead { status: 200, fields }, false) else { return };
-    let mut framed = BytesMut::with_capacity(5 + message.len());
-    framed.put_u8(0);
-    framed.put_u32(u32::try_from(message.len()).unwrap_or(u32::MAX));
-    framed.extend_from_slice(message);
-    // Small, so that h2 takes it whole and keeps what the caller's window does not take yet.
-    if sender.send(framed.freeze(), false).is_ok() {
-        let trailers = [("grpc-status", &b"0"[..])].into_iter().collect();
-        answer::end_with(&mut sender, trailers);
-    }
 }

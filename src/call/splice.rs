@@ -1,308 +1,250 @@
-//! The moving of a call's bytes, once it is decided where they go: two halves joined on one worker, and what is watched
-//! meanwhile (the caller's reset, the deadline, silence).
+//! The moving of a call's octets, once it is decided where they go. What one stream has, the other is given within the same turn; what
+//! its windows do not take waits there, and the source gets its credit back as it goes. No task, no channel, no allocation.
 
-use std::future::poll_fn;
-use std::pin::Pin;
-use std::sync::Arc;
-use std::task::{Context, Poll};
-use std::time::Duration;
-
-use bytes::Bytes;
 use fields::{Fields, ResponseHead};
-use tokio::time::{Instant, Sleep};
+use filter_api::{Message, ResponseView};
 
-use super::half::{Given, Half, Taken};
-use super::replay::{Budget, Replay};
-use super::stop::Stop;
-use crate::filters::Followers;
-use crate::h2::{Receiver, Reply, Response, Sender};
+use super::context::End;
+use super::passage::{Leg, Passage, Stage};
+use super::stop::{Stop, late, refusal_of};
+use super::turn::Turn;
+use super::worker::{CallKey, Hub};
+use super::{forward::Unstarted, head};
+use crate::h2::{Given, StreamError};
+use crate::wire::refusal_trailers;
 
-/// What went through, in both directions.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Tally {
-    /// Messages from the caller.
-    pub request_messages: u64,
-    /// Messages to the caller.
-    pub response_messages: u64,
-    /// Their bytes, as their prefixes announce them.
-    pub request_bytes: u64,
-    /// Their bytes, as their prefixes announce them.
-    pub response_bytes: u64,
+impl Turn<'_> {
+    /// Octets of the request.
+    pub(super) fn request_data(&mut self, key: CallKey, octets: &[u8], end: bool) {
+        let now = self.now;
+        let Some(passage) = self.hub.calls.get_mut(key.0) else { return };
+        passage.upload.ended |= end;
+        match &passage.stage {
+            Stage::Registering(_) => return self.register_data(key, octets),
+            // The caller has its answer: what it still sends is of no use, and its stream is about to be reset.
+            Stage::Draining(_) | Stage::Over(_) => return,
+            Stage::Deciding(_) | Stage::Transforming(..) => return passage.upload.hold(octets, false),
+            Stage::Placing(_) | Stage::Sent | Stage::Answering => {}
+        }
+        if let Err(stop) = passage.read_request(octets, end) {
+            return self.stop(key, stop);
+        }
+        passage.moved(now);
+        let Some(leg) = passage.up.as_ref().map(|attempt| attempt.leg) else {
+            return passage.upload.hold(octets, true);
+        };
+        passage.upload.keep(octets);
+        let given = self.give(leg, octets, end);
+        if given.bytes > 0 {
+            self.request_went(key, given.bytes);
+        }
+    }
+
+    /// Octets of the request have gone on: the caller gets its credit back.
+    pub(super) fn request_went(&mut self, key: CallKey, octets: usize) {
+        let Hub { calls, links, .. } = &mut *self.hub;
+        let Some(passage) = calls.get_mut(key.0) else { return };
+        passage.moved(self.now);
+        let due = passage.upload.went(octets);
+        if let Some(link) = links.get_mut(passage.down.link.0).filter(|_| due > 0)
+            && link.engine.release(passage.down.stream, due)
+        {
+            link.wake();
+        }
+    }
+
+    /// The head of the answer.
+    pub(super) fn answer_head(&mut self, key: CallKey, mut head: ResponseHead, end: bool) {
+        let now = self.now;
+        let Some(passage) = self.hub.calls.get_mut(key.0) else { return };
+        let Some(call) = passage.call.as_mut().filter(|_| matches!(passage.stage, Stage::Sent)) else { return };
+        // No other try will come.
+        passage.upload.forget();
+        // An answer that the proxy has to end itself would contradict it, and HTTP/2 calls that malformed.
+        head.fields.remove("content-length");
+        if let Some(refusal) = head::not_grpc(&head).or_else(|| late(&head.fields, call.deadline, now)) {
+            return self.stop(key, Stop(refusal));
+        }
+        let mut view = ResponseView { call: &call.info, metadata: &mut head.fields };
+        if let Err(refusal) = call.followers.response_head(&mut view) {
+            return self.stop(key, Stop(refusal));
+        }
+        passage.moved(now);
+        let down = passage.down;
+        if head.fields.contains("grpc-status") {
+            // An answer that is all head: sent as such, whether or not the instance ended its stream there (FIELD.md T12).
+            let outcome = End::upstream(&head.fields);
+            self.let_go(key, outcome.code);
+            self.respond_whole(down, &head);
+            self.hub.spare.put(head.fields);
+            return self.finish(key, outcome);
+        }
+        passage.stage = Stage::Answering;
+        if let Some(link) = self.hub.links.get_mut(down.link.0) {
+            link.engine.respond(down.stream, &head, false).ok();
+            link.wake();
+        }
+        self.hub.spare.put(head.fields);
+        if end {
+            self.stop(key, Stop(head::no_status()));
+        }
+    }
+
+    /// Octets of the answer.
+    pub(super) fn answer_data(&mut self, key: CallKey, octets: &[u8], end: bool) {
+        let now = self.now;
+        let Some(passage) = self.hub.calls.get_mut(key.0) else { return };
+        if !matches!(passage.stage, Stage::Answering) {
+            return;
+        }
+        if let Err(stop) = passage.read_answer(octets) {
+            return self.stop(key, stop.by_the_instance());
+        }
+        passage.moved(now);
+        let down = passage.down;
+        let given = self.give(down, octets, false);
+        if given.bytes > 0 {
+            self.answer_released(key, given.bytes);
+        }
+        if end {
+            self.end_answer(key, Ending::Refused(head::no_status()));
+        }
+    }
+
+    /// Octets of the answer that waited have gone on, or its end has.
+    pub(super) fn answer_went(&mut self, key: CallKey, octets: usize, end: bool) {
+        let now = self.now;
+        let Some(passage) = self.hub.calls.get_mut(key.0) else { return };
+        passage.moved(now);
+        match passage.stage {
+            Stage::Draining(outcome) if end => self.finish(key, outcome),
+            _ => self.answer_released(key, octets),
+        }
+    }
+
+    fn answer_released(&mut self, key: CallKey, octets: usize) {
+        let Hub { calls, links, .. } = &mut *self.hub;
+        let Some(leg) = calls.get(key.0).and_then(|passage| passage.up.as_ref()).map(|attempt| attempt.leg) else {
+            return;
+        };
+        if let Some(link) = links.get_mut(leg.link.0)
+            && link.engine.release(leg.stream, octets)
+        {
+            link.wake();
+        }
+    }
+
+    /// The trailers of the answer.
+    pub(super) fn answer_trailers(&mut self, key: CallKey, trailers: Fields) {
+        let now = self.now;
+        let Some(passage) = self.hub.calls.get_mut(key.0) else { return };
+        if !matches!(passage.stage, Stage::Answering) {
+            return;
+        }
+        let ending = if !trailers.contains("grpc-status") {
+            Ending::Refused(head::no_status())
+        } else if let Some(refusal) = late(&trailers, passage.deadline, now) {
+            Ending::Refused(refusal)
+        } else {
+            Ending::Upstream(trailers)
+        };
+        self.end_answer(key, ending);
+    }
+
+    /// Ends an answer that has begun, behind what still waits of it.
+    pub(super) fn end_answer(&mut self, key: CallKey, ending: Ending) {
+        let (outcome, trailers) = match ending {
+            Ending::Upstream(trailers) => (End::upstream(&trailers), trailers),
+            Ending::Refused(refusal) => (End::refused(&refusal), refusal_trailers(&refusal)),
+        };
+        self.let_go(key, outcome.code);
+        let Some(passage) = self.hub.calls.get_mut(key.0) else { return };
+        let down = passage.down;
+        let sent = self.hub.links.get_mut(down.link.0).map(|link| {
+            link.wake();
+            link.engine.trailers(down.stream, &trailers)
+        });
+        self.hub.spare.put(trailers);
+        match sent {
+            Some(Ok(false)) => self.set_stage(key, Stage::Draining(outcome)),
+            // Said, or nobody is there to hear it.
+            Some(Ok(true) | Err(_)) | None => self.finish(key, outcome),
+        }
+    }
+
+    /// The instance's stream broke, or never began.
+    pub(super) fn instance_broke(&mut self, key: CallKey, error: StreamError) {
+        let Some(passage) = self.hub.calls.get_mut(key.0) else { return };
+        let Some(instance) = passage.up.as_ref().map(|attempt| attempt.in_flight.instance().id) else { return };
+        let refusal = refusal_of(error, passage.deadline, self.now);
+        match passage.stage {
+            Stage::Answering => self.end_answer(key, Ending::Refused(refusal)),
+            Stage::Sent if error == StreamError::NotStarted => {
+                if let Some(call) = &mut passage.call {
+                    call.tried.push(instance);
+                }
+                self.let_go(key, refusal.code);
+                self.again(key, Unstarted("refused_stream", refusal));
+            }
+            _ => self.stop(key, Stop(refusal)),
+        }
+    }
+
+    /// Gives octets to a stream. One that is over takes none: its own end tells why.
+    fn give(&mut self, leg: Leg, octets: &[u8], end: bool) -> Given {
+        let Some(link) = self.hub.links.get_mut(leg.link.0) else { return Given::default() };
+        let given = link.engine.data(leg.stream, octets, end, self.millis);
+        link.wake();
+        given.unwrap_or_default()
+    }
+
+    /// Sends an answer that is all head.
+    pub(super) fn respond_whole(&mut self, down: Leg, head: &ResponseHead) {
+        if let Some(link) = self.hub.links.get_mut(down.link.0) {
+            // A caller that is gone needs no answer.
+            link.engine.respond(down.stream, head, true).ok();
+            link.wake();
+        }
+    }
 }
 
-/// What the bytes of a call meet on their way: bounds, counters, filters.
-pub(super) struct Gauge<'a> {
-    pub(super) followers: &'a mut Followers,
-    pub(super) tally: &'a mut Tally,
-    /// Bytes that a message may have.
-    pub(super) request_limit: u64,
-    /// The same for the other direction.
-    pub(super) response_limit: u64,
-    pub(super) watch: &'a mut Watch,
+/// How an answer ends that has begun.
+pub(super) enum Ending {
+    /// As the instance says.
+    Upstream(Fields),
+    /// By the proxy.
+    Refused(Box<filter_api::Refusal>),
 }
 
-/// The direction from the caller to the instance.
-#[derive(Debug)]
-pub(super) struct Upload {
-    half: Half,
-    replay: Replay,
-    /// Everything has been sent, or the upstream takes no more.
-    done: bool,
-}
-
-impl Upload {
-    pub(super) fn new(from: Receiver, budget: Arc<Budget>) -> Self {
-        Self { half: Half::new(from), replay: Replay::new(budget), done: false }
-    }
-
-    /// Whether the request has no message at all.
-    pub(super) fn is_empty(&self) -> bool {
-        self.half.is_empty()
-    }
-
-    /// The head went out with the end of the request on it.
-    pub(super) fn sent_with_head(&mut self) {
-        self.done = true;
-    }
-
-    /// The answer has begun: no other try will come.
-    pub(super) fn commit(&mut self) {
-        self.replay.forget();
-    }
-
-    /// Begins anew for another try; false if too much has gone to repeat it.
-    pub(super) fn rewind(&mut self) -> bool {
-        let Some(pieces) = self.replay.take() else { return false };
-        self.half.put_back(pieces);
-        self.done = false;
-        true
-    }
-
-    /// Takes what has come.
-    fn take(&mut self, cx: &mut Context<'_>, gauge: &mut Gauge<'_>) -> Result<(), Stop> {
-        let (followers, tally, limit) = (&mut *gauge.followers, &mut *gauge.tally, gauge.request_limit);
-        let taken = self.half.poll_take(cx, |message| {
+impl Passage {
+    /// Looks for messages in octets of the request, and tells filters and counters of each.
+    pub(super) fn read_request(&mut self, octets: &[u8], end: bool) -> Result<(), Stop> {
+        let Some(call) = &mut self.call else { return Ok(()) };
+        let (limit, super::context::Call { followers, tally, .. }) = (self.limits.0, &mut **call);
+        self.upload.scanner.scan(octets, |message: Message| {
             if u64::from(message.size) > limit {
                 return Err(Stop::too_large("request", message.size, limit));
             }
-            followers.request_message(&message).map_err(Stop::Refused)?;
+            followers.request_message(&message).map_err(Stop)?;
             tally.request_messages += 1;
             tally.request_bytes += u64::from(message.size);
             Ok(())
-        });
-        match taken {
-            Poll::Ready(Err(Taken::Stop(stop))) => Err(stop),
-            // Never an orderly end: half a request must not look like a whole one (FIELD.md T13).
-            Poll::Ready(Err(Taken::Source(_))) => Err(Stop::Caller),
-            Poll::Ready(Ok(())) if !self.half.is_between_messages() => Err(Stop::torn()),
-            Poll::Ready(Ok(())) | Poll::Pending => Ok(()),
-        }
+        })?;
+        if end && !self.upload.scanner.is_between_messages() { Err(Stop::torn()) } else { Ok(()) }
     }
 
-    fn poll(&mut self, cx: &mut Context<'_>, to: &mut Sender, gauge: &mut Gauge<'_>) -> Poll<Result<(), Stop>> {
-        if self.done {
-            return Poll::Ready(Ok(()));
-        }
-        self.take(cx, gauge)?;
-        let (replay, watch) = (&mut self.replay, &mut *gauge.watch);
-        let waits = !self.half.waits_for_nothing();
-        let given = self.half.poll_give(cx, to, true, |piece| {
-            replay.keep(piece);
-            watch.moved();
-        });
-        match given {
-            Poll::Ready(Given::All) if self.half.has_ended() => {
-                // The end came alone: it has not gone with bytes.
-                if !waits && to.send(Bytes::new(), true).is_err() {
-                    // The upstream needs no more; its answer tells.
-                }
-                self.done = true;
-                Poll::Ready(Ok(()))
-            }
-            Poll::Ready(Given::Closed) => {
-                // The upstream needs no more of the request; its answer tells what it makes of it.
-                self.done = true;
-                Poll::Ready(Ok(()))
-            }
-            Poll::Ready(Given::All) | Poll::Pending => Poll::Pending,
-        }
-    }
-}
-
-/// The direction from the instance to the caller, once its head has come.
-#[derive(Debug)]
-pub(super) struct Download {
-    half: Half,
-}
-
-impl Download {
-    pub(super) fn new(from: Receiver) -> Self {
-        Self { half: Half::new(from) }
-    }
-
-    fn poll(
-        &mut self,
-        cx: &mut Context<'_>,
-        to: &mut Sender,
-        gauge: &mut Gauge<'_>,
-    ) -> Poll<Result<Option<Fields>, Stop>> {
-        let (followers, tally, limit) = (&mut *gauge.followers, &mut *gauge.tally, gauge.response_limit);
-        let taken = self.half.poll_take(cx, |message| {
+    /// The same for the answer.
+    fn read_answer(&mut self, octets: &[u8]) -> Result<(), Stop> {
+        let Some(call) = &mut self.call else { return Ok(()) };
+        let (limit, super::context::Call { followers, tally, .. }) = (self.limits.1, &mut **call);
+        self.answer.scan(octets, |message: Message| {
             if u64::from(message.size) > limit {
                 return Err(Stop::too_large("response", message.size, limit));
             }
-            followers.response_message(&message).map_err(Stop::Refused)?;
+            followers.response_message(&message).map_err(Stop)?;
             tally.response_messages += 1;
             tally.response_bytes += u64::from(message.size);
             Ok(())
-        });
-        let broken = match taken {
-            Poll::Ready(Err(Taken::Stop(stop))) => return Poll::Ready(Err(stop.by_the_instance())),
-            Poll::Ready(Err(Taken::Source(error))) => Some(error),
-            Poll::Ready(Ok(())) | Poll::Pending => None,
-        };
-        let watch = &mut *gauge.watch;
-        match self.half.poll_give(cx, to, false, |_| watch.moved()) {
-            Poll::Ready(Given::Closed) => Poll::Ready(Err(Stop::Caller)),
-            // What came before a break goes on first, however slow the caller is; the source tells of its break again.
-            Poll::Pending => Poll::Pending,
-            Poll::Ready(Given::All) => match broken {
-                Some(error) => Poll::Ready(Err(Stop::Upstream(error))),
-                None if self.half.has_ended() => Poll::Ready(Ok(self.half.take_trailers())),
-                None => Poll::Pending,
-            },
-        }
-    }
-}
-
-/// Sends the request and waits for the head of the answer.
-pub(super) async fn await_head(
-    upload: &mut Upload,
-    (response, sender): (&mut Response, &mut Sender),
-    reply: &mut Reply,
-    mut gauge: Gauge<'_>,
-) -> Result<(ResponseHead, Receiver), Stop> {
-    poll_fn(|cx| {
-        if let Poll::Ready(head) = response.poll_head(cx) {
-            return Poll::Ready(head.map_err(Stop::Upstream));
-        }
-        if let Poll::Ready(Err(stop)) = upload.poll(cx, sender, &mut gauge) {
-            return Poll::Ready(Err(stop));
-        }
-        if reply.poll_reset(cx).is_ready() {
-            return Poll::Ready(Err(Stop::Caller));
-        }
-        gauge.watch.poll(cx).map(Err)
-    })
-    .await
-}
-
-/// Moves bytes in both directions until the answer is complete, and gives its trailers.
-pub(super) async fn forward(
-    upload: &mut Upload,
-    download: &mut Download,
-    (up, down): (&mut Sender, &mut Sender),
-    mut gauge: Gauge<'_>,
-) -> Result<Option<Fields>, Stop> {
-    poll_fn(|cx| {
-        if let Poll::Ready(result) = download.poll(cx, down, &mut gauge) {
-            return Poll::Ready(result);
-        }
-        if let Poll::Ready(Err(stop)) = upload.poll(cx, up, &mut gauge) {
-            return Poll::Ready(Err(stop));
-        }
-        if down.poll_reset(cx).is_ready() {
-            return Poll::Ready(Err(Stop::Caller));
-        }
-        gauge.watch.poll(cx).map(Err)
-    })
-    .await
-}
-
-/// Waits for something that is not the call's own bytes (a connection, a filter), for as long as the caller does.
-pub(super) async fn attended<T>(
-    work: impl Future<Output = T>,
-    reply: &mut Reply,
-    watch: &mut Watch,
-) -> Result<T, Stop> {
-    let mut work = std::pin::pin!(work);
-    poll_fn(|cx| {
-        // First: nothing is begun for a caller that has left already.
-        if reply.poll_reset(cx).is_ready() {
-            return Poll::Ready(Err(Stop::Caller));
-        }
-        if let Poll::Ready(done) = work.as_mut().poll(cx) {
-            return Poll::Ready(Ok(done));
-        }
-        watch.poll(cx).map(Err)
-    })
-    .await
-}
-
-/// The same for a place on a connection, and takes what the caller sends meanwhile: small frames that sit unread in h2 end
-/// its whole connection (FIELD.md T1), and a connect may take seconds.
-pub(super) async fn await_place<T>(
-    work: impl Future<Output = T>,
-    upload: &mut Upload,
-    reply: &mut Reply,
-    mut gauge: Gauge<'_>,
-) -> Result<T, Stop> {
-    let mut work = std::pin::pin!(work);
-    poll_fn(|cx| {
-        if reply.poll_reset(cx).is_ready() {
-            return Poll::Ready(Err(Stop::Caller));
-        }
-        if let Poll::Ready(done) = work.as_mut().poll(cx) {
-            return Poll::Ready(Ok(done));
-        }
-        upload.take(cx, &mut gauge)?;
-        gauge.watch.poll(cx).map(Err)
-    })
-    .await
-}
-
-/// The deadline of a call and the bound on its silence. Costs nothing where there is neither.
-#[derive(Debug, Default)]
-pub(super) struct Watch {
-    deadline: Option<Pin<Box<Sleep>>>,
-    idle: Option<Idle>,
-}
-
-#[derive(Debug)]
-struct Idle {
-    limit: Duration,
-    moved: Instant,
-    timer: Pin<Box<Sleep>>,
-}
-
-impl Watch {
-    pub(super) fn new(deadline: Option<Instant>, idle: Option<Duration>) -> Self {
-        let sleep = |until| Box::pin(tokio::time::sleep_until(until));
-        let now = Instant::now();
-        let idle = idle.and_then(|limit| Some(Idle { limit, moved: now, timer: sleep(now.checked_add(limit)?) }));
-        Self { deadline: deadline.map(sleep), idle }
-    }
-
-    /// Bytes went on, in either direction.
-    fn moved(&mut self) {
-        if let Some(idle) = &mut self.idle {
-            idle.moved = Instant::now();
-        }
-    }
-
-    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Stop> {
-        if self.deadline.as_mut().is_some_and(|timer| timer.as_mut().poll(cx).is_ready()) {
-            return Poll::Ready(Stop::deadline());
-        }
-        let Some(idle) = &mut self.idle else { return Poll::Pending };
-        while idle.timer.as_mut().poll(cx).is_ready() {
-            let until = idle.moved + idle.limit;
-            if until <= Instant::now() {
-                return Poll::Ready(Stop::idle(idle.limit));
-            }
-            // Bytes moved since the timer was set; setting it for each would cost more than this.
-            idle.timer.as_mut().reset(until);
-        }
-        Poll::Pending
+        })
     }
 }

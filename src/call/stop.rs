@@ -14,26 +14,19 @@ use crate::wire::{FramingError, status_of_reset};
 /// cancels so close to the deadline does it for the deadline (FIELD.md §5, "the deadline race").
 const TIMER_SLACK: Duration = Duration::from_millis(10);
 
-/// What ended a call early.
+/// Why the proxy ends a call: what its caller is told.
 #[derive(Debug)]
-pub(super) enum Stop {
-    /// The caller went away: nobody waits for an answer.
-    Caller,
-    /// The proxy refuses to go on.
-    Refused(Box<Refusal>),
-    /// The upstream's stream broke.
-    Upstream(StreamError),
-}
+pub(super) struct Stop(pub(super) Box<Refusal>);
 
 impl Stop {
     /// A refusal.
     pub(super) fn refuse(code: Code, reason: Reason, message: impl Into<String>) -> Self {
-        Self::Refused(Box::new(Refusal::new(code, reason, message)))
+        Self(Box::new(Refusal::new(code, reason, message)))
     }
 
     /// Time ran out.
     pub(super) fn deadline() -> Self {
-        Self::Refused(past_deadline())
+        Self(past_deadline())
     }
 
     /// Nothing moved for too long.
@@ -51,14 +44,10 @@ impl Stop {
 
     /// The same where it was the instance that broke the framing: not the caller's fault.
     pub(super) fn by_the_instance(self) -> Self {
-        match self {
-            Self::Refused(refusal) if refusal.reason == Reason::Framing => Self::refuse(
-                Code::Internal,
-                Reason::UpstreamReset,
-                "the instance broke gRPC's framing; see the proxy's log",
-            ),
-            other => other,
+        if self.0.reason != Reason::Framing {
+            return self;
         }
+        Self::refuse(Code::Internal, Reason::UpstreamReset, "the instance broke gRPC's framing; see the proxy's log")
     }
 
     /// The request ended inside a message.
@@ -80,18 +69,18 @@ impl From<FramingError> for Stop {
 
 /// What a caller is told where the upstream's own status is CANCELLED and comes at the deadline: the caller cancelled
 /// nothing. A tonic server says so when its timer is the first to fire, where a grpc-go server resets the stream.
-pub(super) fn late(status: &Fields, deadline: Option<Instant>) -> Option<Box<Refusal>> {
+pub(super) fn late(status: &Fields, deadline: Option<Instant>, now: Instant) -> Option<Box<Refusal>> {
     let cancelled = status.get("grpc-status") == Some(b"1");
-    if !cancelled || !deadline.is_some_and(is_near) {
+    if !cancelled || !is_near(deadline, now) {
         return None;
     }
     Some(past_deadline())
 }
 
 /// What a caller is told where the upstream's stream broke.
-pub(super) fn refusal_of(error: StreamError, deadline: Option<Instant>) -> Box<Refusal> {
+pub(super) fn refusal_of(error: StreamError, deadline: Option<Instant>, now: Instant) -> Box<Refusal> {
     let (code, message) = match error {
-        StreamError::Reset(ErrorCode::CANCEL) if deadline.is_some_and(is_near) => {
+        StreamError::Reset(ErrorCode::CANCEL) if is_near(deadline, now) => {
             return past_deadline();
         }
         StreamError::NotStarted => return unstarted(),
@@ -131,6 +120,6 @@ fn unstarted() -> Box<Refusal> {
     Box::new(Refusal::new(Code::Unavailable, Reason::UpstreamReset, "the instance did not take the call: repeat it"))
 }
 
-fn is_near(deadline: Instant) -> bool {
-    Instant::now() + TIMER_SLACK >= deadline
+fn is_near(deadline: Option<Instant>, now: Instant) -> bool {
+    deadline.is_some_and(|deadline| now + TIMER_SLACK >= deadline)
 }

@@ -14,10 +14,10 @@ use tokio::sync::watch;
 use tokio::time::{Instant, Sleep, sleep, sleep_until, timeout};
 
 use super::listener::Counted;
-use super::preface::{self, Rewound};
-use crate::call::{self, Budget, Origin, Worker};
+use super::preface;
+use crate::call::{Attached, Budget, Origin, Worker, close};
 use crate::config::snapshot::{Limits, Listener};
-use crate::h2::{self, ServerConnection, ServerSettings};
+use crate::h2;
 use crate::observe::metrics::{ListenerMetrics, OpenConnection};
 use crate::registry::Connection;
 
@@ -64,30 +64,27 @@ pub async fn drive(worker: Arc<Worker>, accepted: Accepted, closing: watch::Rece
     serve(worker, stream, arrival, closing).await;
 }
 
-/// Serves a connection to its end, whatever carries it. Each call is a task of its own on the same worker.
+/// Serves a connection to its end, whatever carries it.
 pub async fn serve<T>(worker: Arc<Worker>, io: T, arrival: Arrival, closing: watch::Receiver<bool>)
 where
     T: AsyncRead + AsyncWrite + Unpin,
 {
     let Arrival { peer, local, listener, metrics, buffered, open: _open } = arrival;
     let limits = listener.limits;
-    let settings = ServerSettings { streams: limits.streams, headers: limits.headers };
-    let handshake = async {
-        let io = preface::read(io).await.ok().flatten()?;
-        h2::accept(io, settings).await.ok()
-    };
+    let mut io = io;
+    let handshake = async { preface::read(&mut io).await.ok().flatten() };
     let mut began = closing.clone();
     let drained = async {
         // An error means that whoever would begin a drain is gone, which is the same.
         drop(began.wait_for(|closing| *closing).await);
         sleep(LAST_WORD).await;
     };
-    let connection = tokio::select! {
-        connection = timeout(limits.handshake, handshake) => connection.ok().flatten(),
+    let first = tokio::select! {
+        first = timeout(limits.handshake, handshake) => first.ok().flatten(),
         // Who has not said a word has no call to lose, and a drain must not wait for it.
         () = drained => None,
     };
-    let Some(connection) = connection else {
+    let Some(first) = first else {
         tracing::debug!(listener = %listener.name, %peer, "no HTTP/2 handshake; the connection is closed");
         return;
     };
@@ -101,7 +98,11 @@ where
         buffered,
         connection: known.0.clone(),
     };
-    Driven { connection, worker, origin: Arc::new(origin), pace: Pace::new(limits), closing }.run().await;
+    let config = h2::Config::server(limits.streams, limits.headers);
+    let attached = Attached::caller(&worker, Arc::new(origin), config);
+    attached.feed(&first);
+    run(attached, &mut io, Pace::new(limits), closing).await;
+    close(io).await;
 }
 
 /// A connection as the registrar knows it: closed however its task ends.
@@ -113,57 +114,36 @@ impl Drop for Known {
     }
 }
 
-struct Driven<T> {
-    connection: ServerConnection<Rewound<T>>,
-    worker: Arc<Worker>,
-    origin: Arc<Origin>,
-    pace: Pace,
-    closing: watch::Receiver<bool>,
-}
-
-impl<T: AsyncRead + AsyncWrite + Unpin> Driven<T> {
-    async fn run(mut self) {
-        let mut closing = self.closing.clone();
-        let mut closed = std::pin::pin!(closing.wait_for(|closing| *closing));
-        let mut leaving = false;
+/// Moves a connection until it is over, and says goodbye when it is time.
+async fn run<T>(attached: Attached, io: &mut T, mut pace: Pace, mut closing: watch::Receiver<bool>)
+where
+    T: AsyncRead + AsyncWrite + Unpin,
+{
+    let mut closed = std::pin::pin!(closing.wait_for(|closing| *closing));
+    let (mut leaving, mut requests) = (false, 0);
+    poll_fn(|cx| {
         loop {
-            let next = poll_fn(|cx| {
-                // First the connection: it writes what is queued and takes what came.
-                if let Poll::Ready(call) = self.connection.poll_call(cx) {
-                    return Poll::Ready(Next::Call(call));
-                }
-                if leaving {
-                    let over = self.pace.poll_left(cx, self.connection.has_streams());
-                    return if over { Poll::Ready(Next::Call(None)) } else { Poll::Pending };
-                }
-                if closed.as_mut().poll(cx).is_ready() || self.pace.poll_end(cx, self.connection.has_streams()) {
-                    return Poll::Ready(Next::Goodbye);
-                }
-                Poll::Pending
-            });
-            match next.await {
-                Next::Call(Some(Ok(inbound))) => {
-                    self.pace.called();
-                    tokio::spawn(call::serve(Arc::clone(&self.worker), Arc::clone(&self.origin), inbound));
-                }
-                Next::Goodbye => {
-                    leaving = true;
-                    self.connection.say_goodbye();
-                    self.pace.linger();
-                }
-                Next::Call(Some(Err(error))) => {
-                    tracing::debug!(listener = %self.origin.listener, peer = %self.origin.peer, ?error, "connection ended");
-                    return;
-                }
-                Next::Call(None) => return,
+            // First the connection: it takes what came and writes what is queued.
+            if attached.poll(cx, io).is_ready() {
+                return Poll::Ready(());
             }
+            let busy = attached.streams() > 0;
+            if leaving {
+                return if pace.poll_left(cx, busy) { Poll::Ready(()) } else { Poll::Pending };
+            }
+            let came = attached.requests();
+            if std::mem::replace(&mut requests, came) != came {
+                pace.called();
+            }
+            if !closed.as_mut().poll(cx).is_ready() && !pace.poll_end(cx, busy) {
+                return Poll::Pending;
+            }
+            leaving = true;
+            attached.goodbye();
+            pace.linger();
         }
-    }
-}
-
-enum Next {
-    Call(Option<Result<h2::Inbound, h2::StreamError>>),
-    Goodbye,
+    })
+    .await;
 }
 
 /// How long a connection may live: without calls, and at all.

@@ -1,10 +1,8 @@
 //! The first bytes of a plaintext connection: HTTP/2's preface, or something else that deserves a word.
 
 use std::io;
-use std::pin::Pin;
-use std::task::{Context, Poll};
 
-use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, ReadBuf};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 
 /// RFC 9113 §3.4.
 const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -16,8 +14,9 @@ const FIRST: usize = PREFACE.len() + 9;
 const WRONG_PORT: &[u8] = b"HTTP/1.1 505 HTTP Version Not Supported\r\ncontent-type: text/plain\r\nconnection: close\r\n\
     content-length: 94\r\n\r\nThis port speaks gRPC over HTTP/2 with prior knowledge (grpcurl -plaintext, not curl or http)\n";
 
-/// Reads the preface. `None`: the peer said something else and was told so where it can understand it.
-pub(super) async fn read<T: AsyncRead + AsyncWrite + Unpin>(mut io: T) -> io::Result<Option<Rewound<T>>> {
+/// Reads the preface and the head behind it, and gives both. `None`: the peer said something else and was told so where it can
+/// understand it.
+pub(super) async fn read<T: AsyncRead + AsyncWrite + Unpin>(mut io: T) -> io::Result<Option<[u8; FIRST]>> {
     let mut first = [0; FIRST];
     let mut have = 0;
     while have < first.len() {
@@ -31,7 +30,7 @@ pub(super) async fn read<T: AsyncRead + AsyncWrite + Unpin>(mut io: T) -> io::Re
             return say_goodbye(io, &first[..have]).await.map(|()| None);
         }
     }
-    Ok(Some(Rewound { io, first, read: 0 }))
+    Ok(Some(first))
 }
 
 /// Somebody with HTTP/1.1 gets an answer; a broken preface gets none (RFC 9113 §3.4 allows only GOAWAY or silence).
@@ -42,41 +41,6 @@ async fn say_goodbye<T: AsyncWrite + Unpin>(mut io: T, said: &[u8]) -> io::Resul
         io.write_all(WRONG_PORT).await?;
     }
     io.shutdown().await
-}
-
-/// A connection whose preface was read, and is read again by whoever takes it over.
-pub(super) struct Rewound<T> {
-    io: T,
-    first: [u8; FIRST],
-    read: usize,
-}
-
-impl<T: AsyncRead + Unpin> AsyncRead for Rewound<T> {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        let me = &mut *self;
-        if me.read == FIRST {
-            return Pin::new(&mut me.io).poll_read(cx, buf);
-        }
-        let left = &me.first[me.read..];
-        let now = left.len().min(buf.remaining());
-        buf.put_slice(&left[..now]);
-        me.read += now;
-        Poll::Ready(Ok(()))
-    }
-}
-
-impl<T: AsyncWrite + Unpin> AsyncWrite for Rewound<T> {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.io).poll_write(cx, bytes)
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.io).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.io).poll_shutdown(cx)
-    }
 }
 
 #[cfg(test)]
@@ -93,13 +57,13 @@ mod tests {
     }
 
     async fn said(bytes: &[u8]) -> (bool, Vec<u8>) {
-        let (near, mut far) = tokio::io::duplex(1_024);
+        let (mut near, mut far) = tokio::io::duplex(1_024);
         far.write_all(bytes).await.unwrap();
         far.shutdown().await.unwrap();
-        let ours = read(near).await.unwrap();
+        let first = read(&mut near).await.unwrap();
+        drop(near);
         let mut answer = Vec::new();
-        let rewound = ours.is_some();
-        drop(ours);
+        let rewound = first.is_some();
         far.read_to_end(&mut answer).await.unwrap();
         (rewound, answer)
     }
@@ -115,15 +79,14 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_goes_on_reads_the_preface_again() {
-        let (near, mut far) = tokio::io::duplex(1_024);
+    async fn what_was_read_is_given_and_no_more() {
+        let (mut near, mut far) = tokio::io::duplex(1_024);
         far.write_all(PREFACE).await.unwrap();
-        far.write_all(b"nine more").await.unwrap();
-        far.write_all(b"more").await.unwrap();
-        let mut ours = read(near).await.unwrap().unwrap();
-        let mut all = [0; 37];
-        ours.read_exact(&mut all).await.unwrap();
-        assert_eq!(&all[..24], PREFACE);
-        assert_eq!(&all[24..], b"nine moremore");
+        far.write_all(b"nine morerest").await.unwrap();
+        let first = read(&mut near).await.unwrap().unwrap();
+        assert_eq!((&first[..24], &first[24..]), (&PREFACE[..], &b"nine more"[..]));
+        let mut rest = [0; 4];
+        near.read_exact(&mut rest).await.unwrap();
+        assert_eq!(&rest, b"rest");
     }
 }

@@ -36,6 +36,11 @@ impl Chain {
         Self { filters, reads }
     }
 
+    /// Whether there is nothing to run.
+    pub fn is_empty(&self) -> bool {
+        self.filters.is_empty()
+    }
+
     /// Shows the head to each filter; those that follow the call are added to `followers`.
     pub async fn run(
         &self,

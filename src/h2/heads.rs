@@ -1,118 +1,310 @@
-//! Between `http`'s types and our lists. The only place, with its neighbours, where `http` is known on the data path.
+//! Heads and trailers between the wire and our lists, and the rules of RFC 9113 §8 that they have to keep.
+//!
+//! Decoding always reads the whole block: the connection's compression state depends on it, whatever becomes of the stream.
 
-use bytes::Bytes;
-use fields::{Fields, Method, RequestHead, ResponseHead};
-use http::uri::{Authority, PathAndQuery, Scheme};
-use http::{HeaderMap, HeaderName, HeaderValue};
+use fields::{Fields, Method, RequestHead, ResponseHead, is_value};
+use hpack::{Bounds, Decoder, Encoder, Error, Field};
 
-/// The head of a request that a caller sent.
-pub(super) fn request_in(parts: &http::request::Parts) -> RequestHead {
-    let method = match parts.method {
-        http::Method::POST => Method::Post,
-        http::Method::CONNECT => Method::Connect,
-        _ => Method::Other,
-    };
-    let path = parts.uri.path_and_query().map_or("", PathAndQuery::as_str);
-    let authority = parts.uri.authority().map_or("", Authority::as_str);
-    let mut head = RequestHead::new(method, path, authority, room(&parts.headers));
-    copy_in(&parts.headers, &mut head.fields);
-    head
+use super::guard::LIST_FACTOR;
+
+/// What a block of fields turned out to be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Form {
+    /// As it should be.
+    Good,
+    /// The stream must end: which rule, in words.
+    Malformed(&'static str),
+    /// Over the limit for lists. What is left of an answer is its status; a request is refused.
+    TooLarge,
 }
 
-/// The head of a response that an upstream sent.
-pub(super) fn response_in(parts: &http::response::Parts) -> ResponseHead {
-    ResponseHead { status: parts.status.as_u16(), fields: list_in(&parts.headers) }
+/// A block as it was read.
+pub(super) struct Read<T> {
+    pub(super) list: T,
+    pub(super) form: Form,
+    /// `content-length`, which DATA must then add up to (RFC 9113 §8.1.1).
+    pub(super) content: Option<u64>,
 }
 
-/// A list of fields that came.
-pub(super) fn list_in(map: &HeaderMap) -> Fields {
-    let (fields, bytes) = room(map);
-    let mut list = Fields::with_capacity(fields, bytes);
-    copy_in(map, &mut list);
-    list
+/// The largest list that is read on to keep the connection: beyond, the block is an attack.
+fn bounds(limit: u32) -> Bounds {
+    let most = (limit as usize).saturating_mul(LIST_FACTOR);
+    Bounds { list: most, abort: most }
 }
 
-/// A request to send upstream. `None` where path or authority cannot stand in a URI.
-pub(super) fn request_out(head: RequestHead) -> Option<http::Request<()>> {
-    let mut uri = http::uri::Parts::default();
-    uri.scheme = Some(Scheme::HTTP);
-    uri.authority = Some(Authority::try_from(head.authority()).ok()?);
-    uri.path_and_query = Some(PathAndQuery::try_from(head.path()).ok()?);
-    let mut request = http::Request::new(());
-    *request.method_mut() = http::Method::POST;
-    *request.uri_mut() = http::Uri::from_parts(uri).ok()?;
-    *request.version_mut() = http::Version::HTTP_2;
-    *request.headers_mut() = map_out(head.fields);
-    Some(request)
-}
-
-/// A response to send to a caller.
-pub(super) fn response_out(head: ResponseHead) -> http::Response<()> {
-    let mut response = http::Response::new(());
-    *response.status_mut() = http::StatusCode::from_u16(head.status).unwrap_or(http::StatusCode::BAD_GATEWAY);
-    *response.headers_mut() = map_out(head.fields);
-    response
-}
-
-/// A list of fields to send. Values become slices of one shared buffer.
-///
-/// A field that HTTP/2 cannot carry is left out: such a one cannot have come over HTTP/2, and filters check what they set.
-pub(super) fn map_out(fields: Fields) -> HeaderMap {
-    let mut map = HeaderMap::with_capacity(fields.len());
-    let (buffer, ranges) = fields.into_parts();
-    let buffer = Bytes::from(buffer);
-    for (name, value) in ranges {
-        let Ok(name) = HeaderName::from_bytes(&buffer[name]) else { continue };
-        let Ok(mut value) = HeaderValue::from_maybe_shared(buffer.slice(value)) else { continue };
-        // Never indexed by HPACK: a token must not stay in the compression table of a shared connection (RFC 7541 §7.1).
-        if name == http::header::AUTHORIZATION || name == http::header::COOKIE {
-            value.set_sensitive(true);
+/// Reads the head of a request.
+pub(super) fn read_request(
+    decoder: &mut Decoder,
+    block: &[u8],
+    limit: u32,
+    room: Fields,
+) -> Result<Read<RequestHead>, Error> {
+    let mut head = RequestHead::over(room);
+    let mut pseudo = Pseudo::default();
+    let mut checks = Checks::new(limit);
+    let _ = decoder.decode(block, bounds(limit), |field| {
+        if checks.skips(&field) {
+            return;
         }
-        map.append(name, value);
-    }
-    map
-}
-
-fn room(map: &HeaderMap) -> (usize, usize) {
-    // Room for a few more fields, so that filters and the proxy's own edits do not move the list.
-    let bytes: usize = map.iter().map(|(name, value)| name.as_str().len() + value.len()).sum();
-    (map.len() + 4, bytes + 96)
-}
-
-fn copy_in(map: &HeaderMap, list: &mut Fields) {
-    for (name, value) in map {
-        list.push(name.as_str(), value.as_bytes());
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use fields::{Fields, Method, RequestHead};
-
-    use super::{list_in, map_out, request_out};
-
-    #[test]
-    fn lists_survive_the_round_trip() {
-        let mut list = Fields::default();
-        for (name, value) in [("x-a", &b"1"[..]), ("x-b-bin", b"AAEC"), ("x-a", b"2"), ("x-utf", "é".as_bytes())] {
-            list.push(name, value);
+        match field.name {
+            [b':', ..] => checks.hold(pseudo.take(&mut head, field, checks.regular)),
+            _ => checks.regular_field(field, &mut head.fields),
         }
-        let back = list_in(&map_out(list));
-        assert_eq!(back.get_all("x-a").collect::<Vec<_>>(), [b"1", b"2"]);
-        assert_eq!(back.get("x-utf"), Some("é".as_bytes()));
-        assert_eq!(back.len(), 4);
+    })?;
+    checks.hold(pseudo.complete(&head));
+    Ok(Read { list: head, form: checks.form(), content: checks.content })
+}
+
+/// Reads the head of a response.
+pub(super) fn read_response(
+    decoder: &mut Decoder,
+    block: &[u8],
+    limit: u32,
+    mut fields: Fields,
+) -> Result<Read<ResponseHead>, Error> {
+    fields.clear();
+    let mut status = None;
+    let mut checks = Checks::new(limit);
+    let _ = decoder.decode(block, bounds(limit), |field| {
+        if checks.skips(&field) {
+            return;
+        }
+        match field.name {
+            b":status" if status.is_some() => checks.malformed(":status twice (§8.3)"),
+            b":status" if checks.regular => checks.malformed("a pseudo-field after a field (§8.3)"),
+            b":status" => match three_digits(field.value) {
+                Some(code) => status = Some(code),
+                None => checks.malformed(":status is no three digits (§8.3.2)"),
+            },
+            [b':', ..] => checks.malformed("a pseudo-field that responses do not have (§8.3.2)"),
+            _ => checks.regular_field(field, &mut fields),
+        }
+    })?;
+    if status.is_none() {
+        checks.malformed("no :status (§8.3.2)");
+    }
+    let head = ResponseHead { status: status.unwrap_or_default(), fields };
+    Ok(Read { list: head, form: checks.form(), content: checks.content })
+}
+
+/// Reads trailers.
+pub(super) fn read_trailers(
+    decoder: &mut Decoder,
+    block: &[u8],
+    limit: u32,
+    mut fields: Fields,
+) -> Result<Read<Fields>, Error> {
+    fields.clear();
+    let mut checks = Checks::new(limit);
+    let _ = decoder.decode(block, bounds(limit), |field| {
+        if checks.skips(&field) {
+            return;
+        }
+        match field.name {
+            [b':', ..] => checks.malformed("a pseudo-field in trailers (§8.1)"),
+            _ => checks.regular_field(field, &mut fields),
+        }
+    })?;
+    Ok(Read { list: fields, form: checks.form(), content: None })
+}
+
+/// Reads a block that nobody waits for, so that the compression state stays right.
+pub(super) fn read_past(decoder: &mut Decoder, block: &[u8], limit: u32) -> Result<(), Error> {
+    decoder.decode(block, bounds(limit), |_| {}).map(drop)
+}
+
+/// What holds for every field, and what was found so far.
+struct Checks {
+    limit: usize,
+    size: usize,
+    /// A field that is no pseudo-field has come.
+    regular: bool,
+    wrong: Option<&'static str>,
+    content: Option<u64>,
+}
+
+impl Checks {
+    fn new(limit: u32) -> Self {
+        Self { limit: limit as usize, size: 0, regular: false, wrong: None, content: None }
     }
 
-    #[test]
-    fn an_authority_that_is_none_is_refused() {
-        assert!(request_out(RequestHead::new(Method::Post, "/a.B/C", "host:1", (0, 0))).is_some());
-        assert!(request_out(RequestHead::new(Method::Post, "/a.B/C", "a b", (0, 0))).is_none());
+    /// Counts a field, and says whether it is left out: past the limit only what tells how a call ended is kept.
+    #[inline]
+    fn skips(&mut self, field: &Field<'_>) -> bool {
+        self.size += field.size();
+        self.size > self.limit && !matches!(field.name, [b':', ..] | b"grpc-status" | b"content-type")
     }
 
-    #[test]
-    fn tokens_are_never_indexed() {
-        let mut list = Fields::default();
-        list.push("authorization", b"Bearer x");
-        assert!(map_out(list)["authorization"].is_sensitive());
+    fn malformed(&mut self, what: &'static str) {
+        self.wrong = self.wrong.or(Some(what));
+    }
+
+    fn hold(&mut self, result: Result<(), &'static str>) {
+        if let Err(what) = result {
+            self.malformed(what);
+        }
+    }
+
+    fn form(&self) -> Form {
+        match self.wrong {
+            Some(what) => Form::Malformed(what),
+            None if self.size > self.limit => Form::TooLarge,
+            None => Form::Good,
+        }
+    }
+
+    #[inline]
+    fn regular_field(&mut self, field: Field<'_>, into: &mut Fields) {
+        self.regular = true;
+        if let Err(what) = check(&field) {
+            return self.malformed(what);
+        }
+        if field.name == b"content-length" {
+            match number(field.value) {
+                Some(content) if self.content.is_none_or(|have| have == content) => self.content = Some(content),
+                _ => return self.malformed("content-length is no number, or two (RFC 9110 §8.6)"),
+            }
+        }
+        into.push_as_it_came(field.name, field.value, field.never_indexed);
+    }
+}
+
+/// Which pseudo-fields of a request have come.
+#[derive(Default)]
+struct Pseudo {
+    method: bool,
+    scheme: bool,
+    path: bool,
+    authority: bool,
+}
+
+impl Pseudo {
+    fn take(&mut self, head: &mut RequestHead, field: Field<'_>, late: bool) -> Result<(), &'static str> {
+        if late {
+            return Err("a pseudo-field after a field (§8.3)");
+        }
+        let seen = match field.name {
+            b":method" => &mut self.method,
+            b":scheme" => &mut self.scheme,
+            b":path" => &mut self.path,
+            b":authority" => &mut self.authority,
+            _ => return Err("a pseudo-field that requests do not have (§8.3.1)"),
+        };
+        if std::mem::replace(seen, true) {
+            return Err("a pseudo-field twice (§8.3)");
+        }
+        match field.name {
+            b":method" => {
+                head.method = match field.value {
+                    b"POST" => Method::Post,
+                    b"CONNECT" => Method::Connect,
+                    _ => Method::Other,
+                }
+            }
+            b":path" => head.set_path_as_it_came(field.value),
+            b":authority" => {
+                // What is matched is text; a host is never anything else.
+                if !field.value.iter().all(u8::is_ascii_graphic) {
+                    return Err(":authority is no host (§8.3.1)");
+                }
+                head.set_authority_as_it_came(field.value);
+            }
+            _ => {}
+        }
+        if is_value(field.value) {
+            Ok(())
+        } else {
+            Err("a pseudo-field's value has octets that no value has (§8.2.1)")
+        }
+    }
+
+    fn complete(&self, head: &RequestHead) -> Result<(), &'static str> {
+        if !self.method {
+            return Err("no :method (§8.3.1)");
+        }
+        if head.method == Method::Connect {
+            // An extended CONNECT (RFC 8441) would need `:protocol`, which we never offered.
+            return if self.scheme || self.path || !self.authority {
+                Err("CONNECT has :authority and neither :scheme nor :path (§8.5)")
+            } else {
+                Ok(())
+            };
+        }
+        if !self.scheme || !self.path || head.path_bytes().is_empty() {
+            return Err("no :scheme, no :path, or an empty :path (§8.3.1)");
+        }
+        Ok(())
+    }
+}
+
+/// What no field may be, whoever sends it.
+#[inline]
+fn check(field: &Field<'_>) -> Result<(), &'static str> {
+    if field.name.is_empty() || !field.name.iter().all(|byte| TOKEN[usize::from(*byte)]) {
+        return Err("a field name that is no lower-case token (§8.2.1)");
+    }
+    if !is_value(field.value) {
+        return Err("a field value with a control character, or a blank at an end (§8.2.1)");
+    }
+    match field.name {
+        b"connection" | b"proxy-connection" | b"keep-alive" | b"transfer-encoding" | b"upgrade" => {
+            Err("a field of one connection (§8.2.2)")
+        }
+        b"te" if !field.value.eq_ignore_ascii_case(b"trailers") => Err("te other than trailers (§8.2.2)"),
+        _ => Ok(()),
+    }
+}
+
+/// Octets of a lower-case token (RFC 9110 §5.6.2, RFC 9113 §8.2.1).
+const TOKEN: [bool; 256] = {
+    let mut table = [false; 256];
+    let chars = b"!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyz";
+    let mut at = 0;
+    while at < chars.len() {
+        table[chars[at] as usize] = true;
+        at += 1;
+    }
+    table
+};
+
+fn three_digits(value: &[u8]) -> Option<u16> {
+    let [a @ b'1'..=b'9', b @ b'0'..=b'9', c @ b'0'..=b'9'] = *value else { return None };
+    Some(u16::from(a - b'0') * 100 + u16::from(b - b'0') * 10 + u16::from(c - b'0'))
+}
+
+fn number(value: &[u8]) -> Option<u64> {
+    let digits = !value.is_empty() && value.len() <= 19 && value.iter().all(u8::is_ascii_digit);
+    digits.then(|| value.iter().fold(0, |sum, digit| sum * 10 + u64::from(digit - b'0')))
+}
+
+/// Appends the block of a request.
+pub(super) fn write_request(encoder: &mut Encoder, out: &mut Vec<u8>, head: &RequestHead) {
+    let mut block = encoder.block(out);
+    // Only gRPC calls go out (`wire::classify`), and those are POST; instances are reached in plaintext.
+    block.push(Field::new(b":method", b"POST"));
+    block.push(Field::new(b":scheme", b"http"));
+    block.push(Field::new(b":path", head.path_bytes()));
+    block.push(Field::new(b":authority", head.authority_bytes()));
+    for (name, value, never_indexed) in head.fields.raw() {
+        block.push(Field { name, value, never_indexed });
+    }
+}
+
+/// Appends the block of a response.
+pub(super) fn write_response(encoder: &mut Encoder, out: &mut Vec<u8>, head: &ResponseHead) {
+    let [hundreds, tens, ones] = [head.status / 100 % 10, head.status / 10 % 10, head.status % 10];
+    let digit = |digit: u16| b'0' + u8::try_from(digit).unwrap_or_default();
+    let mut block = encoder.block(out);
+    block.push(Field::new(b":status", &[digit(hundreds), digit(tens), digit(ones)]));
+    for (name, value, never_indexed) in head.fields.raw() {
+        block.push(Field { name, value, never_indexed });
+    }
+}
+
+/// Appends the block of trailers.
+pub(super) fn write_trailers(encoder: &mut Encoder, out: &mut Vec<u8>, fields: &Fields) {
+    let mut block = encoder.block(out);
+    for (name, value, never_indexed) in fields.raw() {
+        block.push(Field { name, value, never_indexed });
     }
 }

@@ -1,172 +1,199 @@
-//! The two halves of a stream, and what can end it.
+//! The streams of a connection: their states (RFC 9113 §5.1), their windows, and what is remembered of those that are gone.
 
-use std::task::{Context, Poll};
+use std::collections::VecDeque;
 
-use bytes::Bytes;
 use fields::Fields;
+use rustc_hash::FxHashMap;
 
-use super::heads;
-use super::held::Held;
+use super::settings::Config;
+use super::waiting::Waiting;
+use super::{Millis, Tag};
 
-/// An HTTP/2 error code (RFC 9113 §7).
+/// Streams that are gone and still known. What crosses a reset comes within a round trip.
+const REMEMBERED: usize = 128;
+
+/// A table that had more room than this gives it back once it is empty: a connection keeps the room of its busiest moment only
+/// while it is busy.
+const KEPT: usize = 16;
+
+/// A stream of a connection. HTTP/2 never uses a number twice, so that one that is gone is never taken for another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct StreamId(pub(super) u32);
+
+impl StreamId {
+    /// Its number on the wire.
+    pub fn number(self) -> u32 {
+        self.0
+    }
+}
+
+/// The half on which the peer sends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ErrorCode(pub u32);
-
-impl ErrorCode {
-    /// Not an error: the sender needs no more of the other half.
-    pub const NO_ERROR: Self = Self(0);
-    /// Something is broken that neither side's peer did.
-    pub const INTERNAL_ERROR: Self = Self(2);
-    /// Not processed at all: clients repeat such a call at once.
-    pub const REFUSED_STREAM: Self = Self(7);
-    /// No longer needed.
-    pub const CANCEL: Self = Self(8);
-    /// The peer asks too much.
-    pub const ENHANCE_YOUR_CALM: Self = Self(11);
+pub(super) enum Recv {
+    /// An answer whose head is to come.
+    Head,
+    /// DATA or trailers are to come.
+    Open,
+    /// The peer has ended it.
+    Closed,
 }
 
-/// Why a stream ended before it was complete.
+/// The half on which we send.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum StreamError {
-    /// The peer reset it.
-    Reset(ErrorCode),
-    /// The peer provably did not start on it: REFUSED_STREAM, or a stream above GOAWAY's last id.
-    NotStarted,
-    /// The connection is gone.
-    Lost,
-    /// The peer broke the protocol, and our side ended it.
-    Violation(ErrorCode),
+pub(super) enum Send {
+    /// The head of an answer is to go.
+    Head,
+    /// DATA or trailers are to go.
+    Open,
+    /// We have ended it.
+    Closed,
 }
 
-impl From<h2::Error> for StreamError {
-    fn from(error: h2::Error) -> Self {
-        let code = ErrorCode(error.reason().map_or(2, u32::from));
-        match () {
-            () if error.is_reset() && error.is_remote() && code == ErrorCode::REFUSED_STREAM => Self::NotStarted,
-            () if error.is_reset() && error.is_remote() => Self::Reset(code),
-            // h2 gives a stream this error only where its id is above the last one that the peer will process.
-            () if error.is_go_away() && error.is_remote() => Self::NotStarted,
-            // The whole connection ended: for this call that is as if it were lost.
-            () if error.is_library() && !error.is_go_away() => Self::Violation(code),
-            () => Self::Lost,
-        }
-    }
+/// What goes behind the bytes that wait.
+#[derive(Debug, Default)]
+pub(super) enum Tail {
+    #[default]
+    None,
+    End,
+    Trailers(Fields),
 }
 
-/// The half from which bytes come.
-///
-/// Credit goes back to the peer only through [`release`](Self::release): what was taken and not released is what the
-/// proxy holds, and the stream's window bounds it.
+/// One stream.
 #[derive(Debug)]
-pub struct Receiver {
-    stream: h2::RecvStream,
-    held: Held,
-    /// Bytes of this stream that are held.
-    ours: usize,
+pub(super) struct Stream {
+    pub(super) id: u32,
+    pub(super) tag: Tag,
+    pub(super) recv: Recv,
+    pub(super) send: Send,
+    /// What the peer still takes; below zero where it made its window smaller.
+    pub(super) window: i64,
+    /// Octets that went since this window last stopped them.
+    pub(super) run: u32,
+    pub(super) waiting: Waiting,
+    pub(super) tail: Tail,
+    /// It stands in the line of those that can go on.
+    pub(super) queued: bool,
+    /// What the peer may still send.
+    pub(super) left: i64,
+    /// The window that we keep open for the peer.
+    pub(super) size: u32,
+    /// What has gone on since the peer was last told.
+    pub(super) passed: u32,
+    /// What has come and not gone on.
+    pub(super) held: usize,
+    /// What `content-length` says is still to come.
+    pub(super) content: Option<u64>,
+    pub(super) opened: Millis,
 }
 
-/// Held bytes by which a connection's window lags behind at the most.
-pub(super) const STEP: usize = 64 * 1024;
-
-impl Receiver {
-    pub(super) fn new(stream: h2::RecvStream, held: Held) -> Self {
-        Self { stream, held, ours: 0 }
-    }
-
-    /// The next bytes; `None` after the last.
-    pub fn poll_data(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, StreamError>>> {
-        let data = self.stream.poll_data(cx);
-        if let Poll::Ready(Some(Ok(bytes))) = &data {
-            self.ours += bytes.len();
-            self.held.take(bytes.len(), STEP);
-        }
-        data.map(|data| data.map(|result| result.map_err(StreamError::from)))
-    }
-
-    /// The trailers, once `poll_data` has said `None`.
-    pub fn poll_trailers(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Fields>, StreamError>> {
-        self.stream.poll_trailers(cx).map(|result| match result {
-            Ok(map) => Ok(map.as_ref().map(heads::list_in)),
-            Err(error) => Err(error.into()),
-        })
-    }
-
-    /// Whether the peer has ended its half and everything was taken.
-    pub fn is_end(&self) -> bool {
-        self.stream.is_end_stream()
-    }
-
-    /// Gives credit back for `bytes` that have gone on.
-    pub fn release(&mut self, bytes: usize) {
-        // An error means that the stream is over: nobody waits for credit.
-        drop(self.stream.flow_control().release_capacity(bytes));
-        self.let_go(bytes);
-    }
-
-    fn let_go(&mut self, bytes: usize) {
-        let bytes = bytes.min(self.ours);
-        self.ours -= bytes;
-        self.held.release(bytes);
-    }
-}
-
-impl Drop for Receiver {
-    /// h2 gives the connection back what a stream that is dropped had not released.
-    fn drop(&mut self) {
-        self.let_go(usize::MAX);
-    }
-}
-
-/// The half to which bytes go.
-#[derive(Debug)]
-pub struct Sender(pub(super) h2::SendStream<Bytes>);
-
-impl Sender {
-    /// How many of `wanted` bytes the peer's windows take now; pending while that is none.
-    ///
-    /// `None` means that the stream takes no more at all: [`poll_reset`](Self::poll_reset) tells why.
-    pub fn poll_credit(&mut self, cx: &mut Context<'_>, wanted: usize) -> Poll<Option<usize>> {
-        // Reserved only with a chunk in hand: capacity held by a stream that has nothing to send starves the others.
-        self.0.reserve_capacity(wanted);
-        loop {
-            let credit = self.0.capacity();
-            if credit > 0 {
-                return Poll::Ready(Some(credit.min(wanted)));
-            }
-            match self.0.poll_capacity(cx) {
-                Poll::Ready(Some(Ok(_))) => {}
-                Poll::Ready(Some(Err(_)) | None) => return Poll::Ready(None),
-                Poll::Pending => return Poll::Pending,
-            }
+impl Stream {
+    pub(super) fn new(id: u32, (recv, send): (Recv, Send), window: u32, config: &Config, now: Millis) -> Self {
+        Self {
+            id,
+            tag: 0,
+            recv,
+            send,
+            window: i64::from(window),
+            run: 0,
+            waiting: Waiting::default(),
+            tail: Tail::None,
+            queued: false,
+            left: i64::from(config.stream_window),
+            size: config.stream_window,
+            passed: 0,
+            held: 0,
+            content: None,
+            opened: now,
         }
     }
 
-    /// Sends bytes for which there is credit; `end` closes this half.
-    pub fn send(&mut self, bytes: Bytes, end: bool) -> Result<(), StreamError> {
-        self.0.send_data(bytes, end).map_err(StreamError::from)
-    }
-
-    /// Sends trailers, which close this half.
-    pub fn send_trailers(&mut self, trailers: Fields) -> Result<(), StreamError> {
-        self.0.send_trailers(heads::map_out(trailers)).map_err(StreamError::from)
-    }
-
-    /// Ends the stream.
-    pub fn reset(&mut self, code: ErrorCode) {
-        self.0.send_reset(code.0.into());
-    }
-
-    /// Ready once the peer has reset the stream or its connection is gone.
-    pub fn poll_reset(&mut self, cx: &mut Context<'_>) -> Poll<StreamError> {
-        self.0.poll_reset(cx).map(reset_of)
+    /// Takes octets off what `content-length` promised; false where there are more, or fewer at the end.
+    #[must_use]
+    pub(super) fn is_as_long_as_said(&mut self, came: usize, end: bool) -> bool {
+        let Some(content) = &mut self.content else { return true };
+        match content.checked_sub(came as u64) {
+            Some(left) => {
+                *content = left;
+                !end || left == 0
+            }
+            None => false,
+        }
     }
 }
 
-/// What `poll_reset` of either side of h2 says, as an error of the stream.
-pub(super) fn reset_of(result: Result<h2::Reason, h2::Error>) -> StreamError {
-    match result {
-        Ok(reason) if reason == h2::Reason::REFUSED_STREAM => StreamError::NotStarted,
-        Ok(reason) => StreamError::Reset(ErrorCode(reason.into())),
-        Err(error) => error.into(),
+/// How a stream that is gone ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Gone {
+    /// We reset it: frames of the peer may have crossed that.
+    ResetByUs,
+    /// The peer reset it or both sides ended it: nothing may follow.
+    Over,
+}
+
+/// All streams of a connection.
+#[derive(Debug, Default)]
+pub(super) struct Streams {
+    open: FxHashMap<u32, Stream>,
+    recent: VecDeque<(u32, Gone)>,
+}
+
+impl Streams {
+    pub(super) fn insert(&mut self, stream: Stream) {
+        self.open.insert(stream.id, stream);
+    }
+
+    #[inline]
+    pub(super) fn get(&mut self, id: u32) -> Option<&mut Stream> {
+        self.open.get_mut(&id)
+    }
+
+    pub(super) fn remove(&mut self, id: u32, how: Gone) -> Option<Stream> {
+        let stream = self.open.remove(&id)?;
+        self.remember(id, how);
+        if self.open.is_empty() && self.open.capacity() > KEPT {
+            self.open.shrink_to(KEPT);
+        }
+        Some(stream)
+    }
+
+    /// Remembers how a stream ended, or that it never began.
+    pub(super) fn remember(&mut self, id: u32, how: Gone) {
+        if self.recent.len() == REMEMBERED {
+            self.recent.pop_front();
+        }
+        self.recent.push_back((id, how));
+    }
+
+    /// How a stream ended, if that was lately.
+    pub(super) fn gone(&self, id: u32) -> Option<Gone> {
+        self.recent.iter().rev().find(|(known, _)| *known == id).map(|(_, how)| *how)
+    }
+
+    /// Octets held from the allocator, those that wait on streams included.
+    pub(super) fn allocated(&self) -> usize {
+        let waits = |stream: &Stream| {
+            let tail = if let Tail::Trailers(fields) = &stream.tail { fields.allocated() } else { 0 };
+            stream.waiting.allocated() + tail
+        };
+        self.open.capacity() * size_of::<(u32, Stream)>()
+            + self.recent.capacity() * size_of::<(u32, Gone)>()
+            + self.open.values().map(waits).sum::<usize>()
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.open.len()
+    }
+
+    pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Stream> {
+        self.open.values_mut()
+    }
+
+    pub(super) fn tags(&self) -> impl Iterator<Item = Tag> {
+        self.open.values().map(|stream| stream.tag)
+    }
+
+    /// Streams that the peer will not process, by GOAWAY's last number.
+    pub(super) fn above(&self, last: u32) -> Vec<u32> {
+        self.open.keys().copied().filter(|id| *id > last).collect()
     }
 }

@@ -3,8 +3,7 @@
 use std::io;
 use std::time::Duration;
 
-use super::network::{Network, dial};
-use crate::h2::{self, ClientConnection, ClientSettings};
+use super::network::{Io, Network, dial};
 use crate::registry::Target;
 
 /// From the look-up to the peer's first word. A peer that connects and stays silent must not hold calls for longer
@@ -42,14 +41,19 @@ impl ConnectError {
     }
 }
 
-/// Makes a connection. The future that comes with it moves the connection and must be driven.
-pub(super) async fn connect(
+/// Dials an instance, and has `greet` wait for the peer's first word on the socket, all within one bound of time: who connects
+/// and says nothing is not an upstream.
+pub async fn connect<T, F>(
     network: &dyn Network,
     target: &Target,
-) -> Result<(ClientConnection, impl Future<Output = ()> + use<>), ConnectError> {
+    greet: impl FnOnce(Box<dyn Io>) -> F,
+) -> Result<T, ConnectError>
+where
+    F: Future<Output = Option<T>>,
+{
     let opened = async {
         let socket = dial(network, target).await.map_err(|error| ConnectError::of(&error))?;
-        h2::connect(socket, ClientSettings::default()).await.map_err(|_| ConnectError::NoHttp2)
+        greet(socket).await.ok_or(ConnectError::NoHttp2)
     };
     tokio::time::timeout(PATIENCE, opened).await.unwrap_or(Err(ConnectError::TimedOut))
 }
@@ -67,7 +71,8 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         drop(listener);
-        assert_eq!(connect(&Tcp, &Target::Socket(address)).await.map(|_| ()), Err(ConnectError::Refused));
+        let greet = |_| async { Some(()) };
+        assert_eq!(connect(&Tcp, &Target::Socket(address), greet).await, Err(ConnectError::Refused));
     }
 
     #[tokio::test(start_paused = true)]
@@ -75,7 +80,8 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let silent = tokio::spawn(async move { listener.accept().await });
-        assert_eq!(connect(&Tcp, &Target::Socket(address)).await.map(|_| ()), Err(ConnectError::TimedOut));
+        let greet = |_| std::future::pending::<Option<()>>();
+        assert_eq!(connect(&Tcp, &Target::Socket(address), greet).await, Err(ConnectError::TimedOut));
         drop(silent.await.unwrap());
     }
 }

@@ -13,10 +13,10 @@ pub mod probe;
 pub mod side;
 
 pub use cluster::{Cluster, ClusterLimits, Clusters, Group, Lister};
-pub use connect::ConnectError;
+pub use connect::{ConnectError, connect};
 pub use dns::keep_resolving;
 pub use network::{Io, Network, Tcp};
-pub use pool::{Lease, LeaseError, Pool};
+pub use pool::{Found, Lane, PATIENCE, Pool, Room};
 
 use std::sync::OnceLock;
 

@@ -133,6 +133,13 @@ fn write_listeners(sheet: &mut Sheet<'_>, all: &[Arc<ListenerMetrics>]) -> fmt::
             family.count(&[("reason", reason), ("listener", &*listener.name)], count)?;
         }
     }
+    let mut family =
+        sheet.counter("portunus_http2_limits", "Connections of callers that were ended over a limit of HTTP/2")?;
+    for listener in all {
+        for (limit, count) in listener.limited.seen() {
+            family.count(&[("limit", limit), ("listener", &*listener.name)], count)?;
+        }
+    }
     let mut family = sheet.gauge("portunus_open_connections", "Connections from callers that are open")?;
     all.iter().try_for_each(|listener| {
         family.level(&[("listener", &*listener.name)], signed(listener.open_connections() as u64))
@@ -166,7 +173,9 @@ fn write_upstream(sheet: &mut Sheet<'_>, clusters: &[Arc<ClusterMetrics>], insta
         family.level(&[("cluster", &*counted.cluster), ("state", counted.state)], signed(counted.count))
     })?;
 
-    words(sheet, clusters, ("portunus_retries", "Tries that were repeated"), "why", |cluster| &cluster.retries)
+    words(sheet, clusters, ("portunus_retries", "Tries that were repeated"), "why", |cluster| &cluster.retries)?;
+    let family = ("portunus_upstream_http2_limits", "Connections to instances that were ended over a limit of HTTP/2");
+    words(sheet, clusters, family, "limit", |cluster| &cluster.limited)
 }
 
 fn write_registrar(sheet: &mut Sheet<'_>, clusters: &[Arc<ClusterMetrics>]) -> fmt::Result {

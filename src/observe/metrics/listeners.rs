@@ -12,17 +12,23 @@ use super::cells::Words;
 pub struct ListenerMetrics {
     pub(super) name: Arc<str>,
     pub(super) refused: Words,
+    pub(super) limited: Words,
     connections: AtomicUsize,
 }
 
 impl ListenerMetrics {
     pub(super) fn new(name: Arc<str>) -> Self {
-        Self { name, refused: Words::default(), connections: AtomicUsize::new(0) }
+        Self { name, refused: Words::default(), limited: Words::default(), connections: AtomicUsize::new(0) }
     }
 
     /// Portunus itself refused a call here.
     pub fn refused(&self, reason: Reason) {
         self.refused.inc(reason.as_str());
+    }
+
+    /// A caller's connection was ended over a limit of HTTP/2.
+    pub fn limited(&self, limit: &'static str) {
+        self.limited.inc(limit);
     }
 
     /// How often a call was refused here for this reason.

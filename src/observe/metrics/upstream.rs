@@ -41,6 +41,7 @@ pub struct ClusterMetrics {
     pub(super) name: Arc<str>,
     pub(super) seconds: Histogram,
     pub(super) retries: Words,
+    pub(super) limited: Words,
     pub(super) registrations: Words,
     pub(super) heartbeats: Words,
     pub(super) unregistrations: Words,
@@ -67,6 +68,11 @@ impl ClusterMetrics {
     /// route asked.
     pub fn retried(&self, why: &'static str) {
         self.retries.inc(why);
+    }
+
+    /// A connection to an instance was ended over a limit of HTTP/2.
+    pub fn limited(&self, limit: &'static str) {
+        self.limited.inc(limit);
     }
 
     /// RegisterAgent was answered: `added`, `renewed`, `taken_over` or `refused`.

@@ -1,0 +1,53 @@
+//! Work on a call that may take its time: most of it does not, and is done within the turn.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+
+use super::context::Call;
+use super::worker::{CallKey, Worker};
+
+/// Polls a future once, and gives it back where it takes its time.
+pub(super) fn at_once<T, F>(work: F) -> Result<T, Pin<Box<F>>>
+where
+    F: Future<Output = T> + Send + 'static,
+{
+    let mut work = Box::pin(work);
+    match work.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+        Poll::Ready(done) => Ok(done),
+        Poll::Pending => Err(work),
+    }
+}
+
+/// A call that is away with such work. However the work ends, also by being dropped, the call comes back to its worker.
+pub(super) struct Away {
+    worker: Arc<Worker>,
+    key: CallKey,
+    call: Option<Box<Call>>,
+}
+
+impl Away {
+    pub(super) fn new(worker: &Arc<Worker>, key: CallKey, call: Box<Call>) -> Self {
+        Self { worker: Arc::clone(worker), key, call: Some(call) }
+    }
+
+    /// The call; `None` once it is back.
+    pub(super) fn call(&mut self) -> Option<&mut Call> {
+        self.call.as_deref_mut()
+    }
+
+    /// Gives it back.
+    pub(super) fn back(mut self) -> Option<Box<Call>> {
+        self.call.take()
+    }
+}
+
+impl Drop for Away {
+    /// The work was given up, because the call is over: only now can it be finished.
+    fn drop(&mut self) {
+        if let Some(call) = self.call.take() {
+            let key = self.key;
+            self.worker.turn(|turn| turn.take_back(key, Some(call)));
+        }
+    }
+}

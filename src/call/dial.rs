@@ -1,0 +1,69 @@
+//! Connections to instances: opened beside the turns, and moved to their end.
+
+use std::future::poll_fn;
+use std::sync::Arc;
+use std::task::Poll;
+
+use super::link::{Attached, Link, Side, close};
+use super::turn::Turn;
+use super::worker::{CallKey, Worker};
+use crate::h2::{Config, Role};
+use crate::observe::metrics::{ConnectionState, UpstreamConnection};
+use crate::registry::Instance;
+use crate::upstream::{ConnectError, Io, connect};
+
+impl Turn<'_> {
+    /// Opens another connection to an instance; calls wait for it in its lane, which counts it.
+    pub(super) fn dial(&mut self, instance: &Arc<Instance>, counted: UpstreamConnection) {
+        tokio::spawn(carry(Arc::clone(self.worker), Arc::clone(instance), counted));
+    }
+
+    /// A connection is open, and the instance has said how much it takes.
+    fn opened(&mut self, attached: &Attached, instance: &Instance) -> bool {
+        let Some(lane) = self.hub.pool.get(instance.id).filter(|_| !instance.is_gone()) else { return false };
+        lane.opened(attached.key);
+        if let Some(Link { side: Side::Instance(_, counted), .. }) = self.hub.links.get_mut(attached.key.0) {
+            counted.turn(ConnectionState::Ready);
+        }
+        self.serve_waiting(instance.id);
+        true
+    }
+
+    fn not_opened(&mut self, instance: &Instance, error: ConnectError) {
+        let Some(lane) = self.hub.pool.get(instance.id) else { return };
+        let waiting: Vec<CallKey> = lane.failed();
+        for call in waiting {
+            self.unreachable(call, error);
+        }
+    }
+}
+
+/// Opens a connection and moves it to its end.
+async fn carry(worker: Arc<Worker>, instance: Arc<Instance>, counted: UpstreamConnection) {
+    let greet = |io| greet(&worker, &instance, counted, io);
+    let (attached, mut io) = match connect(&*worker.network, &instance.target, greet).await {
+        Ok(open) => open,
+        Err(error) => return worker.turn(|turn| turn.not_opened(&instance, error)),
+    };
+    if worker.turn(|turn| turn.opened(&attached, &instance)) {
+        poll_fn(|cx| attached.poll(cx, &mut io)).await;
+        drop(attached);
+        close(io).await;
+    }
+}
+
+/// Says our SETTINGS and waits for the peer's.
+async fn greet(
+    worker: &Arc<Worker>,
+    instance: &Instance,
+    counted: UpstreamConnection,
+    mut io: Box<dyn Io>,
+) -> Option<(Attached, Box<dyn Io>)> {
+    let attached = Attached::new(worker, Role::Client, Config::client(), Side::Instance(instance.id, counted));
+    let over = poll_fn(|cx| match attached.poll(cx, &mut io) {
+        Poll::Ready(()) => Poll::Ready(true),
+        Poll::Pending if attached.is_open() => Poll::Ready(false),
+        Poll::Pending => Poll::Pending,
+    });
+    if over.await { None } else { Some((attached, io)) }
+}

@@ -1,0 +1,218 @@
+//! A connection of a worker, and the turn in which its octets move: read once, hand on, write once.
+//!
+//! Whoever owns the socket polls [`Attached`]; what other connections put into this one's output wakes it.
+
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, ReadBuf};
+
+use super::context::Origin;
+use super::turn::Turn;
+use super::worker::{LinkKey, Worker};
+use crate::h2::{Config, Connection, Role};
+use crate::observe::metrics::UpstreamConnection;
+
+/// Reads in one turn: more would fill the outputs of others beyond what their turn writes.
+const READS: usize = 2;
+/// What is still read of a connection that is over, so that its last words are not lost with a TCP reset, and how long.
+const LAST_READS: usize = 64;
+const LAST_WORDS: Duration = Duration::from_secs(1);
+
+/// One connection.
+#[derive(Debug)]
+pub(super) struct Link {
+    pub(super) engine: Connection,
+    pub(super) side: Side,
+    waker: Option<Waker>,
+    /// Its turn is coming or under way: it need not be woken.
+    awake: bool,
+    /// Requests that came over it.
+    pub(super) requests: u64,
+    /// It closes with its last call.
+    pub(super) retired: bool,
+}
+
+/// Who is at the other end.
+#[derive(Debug)]
+pub(super) enum Side {
+    /// A caller.
+    Caller(Arc<Origin>),
+    /// An instance, by its number; counted in its state.
+    Instance(u64, UpstreamConnection),
+}
+
+impl Link {
+    /// Has its owner take a turn.
+    pub(super) fn wake(&mut self) {
+        if !self.awake {
+            self.awake = true;
+            if let Some(waker) = &self.waker {
+                waker.wake_by_ref();
+            }
+        }
+    }
+}
+
+/// A connection among those of a worker, for whoever has its socket. Dropping it ends what is open on it.
+#[derive(Debug)]
+pub struct Attached {
+    worker: Arc<Worker>,
+    pub(super) key: LinkKey,
+}
+
+impl Attached {
+    /// A caller's connection.
+    pub fn caller(worker: &Arc<Worker>, origin: Arc<Origin>, config: Config) -> Self {
+        Self::new(worker, Role::Server, config, Side::Caller(origin))
+    }
+
+    pub(super) fn new(worker: &Arc<Worker>, role: Role, config: Config, side: Side) -> Self {
+        let key = worker.turn(|turn| {
+            let engine = Connection::new(role, config, turn.hub.growth.clone(), turn.millis);
+            let link = Link { engine, side, waker: None, awake: true, requests: 0, retired: false };
+            LinkKey(turn.hub.links.insert(link))
+        });
+        Self { worker: Arc::clone(worker), key }
+    }
+
+    /// Takes octets that were read before.
+    pub fn feed(&self, octets: &[u8]) {
+        self.worker.turn(|turn| turn.take_in(self.key, octets));
+    }
+
+    /// One turn. Ready once the connection is over and its last output is written.
+    pub fn poll<T: AsyncRead + AsyncWrite + Unpin>(&self, cx: &mut Context<'_>, io: &mut T) -> Poll<()> {
+        self.worker.turn(|turn| {
+            let Some(link) = turn.hub.links.get_mut(self.key.0) else { return Poll::Ready(()) };
+            if !link.waker.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
+                link.waker = Some(cx.waker().clone());
+            }
+            link.awake = true;
+            let over = turn.read(self.key, io, cx).is_err() || turn.write(self.key, io, cx).is_err();
+            match turn.hub.links.get_mut(self.key.0) {
+                Some(link) if !over => {
+                    link.awake = false;
+                    Poll::Pending
+                }
+                _ => Poll::Ready(()),
+            }
+        })
+    }
+
+    /// Says goodbye: what is open is served, then the connection is over.
+    pub fn goodbye(&self) {
+        self.with(|link| {
+            link.engine.goodbye();
+            link.wake();
+        });
+    }
+
+    /// Calls that are open.
+    pub fn streams(&self) -> usize {
+        self.with(|link| link.engine.open_streams()).unwrap_or_default()
+    }
+
+    /// Requests that came so far.
+    pub fn requests(&self) -> u64 {
+        self.with(|link| link.requests).unwrap_or_default()
+    }
+
+    /// Whether the peer has said its SETTINGS.
+    pub(super) fn is_open(&self) -> bool {
+        self.with(|link| link.engine.is_open()).unwrap_or_default()
+    }
+
+    fn with<T>(&self, what: impl FnOnce(&mut Link) -> T) -> Option<T> {
+        self.worker.turn(|turn| turn.hub.links.get_mut(self.key.0).map(what))
+    }
+}
+
+impl Drop for Attached {
+    fn drop(&mut self) {
+        self.worker.turn(|turn| turn.lost(self.key));
+    }
+}
+
+/// The connection is over: nothing more is to be read or written.
+struct Over;
+
+impl Turn<'_> {
+    /// Reads what is there, and hands it on.
+    fn read<T: AsyncRead + Unpin>(&mut self, key: LinkKey, io: &mut T, cx: &mut Context<'_>) -> Result<(), Over> {
+        let mut buffer = self.hub.take_read();
+        let result = self.read_into(&mut buffer, key, io, cx);
+        self.hub.read = buffer;
+        result
+    }
+
+    fn read_into<T: AsyncRead + Unpin>(
+        &mut self,
+        buffer: &mut [u8],
+        key: LinkKey,
+        io: &mut T,
+        cx: &mut Context<'_>,
+    ) -> Result<(), Over> {
+        for _ in 0..READS {
+            // Its writability wakes the task, and then it may be read again.
+            if self.hub.links.get(key.0).is_none_or(|link| link.engine.is_backed_up()) {
+                return Ok(());
+            }
+            let mut octets = ReadBuf::new(buffer);
+            match Pin::new(&mut *io).poll_read(cx, &mut octets) {
+                Poll::Pending => return Ok(()),
+                Poll::Ready(Ok(())) if octets.filled().is_empty() => return Err(Over),
+                Poll::Ready(Err(_)) => return Err(Over),
+                Poll::Ready(Ok(())) => {
+                    if !self.take_in(key, octets.filled()) {
+                        return Ok(());
+                    }
+                }
+            }
+        }
+        // There may be more: the others first.
+        cx.waker().wake_by_ref();
+        Ok(())
+    }
+
+    /// Writes what waits, as far as the socket takes it.
+    fn write<T: AsyncWrite + Unpin>(&mut self, key: LinkKey, io: &mut T, cx: &mut Context<'_>) -> Result<(), Over> {
+        loop {
+            let millis = self.millis;
+            let Some(link) = self.hub.links.get_mut(key.0) else { return Err(Over) };
+            if link.engine.output().is_empty() {
+                let done = link.engine.is_over() || (link.retired && link.engine.open_streams() == 0);
+                return if done { Err(Over) } else { Ok(()) };
+            }
+            match Pin::new(&mut *io).poll_write(cx, link.engine.output()) {
+                Poll::Ready(Ok(0) | Err(_)) => return Err(Over),
+                Poll::Ready(Ok(written)) => link.engine.wrote(written, false, millis),
+                Poll::Pending => {
+                    link.engine.wrote(0, true, millis);
+                    return Ok(());
+                }
+            }
+            // What waited for room in the output has gone, and whoever sent it has its credit back.
+            self.take_in(key, &[]);
+        }
+    }
+}
+
+/// Closes a socket whose connection is over, so that what was written last is read.
+pub async fn close<T: AsyncRead + AsyncWrite + Unpin>(mut io: T) {
+    let last_words = async {
+        io.shutdown().await?;
+        let mut unread = [0; 4_096];
+        for _ in 0..LAST_READS {
+            if io.read(&mut unread).await? == 0 {
+                break;
+            }
+        }
+        io::Result::Ok(())
+    };
+    // A peer that neither reads nor closes loses its connection all the same.
+    drop(tokio::time::timeout(LAST_WORDS, last_words).await);
+}

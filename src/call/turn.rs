@@ -1,0 +1,150 @@
+//! One moment of a worker: octets of one connection, and what they do to calls and to other connections.
+
+use std::sync::Arc;
+
+use tokio::time::Instant;
+
+use super::link::Side;
+use super::worker::{CallKey, Hub, LinkKey, Worker, millis};
+use crate::h2::{Event, Fatal, Millis, StreamError};
+
+/// A worker at one moment.
+pub(super) struct Turn<'a> {
+    pub(super) worker: &'a Arc<Worker>,
+    pub(super) hub: &'a mut Hub,
+    pub(super) now: Instant,
+    pub(super) millis: Millis,
+}
+
+impl<'a> Turn<'a> {
+    pub(super) fn new(worker: &'a Arc<Worker>, hub: &'a mut Hub) -> Self {
+        let now = Instant::now();
+        Self { worker, hub, now, millis: millis(now) }
+    }
+
+    /// Hands octets that came over a connection to its engine, and what they mean to the calls; false once it is over.
+    pub(super) fn take_in(&mut self, key: LinkKey, mut octets: &[u8]) -> bool {
+        loop {
+            let Hub { links, spare, .. } = &mut *self.hub;
+            let Some(link) = links.get_mut(key.0) else { return false };
+            match link.engine.receive(&mut octets, self.millis, spare) {
+                Ok(Some(event)) => match &link.side {
+                    Side::Caller(_) => self.from_caller(key, event),
+                    Side::Instance(..) => self.from_instance(event),
+                },
+                Ok(None) => break,
+                Err(fatal) => {
+                    self.broken(key, fatal);
+                    return false;
+                }
+            }
+        }
+        // New SETTINGS may have brought room.
+        if self.hub.waiting > 0
+            && let Some(Side::Instance(instance, _)) = self.hub.links.get(key.0).map(|link| &link.side)
+        {
+            let instance = *instance;
+            self.serve_waiting(instance);
+        }
+        true
+    }
+
+    fn from_caller(&mut self, key: LinkKey, event: Event<'_>) {
+        match event {
+            Event::Request { stream, head, end } => self.begin(key, stream, head, end),
+            Event::Data { tag, bytes, end } => self.request_data(CallKey::of(tag), bytes, end),
+            Event::Trailers { tag, fields } => {
+                // Requests of gRPC have none: dropped, and their end is the request's.
+                self.hub.spare.put(fields);
+                self.request_data(CallKey::of(tag), &[], true);
+            }
+            Event::Reset { tag, .. } => self.caller_left(CallKey::of(tag)),
+            Event::Went { tag, bytes, end } => self.answer_went(CallKey::of(tag), bytes, end),
+            Event::Settled | Event::Response { .. } => {}
+        }
+    }
+
+    fn from_instance(&mut self, event: Event<'_>) {
+        match event {
+            Event::Response { tag, head, end } => self.answer_head(CallKey::of(tag), head, end),
+            Event::Data { tag, bytes, end } => self.answer_data(CallKey::of(tag), bytes, end),
+            Event::Trailers { tag, fields } => self.answer_trailers(CallKey::of(tag), fields),
+            Event::Reset { tag, error } => self.instance_broke(CallKey::of(tag), error),
+            Event::Went { tag, bytes, .. } => self.request_went(CallKey::of(tag), bytes),
+            Event::Settled | Event::Request { .. } => {}
+        }
+    }
+
+    /// A connection has to end: its peer broke HTTP/2, or a limit. GOAWAY is on its way.
+    fn broken(&mut self, key: LinkKey, fatal: Fatal) {
+        let Some(link) = self.hub.links.get(key.0) else { return };
+        match &link.side {
+            Side::Caller(origin) => {
+                if let Some(limit) = fatal.limit {
+                    origin.metrics.limited(limit.as_str());
+                }
+                tracing::debug!(listener = %origin.listener, peer = %origin.peer, why = %fatal, "a caller's connection is ended");
+            }
+            Side::Instance(instance, _) => {
+                if let (Some(limit), Some(lane)) = (fatal.limit, self.hub.pool.get(*instance)) {
+                    lane.metrics.limited(limit.as_str());
+                }
+                tracing::warn!(why = %fatal, "an instance's connection is ended");
+            }
+        }
+        self.end_streams(key);
+        if let Some(link) = self.hub.links.get_mut(key.0) {
+            link.wake();
+        }
+    }
+
+    /// A connection is gone, with its socket.
+    pub(super) fn lost(&mut self, key: LinkKey) {
+        self.end_streams(key);
+        let Some(link) = self.hub.links.remove(key.0) else { return };
+        if let Side::Instance(instance, _) = link.side {
+            if let Some(lane) = self.hub.pool.get(instance) {
+                lane.closed(key);
+            }
+            self.serve_waiting(instance);
+        }
+    }
+
+    /// Tells the calls of a connection that it is gone.
+    fn end_streams(&mut self, key: LinkKey) {
+        let Some(link) = self.hub.links.get(key.0) else { return };
+        let (tags, caller) = (link.engine.tags(), matches!(link.side, Side::Caller(_)));
+        for tag in tags {
+            if caller {
+                self.caller_left(CallKey::of(tag));
+            } else {
+                self.instance_broke(CallKey::of(tag), StreamError::Lost);
+            }
+        }
+    }
+
+    /// Looks after connections: those that stall, and those to instances that are gone. Called every second.
+    pub(super) fn tidy(&mut self) {
+        let millis = self.millis;
+        let stalled: Vec<_> = self
+            .hub
+            .links
+            .iter_mut()
+            .filter_map(|(key, link)| link.engine.tick(millis).err().map(|fatal| (LinkKey(key), fatal)))
+            .collect();
+        for (key, fatal) in stalled {
+            self.broken(key, fatal);
+        }
+        for (links, calls) in self.hub.pool.tidy() {
+            for key in links {
+                if let Some(link) = self.hub.links.get_mut(key.0) {
+                    link.retired = true;
+                    link.wake();
+                }
+            }
+            for call in calls {
+                self.displaced(call);
+            }
+        }
+    }
+}

@@ -1,0 +1,187 @@
+//! The direction from the caller to the instance: what came, what has gone on, and what is kept until it is clear that no other try
+//! will need it. Octets pass through here only while there is no stream to give them to, and as a copy while they may be needed again.
+
+use std::sync::Arc;
+
+use crate::wire::Scanner;
+
+use super::budget::Budget;
+
+/// The most that one call keeps for another try. A try that was refused was refused at once: what has gone by then is little.
+const MOST: usize = 256 * 1024;
+
+/// What a call that keeps anything costs beside its octets.
+const PIECE: usize = 64;
+
+/// The upload of one call.
+#[derive(Debug)]
+pub(super) struct Upload {
+    /// Everything that came, from the first octet on, while `whole`; before a try has begun, in any case.
+    kept: Vec<u8>,
+    /// At the end of what is kept: octets in which nobody has looked for messages yet.
+    unread: usize,
+    whole: bool,
+    budgeted: usize,
+    budget: Arc<Budget>,
+    /// Octets that this try has sent on.
+    went: u64,
+    /// Octets for which the caller has its credit back.
+    credited: u64,
+    pub(super) scanner: Scanner,
+    /// The caller has sent all.
+    pub(super) ended: bool,
+}
+
+impl Upload {
+    /// `room` is a buffer to use.
+    pub(super) fn new(budget: &Arc<Budget>, room: Vec<u8>, ended: bool) -> Self {
+        Self {
+            kept: room,
+            unread: 0,
+            whole: true,
+            budgeted: 0,
+            budget: Arc::clone(budget),
+            went: 0,
+            credited: 0,
+            scanner: Scanner::default(),
+            ended,
+        }
+    }
+
+    /// Octets that wait until there is a stream to give them to. The caller's window bounds them: nothing of it is given back.
+    pub(super) fn hold(&mut self, octets: &[u8], read: bool) {
+        self.kept.extend_from_slice(octets);
+        self.unread = if read { 0 } else { self.unread + octets.len() };
+    }
+
+    /// What nobody has looked into yet.
+    pub(super) fn take_unread(&mut self) -> Vec<u8> {
+        let from = self.kept.len() - std::mem::take(&mut self.unread);
+        self.kept.get(from..).map(<[u8]>::to_vec).unwrap_or_default()
+    }
+
+    /// What is to be sent first on the stream of a try.
+    pub(super) fn held(&self) -> &[u8] {
+        &self.kept
+    }
+
+    /// Whether there is nothing to send but the head.
+    pub(super) fn is_empty(&self) -> bool {
+        self.ended && self.kept.is_empty()
+    }
+
+    /// What was held has been given to a stream: it is kept on only as far as the budget goes.
+    pub(super) fn sent_held(&mut self) {
+        if self.whole && !self.kept.is_empty() && !self.pay() {
+            self.forget();
+        }
+    }
+
+    /// Keeps octets that go on at once; past the bounds the call goes on and cannot be tried again.
+    pub(super) fn keep(&mut self, octets: &[u8]) {
+        if !self.whole {
+            return;
+        }
+        self.kept.extend_from_slice(octets);
+        if !self.pay() {
+            self.forget();
+        }
+    }
+
+    fn pay(&mut self) -> bool {
+        let cost = self.kept.len() + PIECE;
+        let more = cost.saturating_sub(self.budgeted);
+        let fits = self.kept.len() <= MOST && self.budget.take(more);
+        if fits {
+            self.budgeted += more;
+        }
+        fits
+    }
+
+    /// No other try will come.
+    pub(super) fn forget(&mut self) {
+        self.whole = false;
+        self.kept.clear();
+        self.budget.give_back(std::mem::take(&mut self.budgeted));
+    }
+
+    /// Begins anew for another try; false if not all was kept.
+    pub(super) fn rewind(&mut self) -> bool {
+        self.went = 0;
+        self.whole
+    }
+
+    /// Octets of this try have gone on. Answers for how many the caller gets its credit back: for none twice.
+    pub(super) fn went(&mut self, octets: usize) -> usize {
+        self.went += octets as u64;
+        let due = self.went.saturating_sub(self.credited);
+        self.credited += due;
+        usize::try_from(due).unwrap_or(usize::MAX)
+    }
+
+    /// The buffer, for the next call.
+    pub(super) fn take_room(&mut self) -> Vec<u8> {
+        std::mem::take(&mut self.kept)
+    }
+}
+
+impl Drop for Upload {
+    fn drop(&mut self) {
+        self.forget();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Budget, MOST, PIECE, Upload};
+
+    fn upload(budget: &std::sync::Arc<Budget>) -> Upload {
+        Upload::new(budget, Vec::new(), false)
+    }
+
+    #[test]
+    fn the_budget_is_shared_and_given_back() {
+        let budget = Budget::new(2 * PIECE + 10);
+        let (mut one, mut two) = (upload(&budget), upload(&budget));
+        one.keep(b"123456");
+        two.keep(b"12345");
+        assert_eq!(budget.used(), PIECE + 6);
+        assert!(!two.rewind() && one.rewind());
+        assert_eq!(one.held(), b"123456");
+        one.forget();
+        assert_eq!(budget.used(), 0);
+        let mut three = upload(&budget);
+        three.keep(b"123456");
+        drop(three);
+        assert_eq!(budget.used(), 0);
+    }
+
+    #[test]
+    fn one_call_keeps_only_so_much() {
+        let budget = Budget::new(usize::MAX);
+        let mut upload = upload(&budget);
+        upload.keep(&vec![0; MOST]);
+        assert!(upload.rewind());
+        upload.keep(b"1");
+        assert_eq!((upload.rewind(), budget.used()), (false, 0));
+    }
+
+    #[test]
+    fn credit_is_given_once_over_all_tries() {
+        let mut upload = upload(&Budget::new(1_000));
+        upload.hold(b"0123456789", true);
+        assert_eq!(upload.went(4), 4);
+        assert!(upload.rewind());
+        assert_eq!((upload.went(3), upload.went(3)), (0, 2));
+    }
+
+    #[test]
+    fn what_nobody_has_read_is_read_once() {
+        let mut upload = upload(&Budget::new(1_000));
+        upload.hold(b"ab", false);
+        upload.hold(b"cd", false);
+        assert_eq!(upload.take_unread(), b"abcd");
+        assert_eq!(upload.take_unread(), b"");
+        assert_eq!(upload.held(), b"abcd");
+    }
+}

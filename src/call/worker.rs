@@ -1,0 +1,151 @@
+//! A thread that carries calls: its connections, the calls between them, and its clock. Both ends of a call live on one worker.
+
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use slotmap::{DefaultKey, Key as _, KeyData, SlotMap};
+use tokio::time::Instant;
+use tokio_util::time::DelayQueue;
+
+use super::context::Shared;
+use super::link::Link;
+use super::passage::Passage;
+use super::turn::Turn;
+use crate::h2::{Growth, Spare, Tag};
+use crate::upstream::{Network, Pool};
+
+/// What is read from a socket at once. The buffer is the worker's: a connection that says nothing holds none.
+const READ: usize = 64 * 1024;
+/// Buffers for uploads that are kept for the next calls, and octets that one may have.
+const ROOMS: usize = 256;
+const ROOM: usize = 16 * 1024;
+/// How often connections are looked after.
+const TIDY: Duration = Duration::from_secs(1);
+
+/// A thread that carries calls.
+pub struct Worker {
+    /// What it shares with the others.
+    pub shared: Arc<Shared>,
+    pub(super) network: Arc<dyn Network>,
+    /// Locked for a turn of one connection at a time, and never across an await. Nobody else is on this thread, so it is never
+    /// contended; the lock is what lets tasks of the runtime share it without unsafe code.
+    hub: Mutex<Hub>,
+}
+
+/// Names a connection of a worker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) struct LinkKey(pub(super) DefaultKey);
+
+/// Names a call of a worker. Both streams of a call carry it as their tag.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) struct CallKey(pub(super) DefaultKey);
+
+impl CallKey {
+    pub(super) fn tag(self) -> Tag {
+        self.0.data().as_ffi()
+    }
+
+    pub(super) fn of(tag: Tag) -> Self {
+        Self(KeyData::from_ffi(tag).into())
+    }
+}
+
+/// Everything of a worker that calls touch.
+pub(super) struct Hub {
+    pub(super) links: SlotMap<DefaultKey, Link>,
+    pub(super) calls: SlotMap<DefaultKey, Passage>,
+    pub(super) pool: Pool<LinkKey, CallKey>,
+    /// Calls that wait for a place on a connection.
+    pub(super) waiting: usize,
+    pub(super) timers: DelayQueue<CallKey>,
+    pub(super) spare: Spare,
+    pub(super) growth: Growth,
+    pub(super) read: Vec<u8>,
+    rooms: Vec<Vec<u8>>,
+}
+
+impl std::fmt::Debug for Worker {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Worker").finish_non_exhaustive()
+    }
+}
+
+impl Worker {
+    /// A worker without connections. It lives on the thread whose runtime polls it.
+    pub fn new(shared: Arc<Shared>, network: Arc<dyn Network>) -> Arc<Self> {
+        let hub = Hub {
+            links: SlotMap::new(),
+            calls: SlotMap::new(),
+            pool: Pool::default(),
+            waiting: 0,
+            timers: DelayQueue::new(),
+            spare: Spare::default(),
+            growth: Growth::default(),
+            read: Vec::new(),
+            rooms: Vec::new(),
+        };
+        Arc::new(Self { shared, network, hub: Mutex::new(hub) })
+    }
+
+    /// Does something with the worker's connections and calls, at one moment.
+    pub(super) fn turn<T>(self: &Arc<Self>, what: impl FnOnce(&mut Turn<'_>) -> T) -> T {
+        let mut hub = self.hub.lock();
+        what(&mut Turn::new(self, &mut hub))
+    }
+
+    /// Rings calls whose time has come, and looks after connections. Runs on the worker for as long as it does.
+    pub async fn keep(self: Arc<Self>) {
+        let mut tidy = tokio::time::interval(TIDY);
+        loop {
+            let time = std::future::poll_fn(|cx| {
+                loop {
+                    // A turn for each, at the moment that it is.
+                    let next = self.turn(|turn| match turn.hub.timers.poll_expired(cx) {
+                        Poll::Ready(Some(expired)) => {
+                            turn.ring(expired.into_inner());
+                            Poll::Ready(())
+                        }
+                        Poll::Ready(None) | Poll::Pending => Poll::Pending,
+                    });
+                    std::task::ready!(next);
+                }
+            });
+            tokio::select! {
+                () = time => {}
+                _ = tidy.tick() => self.turn(|turn| turn.tidy()),
+            }
+        }
+    }
+}
+
+impl Hub {
+    /// A buffer for an upload.
+    pub(super) fn room(&mut self) -> Vec<u8> {
+        self.rooms.pop().unwrap_or_default()
+    }
+
+    /// Keeps a buffer for the next call.
+    pub(super) fn put_room(&mut self, mut room: Vec<u8>) {
+        if room.capacity() > 0 && room.capacity() <= ROOM && self.rooms.len() < ROOMS {
+            room.clear();
+            self.rooms.push(room);
+        }
+    }
+
+    /// The buffer to read into; it is put back after the turn.
+    pub(super) fn take_read(&mut self) -> Vec<u8> {
+        let mut read = std::mem::take(&mut self.read);
+        // Empty at first, and after a turn that panicked.
+        read.resize(READ, 0);
+        read
+    }
+}
+
+/// Milliseconds for the engine, which only ever takes differences.
+pub(super) fn millis(now: Instant) -> u64 {
+    use std::sync::OnceLock;
+    static START: OnceLock<Instant> = OnceLock::new();
+    u64::try_from(now.saturating_duration_since(*START.get_or_init(|| now)).as_millis()).unwrap_or(u64::MAX)
+}

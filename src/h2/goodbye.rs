@@ -1,0 +1,98 @@
+//! The end of a connection: GOAWAY in two phases (RFC 9113 §6.8), ours and the peer's.
+
+use super::connection::{Connection, Happened};
+use super::frame::{self, flag, kind};
+use super::settings::LARGEST_WINDOW;
+use super::stream::Gone;
+use super::{ErrorCode, Fatal, Role, StreamError};
+
+/// The PING between the two phases: once it is answered, the peer has seen the first.
+const MARK: [u8; 8] = *b"goodbye!";
+
+/// How far our own goodbye is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Leaving {
+    /// Not begun.
+    No,
+    /// Said, without a last stream: requests that were on the wire are still taken.
+    Said,
+    /// The peer has heard it. Streams above this number never start.
+    Heard(u32),
+    /// Over, with an error.
+    Dead,
+}
+
+impl Connection {
+    /// Says goodbye: calls under way and on the wire are served, then the connection is over.
+    pub fn goodbye(&mut self) {
+        if self.leaving != Leaving::No {
+            return;
+        }
+        self.leaving = Leaving::Said;
+        let out = self.out.frames();
+        // Twice the largest window is no number; the largest stream is 2^31 - 1, as the largest window is.
+        frame::put_goaway(out, LARGEST_WINDOW, ErrorCode::NO_ERROR);
+        frame::put(out, kind::PING, 0, 0, &MARK);
+    }
+
+    /// Ends the connection now, with this code.
+    pub fn abort(&mut self, code: ErrorCode) {
+        self.die(Fatal::broken(code, "ended by its owner"));
+    }
+
+    /// Whether nothing is left to do but to close the socket, once the output is written.
+    pub fn is_over(&self) -> bool {
+        match self.leaving {
+            Leaving::Dead => true,
+            Leaving::Heard(_) => self.streams.len() == 0,
+            Leaving::No | Leaving::Said => self.role == Role::Client && self.peer_leaves && self.streams.len() == 0,
+        }
+    }
+
+    /// A PING of ours was answered.
+    pub(super) fn pong(&mut self, payload: &[u8]) {
+        if self.leaving == Leaving::Said && payload == MARK {
+            let last = self.last_taken();
+            self.leaving = Leaving::Heard(last);
+            frame::put_goaway(self.out.frames(), last, ErrorCode::NO_ERROR);
+        }
+    }
+
+    /// The highest of the peer's streams that was or may be processed: a server has none, and what was said once only goes down.
+    pub(super) fn last_taken(&self) -> u32 {
+        match (self.role, self.leaving) {
+            (Role::Client, _) => 0,
+            (Role::Server, Leaving::Heard(last)) => last,
+            (Role::Server, _) => self.last,
+        }
+    }
+
+    /// A new stream of the peer's: whether it comes too late.
+    pub(super) fn is_too_late(&self, id: u32) -> bool {
+        matches!(self.leaving, Leaving::Heard(last) if id > last)
+    }
+
+    /// PING.
+    pub(super) fn take_ping(&mut self, flags: u8, payload: &[u8]) {
+        if flags & flag::ACK == 0 {
+            frame::put(self.out.frames(), kind::PING, flag::ACK, 0, payload);
+        } else {
+            self.pong(payload);
+        }
+    }
+
+    /// GOAWAY: streams of ours above the last one provably never start.
+    pub(super) fn take_goaway(&mut self, last: u32) {
+        self.peer_leaves = true;
+        if self.role == Role::Server {
+            return;
+        }
+        let mut above = self.streams.above(last);
+        above.sort_unstable();
+        for id in above {
+            if let Some(stream) = self.forget(id, Gone::ResetByUs) {
+                self.events.push_back(Happened::Reset { tag: stream.tag, error: StreamError::NotStarted });
+            }
+        }
+    }
+}

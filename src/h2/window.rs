@@ -1,0 +1,77 @@
+//! Credit for what the peer sends (RFC 9113 §5.2, §6.9): each stream's, and the connection's.
+//!
+//! A stream gets credit back only for what has gone on, so that its window bounds what it can have here, and flow control is end to
+//! end. The connection gets it back at once, or a few streams that do not move would stop all others (FIELD.md T2), up to a bound.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use super::connection::Connection;
+use super::frame::put_window_update;
+use super::stream::{Recv, StreamId};
+
+/// Octets by which the windows of all streams of a worker may be larger than they began.
+const MOST: usize = 32 << 20;
+
+/// By how much the windows of a worker's streams have grown: streams begin with small ones, since a thousand that do not move must
+/// not hold a thousand large ones, and get larger ones while they move and there is room.
+#[derive(Clone, Debug, Default)]
+pub struct Growth(Arc<AtomicUsize>);
+
+impl Growth {
+    fn take(&self, octets: u32) -> bool {
+        let fits = |used: usize| used.checked_add(octets as usize).filter(|sum| *sum <= MOST);
+        self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, fits).is_ok()
+    }
+
+    pub(super) fn give_back(&self, octets: u32) {
+        self.0.fetch_sub(octets as usize, Ordering::Relaxed);
+    }
+
+    /// Octets that are taken now.
+    pub fn used(&self) -> usize {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+impl Connection {
+    /// Gives credit back for octets of a stream that have gone on; true if there is output for it.
+    pub fn release(&mut self, stream: StreamId, octets: usize) -> bool {
+        let Some(found) = self.streams.get(stream.0) else { return false };
+        let mut told = false;
+        let octets = octets.min(found.held);
+        found.held -= octets;
+        self.held -= octets;
+        let passed = u32::try_from(octets).unwrap_or(u32::MAX);
+        found.passed = found.passed.saturating_add(passed);
+        if found.recv != Recv::Closed && found.passed >= (found.size / 2).max(1) {
+            let mut by = std::mem::take(&mut found.passed);
+            let more = found.size.min(self.config.largest_stream_window.saturating_sub(found.size));
+            if more > 0 && self.growth.take(more) {
+                found.size += more;
+                by += more;
+            }
+            found.left += i64::from(by);
+            put_window_update(self.out.frames(), stream.0, by);
+            told = true;
+        }
+        self.settle_credit() || told
+    }
+
+    /// Octets came on the connection that need no credit of a stream: padding, or DATA of a stream that is gone.
+    pub(super) fn passed_by(&mut self, octets: u32) {
+        self.credit_owed += octets;
+        self.settle_credit();
+    }
+
+    /// Gives the connection's credit back, in steps, while not too much is held; true if there is output for it.
+    pub(super) fn settle_credit(&mut self) -> bool {
+        if self.credit_owed >= (self.config.connection_window / 2).max(1) && self.held <= self.config.held {
+            let by = std::mem::take(&mut self.credit_owed);
+            self.left += i64::from(by);
+            put_window_update(self.out.frames(), 0, by);
+            return true;
+        }
+        false
+    }
+}

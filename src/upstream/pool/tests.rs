@@ -1,0 +1,63 @@
+use std::sync::Arc;
+
+use tokio::time::Instant;
+
+use super::{Found, Pool, Room};
+use crate::observe::ClusterMetrics;
+use crate::registry::{Instance, State, Target};
+use crate::upstream::ClusterLimits;
+
+const LIMITS: ClusterLimits = ClusterLimits { connections: 2, requests: 100, pending: 10 };
+
+fn pool() -> (Pool<u8, u8>, Arc<Instance>, Arc<ClusterMetrics>) {
+    let metrics = Arc::new(ClusterMetrics::default());
+    let target = Target::Loopback(5000);
+    let instance = Instance::new("c".into(), target, 1, State::Healthy, metrics.instance("a"), Instant::now());
+    (Pool::default(), instance, metrics)
+}
+
+#[test]
+fn the_next_connection_is_opened_before_this_one_is_full() {
+    let (mut pool, instance, metrics) = pool();
+    let lane = pool.lane(&instance, &metrics);
+    assert_eq!(lane.find(LIMITS, |_| None), Found { link: None, open_another: true });
+    lane.wait(9);
+    assert_eq!(lane.find(LIMITS, |_| None), Found { link: None, open_another: false }, "one is on its way");
+    lane.opened(1);
+    let with = |calls| move |_| Some(Room { calls, most: 10 });
+    assert_eq!(lane.find(LIMITS, with(0)), Found { link: Some(1), open_another: false });
+    assert_eq!(lane.find(LIMITS, with(8)), Found { link: Some(1), open_another: true });
+    assert_eq!(lane.find(LIMITS, with(9)), Found { link: Some(1), open_another: false });
+    lane.opened(2);
+    let unequal = |link| Some(Room { calls: if link == 1 { 9 } else { 3 }, most: 10 });
+    assert_eq!(lane.find(LIMITS, unequal), Found { link: Some(2), open_another: false });
+    assert_eq!(lane.find(LIMITS, with(10)), Found { link: None, open_another: false }, "as many as may be");
+    lane.closed(1);
+    assert_eq!(lane.find(LIMITS, with(10)), Found { link: None, open_another: true });
+}
+
+#[test]
+fn calls_hear_of_a_failure_unless_another_connection_is_there() {
+    let (mut pool, instance, metrics) = pool();
+    let lane = pool.lane(&instance, &metrics);
+    let _ = lane.find(LIMITS, |_| None);
+    lane.wait(1);
+    lane.wait(2);
+    lane.leave(1);
+    assert_eq!(lane.failed(), [2]);
+    assert!(lane.instance.is_avoided(crate::upstream::clock_ms()));
+    lane.opened(7);
+    lane.wait(3);
+    assert!(lane.failed().is_empty() && lane.first() == Some(3));
+}
+
+#[test]
+fn a_lane_goes_with_its_instance() {
+    let (mut pool, instance, metrics) = pool();
+    pool.lane(&instance, &metrics).opened(1);
+    pool.lane(&instance, &metrics).wait(5);
+    assert!(pool.tidy().is_empty());
+    instance.retire();
+    assert_eq!(pool.tidy(), [(vec![1], vec![5])]);
+    assert!(pool.get(instance.id).is_none());
+}
