@@ -58,7 +58,7 @@ impl Connection {
             self.reading = Reading::Head;
             return Ok(());
         }
-        if head.length > 0 && !padded {
+        if head.length > 0 && !padded && !unwanted {
             self.guard.earn();
         }
         let mut data = DataFrame { stream: head.stream, left: head.length, padded, padding: 0, end, unwanted };
@@ -99,9 +99,9 @@ impl Connection {
             }
             self.pass_padding(&data, 1);
             self.check_length(&mut data, now)?;
-            if data.padding < data.left {
+            if data.padding < data.left && !data.unwanted {
                 self.guard.earn();
-            } else if !data.end {
+            } else if data.padding == data.left && !data.end {
                 self.count(Limit::EmptyData, now)?;
             }
         }
