@@ -79,7 +79,7 @@ def middle(folder, server_port, port, through):
     """The proxy on `port`, or the relay in its place."""
     if through == "relay":
         return harness.relay(folder, f"127.0.0.1:{server_port}", port)
-    return harness.proxy(
+    return harness.Proxy(
         folder, Path(__file__).with_name("portunus.yaml"), {"PROXY_PORT": port}, SERVER_PORT=str(server_port)
     )
 
