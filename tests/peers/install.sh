@@ -11,6 +11,7 @@ mkdir -p "$PEERS_DIR/stamps" "$PEERS_DIR/bin"
 main() {
   part "interop-$GRPC_GO" interop
   part "interop-java-$GRPC_JAVA" interop_java
+  part "h2spec-$(sha256sum "$here/h2spec/go.sum" | cut -c1-12)" h2spec
   part "grpcio-$GRPCIO" python_client
   part "grpc-js-$GRPC_JS-$PROTO_LOADER" node_client
   part "bindu-$BINDU" bindu_core
@@ -37,6 +38,12 @@ interop_java() {
   mvn --batch-mode --quiet --file "$here/interop/pom.xml" -Dgrpc.java="$GRPC_JAVA" \
     "org.apache.maven.plugins:maven-dependency-plugin:$MAVEN_DEPENDENCY_PLUGIN:copy-dependencies" \
     -DincludeScope=runtime -DoutputDirectory="$PEERS_DIR/java"
+}
+
+# Its releases know no Go modules, so h2spec/go.mod says with which libraries it is built.
+h2spec() {
+  need go "Go, from the distribution or the toolchain image"
+  go build -C "$here/h2spec" -o "$PEERS_DIR/bin/h2spec" github.com/summerwind/h2spec/cmd/h2spec
 }
 
 python_client() {
