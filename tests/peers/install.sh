@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Installs the other people's software that the suites use, by package name, into $PEERS_DIR (outside the clone).
 # Idempotent: a stamp per part holds its version, and a part whose stamp fits is left alone. Needs go, node, npm, Maven and
-# Python 3.12. nghttp2's programs are the system's own packages: run.sh says which one is missing.
+# Python 3.12. curl and nghttp2's programs are the system's own packages: run.sh says which one is missing.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 source "$here/versions.env"
