@@ -1,6 +1,6 @@
 """What the suites share: child processes with logs, free ports, the proxy (or a relay in its place), and the tally.
 
-Used by interop/, rpc47/ and bindu/. Knows nothing of any RPC. Processes are ended by the pid that was started, never by name.
+Used by every suite. Knows nothing of any RPC. Processes are ended by the pid that was started, never by name.
 """
 
 import contextlib
@@ -12,10 +12,13 @@ import subprocess
 import sys
 import tempfile
 import time
+import urllib.request
 from pathlib import Path
 
 PEERS_DIR = Path(os.environ.get("PEERS_DIR", Path.home() / ".cache/portunus-peers"))
 HERE = Path(__file__).resolve().parent
+# One address in, one backend out, and no limit that is not the default.
+ONE_BACKEND = HERE / "one_backend.yaml"
 # A first start under a debug build on a busy two-core machine takes seconds; a hang must still end the suite.
 PATIENCE = 30.0
 
@@ -43,6 +46,14 @@ def installed(path: str) -> str:
     if not full.exists():
         raise Missing(str(full), "run tests/peers/install.sh")
     return str(full)
+
+
+def packaged(tool: str, package: str) -> str:
+    """A program from the system's packages, which may be in a folder for servers that not everybody has in $PATH."""
+    path = shutil.which(tool, path=f"{os.environ['PATH']}:/usr/sbin:/usr/local/sbin")
+    if not path:
+        raise Missing(tool, f"install it (apt-get install {package})")
+    return path
 
 
 def free_port() -> int:
@@ -124,17 +135,54 @@ class Child:
         self.stop()
 
 
-def proxy(folder: Path, config: Path, ports: dict[str, int], **env: str) -> Child:
-    """Portunus with `config`, whose ${NAME}s come from `ports` and `env`; returns once every port in `ports` is open."""
-    values = {name: str(port) for name, port in ports.items()} | env
-    child = Child("portunus", [binary("PORTUNUS", "portunus"), "run", "-c", config], folder, **values)
-    try:
-        for port in ports.values():
-            child.wait_port(port)
-    except BaseException:
-        child.stop()
-        raise
-    return child
+class Proxy(Child):
+    """Portunus with `config`, whose ${NAME}s come from `ports` and `env`; there once every port in `ports` is open."""
+
+    def __init__(self, folder: Path, config: Path, ports: dict[str, int], **env: str):
+        # Two suites at once, or a proxy that somebody tries out beside them, would meet on the admin server's default port.
+        self.ports = ports | {"ADMIN_PORT": free_port()}
+        values = {name: str(port) for name, port in self.ports.items()} | env
+        super().__init__("portunus", [binary("PORTUNUS", "portunus"), "run", "-c", config], folder, **values)
+        try:
+            for port in self.ports.values():
+                self.wait_port(port)
+        except BaseException:
+            self.stop()
+            raise
+
+    @property
+    def port(self) -> int:
+        """Of the one listener, where `in_front` made the proxy."""
+        return self.ports["PROXY_PORT"]
+
+    def handled(self, calls: int) -> dict[str, int]:
+        """How many calls the proxy has ended, by gRPC status. A call is counted once its answer is out, so this waits until
+        `calls` are."""
+        with contextlib.suppress(TimeoutError):
+            wait_for("the last call to be counted", lambda: sum(self._handled().values()) >= calls)
+        return self._handled()
+
+    def _handled(self) -> dict[str, int]:
+        url = f"http://127.0.0.1:{self.ports['ADMIN_PORT']}/metrics"
+        with urllib.request.urlopen(url, timeout=PATIENCE) as response:
+            text = response.read().decode()
+        line = r'^grpc_server_handled_total\{.*grpc_code="(\w+)".*\} (\d+)$'
+        counts: dict[str, int] = {}
+        for code, value in re.findall(line, text, re.MULTILINE):
+            counts[code] = counts.get(code, 0) + int(value)
+        return counts
+
+
+def in_front(folder: Path, server_port: int, config: Path = ONE_BACKEND) -> Proxy:
+    """The proxy with one listener, and one backend on `server_port` behind it."""
+    return Proxy(folder, config, {"PROXY_PORT": free_port()}, SERVER_PORT=str(server_port))
+
+
+@contextlib.contextmanager
+def echo_backend(folder: Path):
+    """Our sample Echo; yields its port."""
+    with Child("echo", [binary("AGENTS", "portunus-agents"), "echo"], folder) as echo:
+        yield int(echo.wait_address().rsplit(":", 1)[1])
 
 
 def relay(folder: Path, target: str, port: int) -> Child:

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Installs the other people's software that the suites use, by package name, into $PEERS_DIR (outside the clone).
-# Idempotent: a stamp per part holds its version, and a part whose stamp fits is left alone. Needs go, node, npm and Python 3.12.
+# Idempotent: a stamp per part holds its version, and a part whose stamp fits is left alone. Needs go, node, npm, Maven and
+# Python 3.12. curl and nghttp2's programs are the system's own packages: run.sh says which one is missing.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 source "$here/versions.env"
@@ -9,6 +10,8 @@ mkdir -p "$PEERS_DIR/stamps" "$PEERS_DIR/bin"
 
 main() {
   part "interop-$GRPC_GO" interop
+  part "interop-java-$GRPC_JAVA" interop_java
+  part "h2spec-$(sha256sum "$here/h2spec/go.sum" | cut -c1-12)" h2spec
   part "grpcio-$GRPCIO" python_client
   part "grpc-js-$GRPC_JS-$PROTO_LOADER" node_client
   part "bindu-$BINDU" bindu_core
@@ -27,6 +30,20 @@ interop() {
   need go "Go, from the distribution or the toolchain image"
   GOBIN=$PEERS_DIR/bin go install "google.golang.org/grpc/interop/client@$GRPC_GO"
   GOBIN=$PEERS_DIR/bin go install "google.golang.org/grpc/interop/server@$GRPC_GO"
+}
+
+interop_java() {
+  need mvn "Maven, with a Java runtime 17 or newer"
+  rm -rf "$PEERS_DIR/java"
+  mvn --batch-mode --quiet --file "$here/interop/pom.xml" -Dgrpc.java="$GRPC_JAVA" \
+    "org.apache.maven.plugins:maven-dependency-plugin:$MAVEN_DEPENDENCY_PLUGIN:copy-dependencies" \
+    -DincludeScope=runtime -DoutputDirectory="$PEERS_DIR/java"
+}
+
+# Its releases know no Go modules, so h2spec/go.mod says with which libraries it is built.
+h2spec() {
+  need go "Go, from the distribution or the toolchain image"
+  go build -C "$here/h2spec" -o "$PEERS_DIR/bin/h2spec" github.com/summerwind/h2spec/cmd/h2spec
 }
 
 python_client() {

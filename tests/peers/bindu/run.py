@@ -56,7 +56,7 @@ class Stage:
     def start_proxy(self):
         ports = {"SDK_PORT": harness.free_port(), "CALLBACK_PORT": harness.free_port()}
         config = Path(__file__).with_name("portunus.yaml")
-        self.stack.enter_context(harness.proxy(self.folder, config, ports, CORE_PORT=str(self.core_port)))
+        self.stack.enter_context(harness.Proxy(self.folder, config, ports, CORE_PORT=str(self.core_port)))
         self.registrar = ports["SDK_PORT"]
 
     def start_instance(self, name: str, log: str | None = None) -> harness.Child:

@@ -74,7 +74,7 @@ def start_middle(stack, place, backends, through) -> dict:
         return {name: f"127.0.0.1:{port}" for name, port in ports.items()}
     ports = {name: harness.free_port() for name in ("EDGE_PORT", "SDK_PORT", "CALLBACK_PORT")}
     upstream = {f"{name.upper()}_PORT": address.rsplit(":", 1)[1] for name, address in backends.items()}
-    stack.enter_context(harness.proxy(place, HERE / "portunus.yaml", ports, **upstream))
+    stack.enter_context(harness.Proxy(place, HERE / "portunus.yaml", ports, **upstream))
     return {name: f"127.0.0.1:{ports['SDK_PORT' if name == 'core' else 'EDGE_PORT']}" for name in BACKENDS}
 
 

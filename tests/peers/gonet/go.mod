@@ -1,0 +1,3 @@
+module portunus.test/peers/gonet
+
+go 1.24
