@@ -1,5 +1,5 @@
-//! Whatever blocks come, between whatever table sizes: no panic, no more memory than the table is worth, no list beyond its bound;
-//! what is accepted is so by another implementation, with the same fields, and what is refused is so by a third.
+//! Whatever blocks come, between whatever table sizes: no panic, no more memory than the table is worth, no list beyond its
+//! bound; what is accepted is so by another implementation, with the same fields, and what is refused is so by a third.
 //!
 //! The input is an octet of choices, then steps: `ff` and two octets are a table size that the peer acknowledged, `fe` and two
 //! octets the length of a block, less than that such a length in one octet; the block follows. It ends with the first error.

@@ -1,8 +1,8 @@
 //! Whatever lists go out, to a peer of whatever table sizes: our decoder and another one read the same, secrets stay out of
 //! every table, and the encoder stays within its memory.
 //!
-//! The input is an octet for the cap, then steps: `ff` and two octets are the peer's table size, `fe` ends a list; else an octet
-//! says of a field what its name, its value and its flag are, as `field` reads it. What is left at the end is a list too.
+//! The input is an octet for the cap, then steps: `ff` and two octets are the peer's table size, `fe` ends a list; else an
+//! octet says how a field is made, as `field` reads it. What is left at the end is a list too.
 #![no_main]
 
 #[path = "support/hpack.rs"]

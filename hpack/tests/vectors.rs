@@ -1,5 +1,5 @@
-//! The stories of http2jp/hpack-test-case: what fourteen encoders wrote reads as their lists, and the lists, written by us, read
-//! as the same to us and to two others. `vectors/README.md` says where they come from, and how to run over all of them.
+//! The stories of http2jp/hpack-test-case: what fourteen encoders wrote reads as their lists, and the lists, written by us, read as
+//! the same to us and to two others. `vectors/README.md` says where they come from, and how to run over all of them.
 #![allow(clippy::unwrap_used, reason = "helpers of tests, which clippy only knows inside of tests")]
 
 mod support;
