@@ -1,7 +1,8 @@
 //! However a stream of bytes is cut, the scanner finds the same messages, and the same errors.
 //!
-//! All targets: `cargo build` here compiles them on stable Rust. Over files: `target/debug/envelope FILE…`, as `.ci/run` does
-//! with the seeds. To search: `cargo fuzz run -s none envelope fuzz/seeds/envelope`, with cargo-fuzz.
+//! All targets: `cargo build` here compiles them on stable Rust. Over files: `target/debug/envelope FILE…`, as `.ci/run` does with
+//! the seeds. To search, with cargo-fuzz, on stable too (what is new goes into the first folder): `mkdir -p fuzz/corpus/envelope &&
+//! cargo fuzz run -s none envelope fuzz/corpus/envelope fuzz/seeds/envelope -- -max_total_time=600`.
 #![no_main]
 
 use filter_api::Message;

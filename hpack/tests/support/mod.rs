@@ -1,7 +1,9 @@
 //! What the tests of this crate share: a seeded source of numbers, lists of fields as gRPC calls have them, and worse ones.
 #![allow(dead_code, reason = "each test binary uses its own part")]
 
-use hpack::{Bounds, Decoder, Error, Field, Outcome};
+pub(crate) mod others;
+
+use hpack::{Bounds, Decoder, Encoder, Error, Field, Outcome};
 
 /// A field that owns its octets.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,6 +38,14 @@ pub(crate) fn decode(decoder: &mut Decoder, block: &[u8]) -> Result<Vec<Owned>, 
     let outcome = decoder.decode(block, WIDE, |field| list.push(Owned::from(field)))?;
     assert_eq!(outcome, Outcome::Complete { size: list.iter().map(|owned| owned.field().size()).sum() });
     Ok(list)
+}
+
+/// Encodes a list as one block.
+pub(crate) fn encode(encoder: &mut Encoder, list: &[Owned]) -> Vec<u8> {
+    let mut out = Vec::new();
+    let mut block = encoder.block(&mut out);
+    list.iter().for_each(|owned| block.push(owned.field()));
+    out
 }
 
 /// splitmix64: the same numbers for the same seed, for ever.
