@@ -5,17 +5,18 @@
 //! In the order in which a newcomer reads it; docs/request-path.md tells the same with every step.
 //!
 //! 1. [`edge::run`] accepts a connection and deals it to the worker with the fewest; [`edge::drive`] reads its calls.
-//! 2. [`call::serve`] is the life of one call, top to bottom. **Read it first.** It loads the
-//!    [`Snapshot`](config::snapshot::Snapshot) once, so that the call sees one version of the configuration.
+//! 2. [`call`] is the life of one call. **Read it first.** A connection's turn ([`call::Attached`]) hands what came to the calls
+//!    of its [`call::Worker`]. A call loads the [`Snapshot`](config::snapshot::Snapshot) once, so that it sees one version of the
+//!    configuration.
 //! 3. [`wire::classify()`] says which call it is, or why it is none; [`wire::strip_identity`] takes off what only the proxy
 //!    may say.
 //! 4. The listener's [`Chain`](filters::Chain) of early filters; then [`Router::find`](route::Router::find); then the
 //!    route's.
 //! 5. [`Registry::choose`](registry::Registry::choose) names the agent, in a cluster whose instances register. Then the
 //!    late filters.
-//! 6. [`balance::pick`] picks an instance, and [`Pool::lease`](upstream::Pool::lease) a place on a connection of this
-//!    worker's to it. Filters that transform see the head that goes out.
-//! 7. From there on bytes are spliced: what [`Receiver`](h2::Receiver) gives, [`Sender`](h2::Sender) takes, and
+//! 6. [`balance::pick`] picks an instance, and a [`Lane`](upstream::Lane) a place on a connection of this worker's to it. Filters
+//!    that transform see the head that goes out.
+//! 7. From there on two streams are spliced: an [`Event`](h2::Event) of one [`Connection`](h2::Connection) is output of the other, and
 //!    [`Scanner`](wire::Scanner) finds the messages in between.
 //! 8. [`Call::finish`](call::Call::finish) counts the call, writes it down and tells the filters that followed it.
 //!

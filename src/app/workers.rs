@@ -77,7 +77,13 @@ fn carry(
     };
     runtime.block_on(async {
         // A task of its own: what runs in `block_on` itself is polled at every wake-up of the thread.
-        tokio::spawn(Arc::clone(&worker).keep());
+        let kept = Arc::clone(&worker);
+        tokio::spawn(async move {
+            // A filter that panics where a call has run out of time must not take everybody's deadlines with it.
+            while tokio::spawn(Arc::clone(&kept).keep()).await.is_err() {
+                tracing::error!("a worker's clock stopped over a panic; it goes on");
+            }
+        });
         let taking = tokio::spawn(async move {
             while let Some(connection) = accepted.recv().await {
                 tokio::spawn(edge::drive(Arc::clone(&worker), connection, closing.clone()));

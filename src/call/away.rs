@@ -43,11 +43,12 @@ impl Away {
 }
 
 impl Drop for Away {
-    /// The work was given up, because the call is over: only now can it be finished.
+    /// The work was given up, because the call is over: only now can it be finished. A runtime that shuts down drops what is spawned
+    /// at once, within a turn: then nobody is left to finish it for.
     fn drop(&mut self) {
         if let Some(call) = self.call.take() {
             let key = self.key;
-            self.worker.turn(|turn| turn.take_back(key, Some(call)));
+            self.worker.turn_unless_within_one(|turn| turn.take_back(key, Some(call)));
         }
     }
 }

@@ -6,7 +6,7 @@ use std::task::Poll;
 
 use super::link::{Attached, Link, Side, close};
 use super::turn::Turn;
-use super::worker::{CallKey, Worker};
+use super::worker::{Hub, Worker};
 use crate::h2::{Config, Role};
 use crate::observe::metrics::{ConnectionState, UpstreamConnection};
 use crate::registry::Instance;
@@ -30,8 +30,9 @@ impl Turn<'_> {
     }
 
     fn not_opened(&mut self, instance: &Instance, error: ConnectError) {
-        let Some(lane) = self.hub.pool.get(instance.id) else { return };
-        let waiting: Vec<CallKey> = lane.failed();
+        let Hub { pool, links, .. } = &mut *self.hub;
+        let Some(lane) = pool.get(instance.id) else { return };
+        let waiting = lane.failed(|link| links.get(link.0).is_some_and(|link| link.engine.is_open()));
         for call in waiting {
             self.unreachable(call, error);
         }

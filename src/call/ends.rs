@@ -70,6 +70,7 @@ impl Turn<'_> {
                 passage.stage = Stage::Over(end);
                 return;
             }
+            Stage::Over(_) if passage.call.is_none() => return,
             Stage::Registering(registering) => registering.give_up(),
             _ => {}
         }
@@ -108,7 +109,7 @@ impl Turn<'_> {
             return self.stop(key, Stop::deadline());
         }
         if let Some(idle) = passage.idle
-            && idle.moved + idle.limit <= now
+            && idle.moved.checked_add(idle.limit).is_some_and(|until| until <= now)
         {
             return self.stop(key, Stop::idle(idle.limit));
         }

@@ -327,8 +327,11 @@ impl Turn<'_> {
 
 /// How full a connection is; `None` if it takes no new calls, which is noted the first time.
 fn room(link: &mut Link) -> Option<Room> {
-    if link.engine.is_open() && !link.retired && !link.engine.is_backed_up() {
-        return Some(Room { calls: link.engine.open_streams(), most: link.engine.max_streams() });
+    if link.engine.is_open() && !link.retired {
+        let most = link.engine.max_streams();
+        // One that does not take what it was sent has no room for more.
+        let calls = if link.engine.is_backed_up() { most } else { link.engine.open_streams() };
+        return Some(Room { calls, most });
     }
     if let Side::Instance(_, counted) = &mut link.side {
         counted.turn(ConnectionState::Draining);

@@ -92,10 +92,16 @@ impl Attached {
                 link.waker = Some(cx.waker().clone());
             }
             link.awake = true;
-            let over = turn.read(self.key, io, cx).is_err() || turn.write(self.key, io, cx).is_err();
+            let mut over = turn.read(self.key, io, cx).is_err();
+            let unread = turn.hub.links.get(self.key.0).is_some_and(|link| link.engine.is_backed_up());
+            over |= turn.write(self.key, io, cx).is_err();
             match turn.hub.links.get_mut(self.key.0) {
                 Some(link) if !over => {
                     link.awake = false;
+                    if unread && !link.engine.is_backed_up() {
+                        // Its socket has told already that there is something to read, and does not tell again.
+                        cx.waker().wake_by_ref();
+                    }
                     Poll::Pending
                 }
                 _ => Poll::Ready(()),

@@ -95,6 +95,11 @@ impl Worker {
         what(&mut Turn::new(self, &mut hub))
     }
 
+    /// The same, for what may be dropped within a turn.
+    pub(super) fn turn_unless_within_one<T>(self: &Arc<Self>, what: impl FnOnce(&mut Turn<'_>) -> T) -> Option<T> {
+        self.hub.try_lock().map(|mut hub| what(&mut Turn::new(self, &mut hub)))
+    }
+
     /// Rings calls whose time has come, and looks after connections. Runs on the worker for as long as it does.
     pub async fn keep(self: Arc<Self>) {
         let mut tidy = tokio::time::interval(TIDY);

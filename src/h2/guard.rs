@@ -128,27 +128,36 @@ const MILLI: u64 = 1_000;
 struct Bucket {
     left: u64,
     filled: Millis,
+    /// Of the useful work that was done, what this bucket has been filled for.
+    paid: u64,
 }
 
 /// The counts of one connection.
 #[derive(Debug)]
 pub(super) struct Guard {
     buckets: [Bucket; COUNTED],
+    /// Useful frames so far. Each bucket is filled for them when it is next looked at, not at each of them.
+    work: u64,
 }
 
 impl Guard {
     pub(super) fn new(now: Millis) -> Self {
-        Self { buckets: RATES.map(|(_, rate)| Bucket { left: u64::from(rate.burst) * MILLI, filled: now }) }
+        Self {
+            buckets: RATES.map(|(_, rate)| Bucket { left: u64::from(rate.burst) * MILLI, filled: now, paid: 0 }),
+            work: 0,
+        }
     }
 
     /// Counts one; false where there have been too many.
     #[must_use]
     pub(super) fn count(&mut self, limit: Limit, now: Millis) -> bool {
+        let work = self.work;
         let Some((bucket, rate)) = self.bucket(limit) else { return true };
+        let earned = (work - std::mem::replace(&mut bucket.paid, work)).saturating_mul(u64::from(rate.earned) * MILLI);
         let since = now.saturating_sub(bucket.filled);
         bucket.filled = now;
         // Milliseconds times a rate a second are thousandths.
-        let filled = bucket.left.saturating_add(since.saturating_mul(u64::from(rate.a_second)));
+        let filled = bucket.left.saturating_add(earned).saturating_add(since.saturating_mul(u64::from(rate.a_second)));
         let filled = filled.min(u64::from(rate.burst) * MILLI);
         bucket.left = filled.saturating_sub(MILLI);
         filled >= MILLI
@@ -156,12 +165,7 @@ impl Guard {
 
     /// A frame moved a call: what such a frame may bring with it is earned.
     pub(super) fn earn(&mut self) {
-        for (bucket, (_, rate)) in self.buckets.iter_mut().zip(RATES) {
-            if rate.earned > 0 {
-                let full = u64::from(rate.burst) * MILLI;
-                bucket.left = (bucket.left + u64::from(rate.earned) * MILLI).min(full);
-            }
-        }
+        self.work += 1;
     }
 
     /// We reset a stream: an answer's head and trailers, a reset and credit may be on their way.

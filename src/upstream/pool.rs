@@ -135,12 +135,13 @@ impl<L: Copy + PartialEq, C: Copy + PartialEq> Lane<L, C> {
         self.open.push(link);
     }
 
-    /// A connection could not be made. Answers the calls that have to hear of it: all, where no connection is left to wait for.
-    pub fn failed(&mut self) -> Vec<C> {
+    /// A connection could not be made. Answers the calls that have to hear of it: all, where none of the others takes new calls.
+    pub fn failed(&mut self, mut takes_calls: impl FnMut(L) -> bool) -> Vec<C> {
         self.connecting = self.connecting.saturating_sub(1);
         // Once a connect, however many calls wait for it.
         self.instance.connect_failed(clock_ms());
-        if self.open.is_empty() { self.waiting.drain(..).collect() } else { Vec::new() }
+        let another = self.open.iter().any(|link| takes_calls(*link));
+        if another { Vec::new() } else { self.waiting.drain(..).collect() }
     }
 
     /// A connection is gone.

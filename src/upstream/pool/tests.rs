@@ -44,11 +44,12 @@ fn calls_hear_of_a_failure_unless_another_connection_is_there() {
     lane.wait(1);
     lane.wait(2);
     lane.leave(1);
-    assert_eq!(lane.failed(), [2]);
+    assert_eq!(lane.failed(|_| true), [2]);
     assert!(lane.instance.is_avoided(crate::upstream::clock_ms()));
     lane.opened(7);
     lane.wait(3);
-    assert!(lane.failed().is_empty() && lane.first() == Some(3));
+    assert!(lane.failed(|link| link == 7).is_empty() && lane.first() == Some(3));
+    assert_eq!(lane.failed(|_| false), [3], "one that has said goodbye is nothing to wait for");
 }
 
 #[test]
