@@ -78,17 +78,32 @@ impl Turn<'_> {
 
     /// Answers what is no call.
     fn reject(&mut self, origin: &Origin, down: Leg, rejected: &Rejected) {
-        let head = match rejected {
+        match rejected {
             Rejected::Bare(http) => {
                 origin.metrics.refused(Reason::Protocol);
-                ResponseHead { status: *http, fields: fields::Fields::default() }
+                self.respond_whole(down, &ResponseHead { status: *http, fields: fields::Fields::default() });
+            }
+            Rejected::Status(200, refusal) => {
+                origin.metrics.refused(refusal.reason);
+                self.respond_whole(down, &trailers_only(200, &refusal_trailers(refusal)));
             }
             Rejected::Status(http, refusal) => {
                 origin.metrics.refused(refusal.reason);
-                trailers_only(*http, &refusal_trailers(refusal))
+                self.respond_in_words(down, *http, refusal);
             }
-        };
-        self.respond_whole(down, &head);
+        }
+    }
+
+    /// For callers that are no gRPC clients: the same as text, which people and their tools read.
+    fn respond_in_words(&mut self, down: Leg, http: u16, refusal: &Refusal) {
+        let mut head = trailers_only(http, &refusal_trailers(refusal));
+        head.fields.set("content-type", b"text/plain; charset=utf-8");
+        let Some(link) = self.hub.links.get_mut(down.link.0) else { return };
+        if link.engine.respond(down.stream, &head, false).is_ok() {
+            let body = format!("{}\n", refusal.message);
+            link.engine.data(down.stream, body.as_bytes(), true, self.millis).ok();
+        }
+        link.wake();
     }
 
     /// The listener went with the last configuration, and its connections are on their way out.
@@ -125,6 +140,13 @@ impl Turn<'_> {
         if !self.take_back(key, call) {
             return;
         }
+        if let Some(passage) = self.hub.calls.get_mut(key.0)
+            && let Some(call) = &passage.call
+        {
+            passage.stage = Stage::Sent;
+            passage.deadline = call.deadline;
+            passage.idle = call.bounds.idle.map(|limit| Idle { limit, moved: self.now });
+        }
         match decided {
             Ok(Plan::Forward(forward)) => {
                 if let Some(passage) = self.hub.calls.get_mut(key.0)
@@ -132,9 +154,6 @@ impl Turn<'_> {
                 {
                     head::prepare(call);
                     call.forward = Some(forward);
-                    passage.stage = Stage::Sent;
-                    passage.deadline = call.deadline;
-                    passage.idle = call.bounds.idle.map(|limit| Idle { limit, moved: self.now });
                 }
                 self.arm(key);
                 if self.read_unread(key) {

@@ -1,5 +1,7 @@
 //! The end of a call: refused, left by its caller, or complete; and what makes it end by itself when its time has come.
 
+use std::time::Duration;
+
 use filter_api::{Code, Refusal};
 
 use super::context::End;
@@ -10,6 +12,9 @@ use super::turn::Turn;
 use super::worker::CallKey;
 use crate::h2::ErrorCode;
 use crate::wire::{refusal_trailers, trailers_only};
+
+/// The farthest alarm that is set.
+const FARTHEST: Duration = Duration::from_secs(24 * 60 * 60);
 
 impl Turn<'_> {
     /// Ends a call before its time: the instance is told, and the caller. What still waits of an answer is moot.
@@ -89,7 +94,8 @@ impl Turn<'_> {
     /// Sees to it that the call is looked at when its time comes. An alarm that is too early is only set anew when it rings.
     pub(super) fn arm(&mut self, key: CallKey) {
         let Some(passage) = self.hub.calls.get_mut(key.0) else { return };
-        let Some(at) = passage.next_alarm() else { return };
+        // The timers take no more than two years; an alarm that rings before its time is set anew.
+        let Some(at) = passage.next_alarm().map(|at| at.min(self.now + FARTHEST)) else { return };
         match &mut passage.alarm {
             Some(alarm) if alarm.at <= at => {}
             Some(alarm) => {

@@ -34,6 +34,8 @@ pub(super) struct Link {
     pub(super) requests: u64,
     /// It closes with its last call.
     pub(super) retired: bool,
+    /// It closes now, whatever has not been written: its peer does not read.
+    pub(super) dropped: bool,
 }
 
 /// Who is at the other end.
@@ -73,7 +75,7 @@ impl Attached {
     pub(super) fn new(worker: &Arc<Worker>, role: Role, config: Config, side: Side) -> Self {
         let key = worker.turn(|turn| {
             let engine = Connection::new(role, config, turn.hub.growth.clone(), turn.millis);
-            let link = Link { engine, side, waker: None, awake: true, requests: 0, retired: false };
+            let link = Link { engine, side, waker: None, awake: true, requests: 0, retired: false, dropped: false };
             LinkKey(turn.hub.links.insert(link))
         });
         Self { worker: Arc::clone(worker), key }
@@ -117,9 +119,9 @@ impl Attached {
         });
     }
 
-    /// Calls that are open.
-    pub fn streams(&self) -> usize {
-        self.with(|link| link.engine.open_streams()).unwrap_or_default()
+    /// Whether a call is open, or the end of one is still to be written.
+    pub fn is_busy(&self) -> bool {
+        self.with(|link| link.engine.open_streams() > 0 || !link.engine.output().is_empty()).unwrap_or_default()
     }
 
     /// Requests that came so far.
@@ -188,7 +190,7 @@ impl Turn<'_> {
     fn write<T: AsyncWrite + Unpin>(&mut self, key: LinkKey, io: &mut T, cx: &mut Context<'_>) -> Result<(), Over> {
         loop {
             let millis = self.millis;
-            let Some(link) = self.hub.links.get_mut(key.0) else { return Err(Over) };
+            let Some(link) = self.hub.links.get_mut(key.0).filter(|link| !link.dropped) else { return Err(Over) };
             if link.engine.output().is_empty() {
                 let done = link.engine.is_over() || (link.retired && link.engine.open_streams() == 0);
                 return if done { Err(Over) } else { Ok(()) };

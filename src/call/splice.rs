@@ -2,7 +2,7 @@
 //! its windows do not take waits there, and the source gets its credit back as it goes. No task, no channel, no allocation.
 
 use fields::{Fields, ResponseHead};
-use filter_api::{Message, ResponseView};
+use filter_api::{Code, Message, Reason, Refusal, ResponseView};
 
 use super::context::End;
 use super::passage::{Leg, Passage, Stage};
@@ -13,10 +13,12 @@ use super::{forward::Unstarted, head};
 use crate::h2::{Given, StreamError};
 use crate::wire::refusal_trailers;
 
+/// Octets of answers that may wait for the windows of one caller's connection once their calls are complete upstream.
+const MOST_UNREAD: usize = 16 << 20;
+
 impl Turn<'_> {
     /// Octets of the request.
     pub(super) fn request_data(&mut self, key: CallKey, octets: &[u8], end: bool) {
-        let now = self.now;
         let Some(passage) = self.hub.calls.get_mut(key.0) else { return };
         passage.upload.ended |= end;
         match &passage.stage {
@@ -29,7 +31,6 @@ impl Turn<'_> {
         if let Err(stop) = passage.read_request(octets, end) {
             return self.stop(key, stop);
         }
-        passage.moved(now);
         let Some(leg) = passage.up.as_ref().map(|attempt| attempt.leg) else {
             return passage.upload.hold(octets, true);
         };
@@ -166,10 +167,28 @@ impl Turn<'_> {
         });
         self.hub.spare.put(trailers);
         match sent {
+            Some(Ok(false)) if self.hoards(down) => self.give_up_draining(key, down),
             Some(Ok(false)) => self.set_stage(key, Stage::Draining(outcome)),
             // Said, or nobody is there to hear it.
             Some(Ok(true) | Err(_)) | None => self.finish(key, outcome),
         }
+    }
+
+    /// Whether a caller lets more of its answers wait than a connection may: those that are complete count nowhere else.
+    fn hoards(&self, down: Leg) -> bool {
+        self.hub.links.get(down.link.0).is_some_and(|link| link.engine.waiting() > MOST_UNREAD)
+    }
+
+    /// The end of an answer that its caller does not take.
+    fn give_up_draining(&mut self, key: CallKey, down: Leg) {
+        let message = "the answers that wait to be read on this connection are too much: read them, then call again";
+        let refusal = Box::new(Refusal::new(Code::ResourceExhausted, Reason::Overloaded, message));
+        if let Some(link) = self.hub.links.get_mut(down.link.0) {
+            link.engine.discard(down.stream);
+            link.engine.trailers(down.stream, &refusal_trailers(&refusal)).ok();
+            link.wake();
+        }
+        self.finish(key, End::refused(&refusal));
     }
 
     /// The instance's stream broke, or never began.
@@ -213,7 +232,7 @@ pub(super) enum Ending {
     /// As the instance says.
     Upstream(Fields),
     /// By the proxy.
-    Refused(Box<filter_api::Refusal>),
+    Refused(Box<Refusal>),
 }
 
 impl Passage {

@@ -6,7 +6,7 @@ use tokio::time::Instant;
 
 use super::link::Side;
 use super::worker::{CallKey, Hub, LinkKey, Worker, millis};
-use crate::h2::{Event, Fatal, Millis, StreamError};
+use crate::h2::{Event, Fatal, Limit, Millis, StreamError, Tag};
 
 /// A worker at one moment.
 pub(super) struct Turn<'a> {
@@ -92,33 +92,37 @@ impl<'a> Turn<'a> {
                 tracing::warn!(why = %fatal, "an instance's connection is ended");
             }
         }
-        self.end_streams(key);
+        // Its engine is dead, and takes no call that waits.
+        let (tags, caller) = (link.engine.tags(), matches!(link.side, Side::Caller(_)));
+        self.end_calls(&tags, caller);
         if let Some(link) = self.hub.links.get_mut(key.0) {
+            link.dropped = fatal.limit == Some(Limit::SlowReader);
             link.wake();
         }
     }
 
     /// A connection is gone, with its socket.
     pub(super) fn lost(&mut self, key: LinkKey) {
-        self.end_streams(key);
+        // First out of the tables: a place that one of its calls leaves must not be given to one that waits.
         let Some(link) = self.hub.links.remove(key.0) else { return };
+        if let Side::Instance(instance, _) = link.side
+            && let Some(lane) = self.hub.pool.get(instance)
+        {
+            lane.closed(key);
+        }
+        self.end_calls(&link.engine.tags(), matches!(link.side, Side::Caller(_)));
         if let Side::Instance(instance, _) = link.side {
-            if let Some(lane) = self.hub.pool.get(instance) {
-                lane.closed(key);
-            }
             self.serve_waiting(instance);
         }
     }
 
     /// Tells the calls of a connection that it is gone.
-    fn end_streams(&mut self, key: LinkKey) {
-        let Some(link) = self.hub.links.get(key.0) else { return };
-        let (tags, caller) = (link.engine.tags(), matches!(link.side, Side::Caller(_)));
+    fn end_calls(&mut self, tags: &[Tag], by_caller: bool) {
         for tag in tags {
-            if caller {
-                self.caller_left(CallKey::of(tag));
+            if by_caller {
+                self.caller_left(CallKey::of(*tag));
             } else {
-                self.instance_broke(CallKey::of(tag), StreamError::Lost);
+                self.instance_broke(CallKey::of(*tag), StreamError::Lost);
             }
         }
     }
@@ -126,12 +130,20 @@ impl<'a> Turn<'a> {
     /// Looks after connections: those that stall, and those to instances that are gone. Called every second.
     pub(super) fn tidy(&mut self) {
         let millis = self.millis;
+        for link in self.hub.links.values_mut().filter(|link| link.engine.is_dead()) {
+            // It has had its second to take the reason.
+            link.dropped = true;
+            link.wake();
+        }
         let stalled: Vec<_> = self
             .hub
             .links
             .iter_mut()
             .filter_map(|(key, link)| link.engine.tick(millis).err().map(|fatal| (LinkKey(key), fatal)))
             .collect();
+        for link in self.hub.links.values_mut().filter(|link| !link.engine.output().is_empty()) {
+            link.wake();
+        }
         for (key, fatal) in stalled {
             self.broken(key, fatal);
         }

@@ -10,6 +10,9 @@ use super::budget::Budget;
 /// The most that one call keeps for another try. A try that was refused was refused at once: what has gone by then is little.
 const MOST: usize = 256 * 1024;
 
+/// Room that stays with a call for the next one.
+pub(super) const ROOM: usize = 16 * 1024;
+
 /// What a call that keeps anything costs beside its octets.
 const PIECE: usize = 64;
 
@@ -72,7 +75,7 @@ impl Upload {
 
     /// What was held has been given to a stream: it is kept on only as far as the budget goes.
     pub(super) fn sent_held(&mut self) {
-        if self.whole && !self.kept.is_empty() && !self.pay() {
+        if self.whole && !self.kept.is_empty() && !self.pay(0) {
             self.forget();
         }
     }
@@ -82,16 +85,18 @@ impl Upload {
         if !self.whole {
             return;
         }
-        self.kept.extend_from_slice(octets);
-        if !self.pay() {
+        if self.pay(octets.len()) {
+            self.kept.extend_from_slice(octets);
+        } else {
             self.forget();
         }
     }
 
-    fn pay(&mut self) -> bool {
-        let cost = self.kept.len() + PIECE;
-        let more = cost.saturating_sub(self.budgeted);
-        let fits = self.kept.len() <= MOST && self.budget.take(more);
+    /// Whether what is kept and so many octets more fit the bounds, which then have room for them.
+    fn pay(&mut self, coming: usize) -> bool {
+        let octets = self.kept.len() + coming;
+        let more = (octets + PIECE).saturating_sub(self.budgeted);
+        let fits = octets <= MOST && self.budget.take(more);
         if fits {
             self.budgeted += more;
         }
@@ -102,6 +107,8 @@ impl Upload {
     pub(super) fn forget(&mut self) {
         self.whole = false;
         self.kept.clear();
+        // A call may stay open for long after it has forgotten: the room of a large one goes with its octets.
+        self.kept.shrink_to(ROOM);
         self.budget.give_back(std::mem::take(&mut self.budgeted));
     }
 

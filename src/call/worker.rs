@@ -13,14 +13,14 @@ use super::context::Shared;
 use super::link::Link;
 use super::passage::Passage;
 use super::turn::Turn;
+use super::upload::ROOM;
 use crate::h2::{Growth, Spare, Tag};
 use crate::upstream::{Network, Pool};
 
 /// What is read from a socket at once. The buffer is the worker's: a connection that says nothing holds none.
 const READ: usize = 64 * 1024;
-/// Buffers for uploads that are kept for the next calls, and octets that one may have.
+/// Buffers for uploads that are kept for the next calls.
 const ROOMS: usize = 256;
-const ROOM: usize = 16 * 1024;
 /// How often connections are looked after.
 const TIDY: Duration = Duration::from_secs(1);
 

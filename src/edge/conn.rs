@@ -127,7 +127,7 @@ where
             if attached.poll(cx, io).is_ready() {
                 return Poll::Ready(());
             }
-            let busy = attached.streams() > 0;
+            let busy = attached.is_busy();
             if leaving {
                 return if pace.poll_left(cx, busy) { Poll::Ready(()) } else { Poll::Pending };
             }

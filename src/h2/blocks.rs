@@ -99,7 +99,7 @@ impl Connection {
                     None if self.role == Role::Server => {
                         return Err(Fatal::broken(ErrorCode::PROTOCOL_ERROR, "stream numbers go up (§5.1.1)"));
                     }
-                    Some(Gone::ResetByUs) | None => self.count(Limit::Noise, now)?,
+                    Some(Gone::ResetByUs) | None => self.count_stray(now)?,
                 }
                 self.read_past(block).map(|()| None)
             }

@@ -27,6 +27,9 @@ pub struct Connection {
     pub(super) out: Output,
     /// Streams with bytes that their own windows take, in turn.
     pub(super) line: VecDeque<u32>,
+    /// Streams whose answer is complete and whose request is not: since the last tick, and since the one before.
+    pub(super) lingering: Vec<u32>,
+    pub(super) overdue: Vec<u32>,
     /// Events that need no input.
     pub(super) events: VecDeque<Happened>,
     pub(super) guard: Guard,
@@ -149,6 +152,8 @@ impl Connection {
             streams: Streams::default(),
             out,
             line: VecDeque::new(),
+            lingering: Vec::new(),
+            overdue: Vec::new(),
             events: VecDeque::new(),
             guard: Guard::new(now),
             growth,
@@ -216,10 +221,20 @@ impl Connection {
             + self.partial.capacity()
             + self.block.as_ref().map_or(0, |block| block.fragment.capacity())
             + self.streams.allocated()
-            + self.line.capacity() * size_of::<u32>()
+            + (self.line.capacity() + self.lingering.capacity() + self.overdue.capacity()) * size_of::<u32>()
             + self.events.capacity() * size_of::<Happened>()
             + self.decoder.allocated()
             + self.encoder.allocated()
+    }
+
+    /// Octets that wait for the peer's windows, on all streams.
+    pub fn waiting(&self) -> usize {
+        self.streams.waiting()
+    }
+
+    /// Whether it has ended with an error: nothing is left but its last words.
+    pub fn is_dead(&self) -> bool {
+        self.leaving == Leaving::Dead
     }
 
     /// The tags of all open streams: for whoever has to tell them that the connection is lost.
@@ -239,6 +254,13 @@ impl Connection {
     /// # Errors
     /// The connection must end.
     pub fn tick(&mut self, now: Millis) -> Result<(), Fatal> {
+        if self.leaving == Leaving::Dead {
+            return Ok(());
+        }
+        let lingering = std::mem::take(&mut self.lingering);
+        for id in std::mem::replace(&mut self.overdue, lingering) {
+            self.cut_request(id);
+        }
         if self.out.pending().is_empty() {
             // Nothing waits: what comes next begins to wait when it comes.
             self.moved = now;
@@ -297,6 +319,12 @@ impl Connection {
             None => self.streams.remember(id, Gone::ResetByUs),
         }
         self.count(Limit::ProvokedReset, now)
+    }
+
+    /// Counts a frame for a stream that is gone. Not those of an instance: when a caller with many calls leaves, all that is on the
+    /// wire for them comes in vain, and the others' calls are on the same connection.
+    pub(super) fn count_stray(&mut self, now: Millis) -> Result<(), Fatal> {
+        if self.role == Role::Client { Ok(()) } else { self.count(Limit::Noise, now) }
     }
 
     /// Counts something that there may not be too much of.

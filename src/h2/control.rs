@@ -4,7 +4,7 @@ use super::connection::{Connection, Happened};
 use super::frame::{self, FrameHead, flag, kind, number};
 use super::guard::RAPID;
 use super::settings::{FIRST_WINDOW, LARGEST_WINDOW};
-use super::stream::Gone;
+use super::stream::{Gone, Send};
 use super::{ErrorCode, Fatal, Limit, Millis, Role, StreamError};
 
 impl Connection {
@@ -98,9 +98,8 @@ impl Connection {
             return Ok(());
         }
         self.not_idle(head.stream)?;
-        let Some(stream) = self.streams.get(head.stream) else {
-            return self.count(Limit::Noise, now);
-        };
+        // Credit for a stream that is gone: whoever still reads what it was sent gives some, and it was counted above.
+        let Some(stream) = self.streams.get(head.stream) else { return Ok(()) };
         if by == 0 {
             return self.violate(head.stream, ErrorCode::PROTOCOL_ERROR, now);
         }
@@ -120,13 +119,14 @@ impl Connection {
         sized(payload, 4, "RST_STREAM has 4 octets (§6.4)")?;
         self.not_idle(head.stream)?;
         let Some(stream) = self.forget(head.stream, Gone::Over) else {
-            return self.count(Limit::Noise, now);
+            return self.count_stray(now);
         };
         if stream.tag != 0 {
             let error = StreamError::of_reset(ErrorCode(number(payload)));
             self.events.push_back(Happened::Reset { tag: stream.tag, error });
         }
-        if self.role == Role::Server && now.saturating_sub(stream.opened) < RAPID {
+        let answered = stream.send == Send::Closed;
+        if self.role == Role::Server && !answered && now.saturating_sub(stream.opened) < RAPID {
             self.count(Limit::RapidReset, now)?;
         }
         Ok(())

@@ -4,7 +4,7 @@ use super::connection::{Connection, Event};
 use super::frame::{FrameHead, flag};
 use super::receive::{Reading, Step};
 use super::stream::{Gone, Recv, Send};
-use super::{ErrorCode, Fatal, Limit, Millis};
+use super::{ErrorCode, Fatal, Limit, Millis, Role};
 
 /// A DATA frame on its way.
 #[derive(Clone, Copy, Debug)]
@@ -18,6 +18,9 @@ pub(super) struct DataFrame {
     /// Nobody takes it: the stream is gone.
     unwanted: bool,
 }
+
+/// What a request may still send, unread, once its answer is complete.
+const MOST_LINGERING: usize = 16 * 1024;
 
 impl Connection {
     /// The head of a DATA frame: it takes its credit here, whole, as the peer did when it sent it.
@@ -49,7 +52,7 @@ impl Connection {
                     return Err(Fatal::broken(ErrorCode::STREAM_CLOSED, "DATA on a stream that is over (§5.1)"));
                 }
                 Some(Gone::ResetByUs) => {}
-                None => self.count(Limit::Noise, now)?,
+                None => self.count_stray(now)?,
             },
         }
         let end = head.has(flag::END_STREAM);
@@ -153,8 +156,11 @@ impl Connection {
         stream.held += bytes.len();
         self.held += bytes.len();
         let tag = stream.tag;
+        let too_long = stream.send == Send::Closed && stream.held > MOST_LINGERING;
         if end {
             self.close_recv(id);
+        } else if too_long && self.role == Role::Server {
+            self.cut_request(id);
         }
         self.settle_credit();
         (tag != 0).then_some(Event::Data { tag, bytes, end })

@@ -45,7 +45,11 @@ impl Connection {
         match self.leaving {
             Leaving::Dead => true,
             Leaving::Heard(_) => self.streams.len() == 0,
-            Leaving::No | Leaving::Said => self.role == Role::Client && self.peer_leaves && self.streams.len() == 0,
+            Leaving::No | Leaving::Said => {
+                // One whose numbers have run out is of no more use than one that its peer has said goodbye to.
+                let used_up = self.peer_leaves || self.last > LARGEST_WINDOW;
+                self.role == Role::Client && used_up && self.streams.len() == 0
+            }
         }
     }
 

@@ -168,6 +168,18 @@ impl Guard {
         self.work += 1;
     }
 
+    /// The same for DATA of ours: peers give credit back by what they read, and some read 4 KiB at a time.
+    pub(super) fn earn_sent(&mut self, octets: usize) {
+        self.work += 1 + octets as u64 / 4_096;
+    }
+
+    /// Takes one off what was counted.
+    pub(super) fn give_back(&mut self, limit: Limit) {
+        if let Some((bucket, rate)) = self.bucket(limit) {
+            bucket.left = (bucket.left + MILLI).min(u64::from(rate.burst) * MILLI);
+        }
+    }
+
     /// We reset a stream: an answer's head and trailers, a reset and credit may be on their way.
     pub(super) fn expect_crossing(&mut self) {
         if let Some((bucket, rate)) = self.bucket(Limit::Noise) {

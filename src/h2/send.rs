@@ -86,7 +86,7 @@ impl Connection {
             add(&mut found.run, direct);
             add(&mut self.run, direct);
             self.out.put_data(stream.0, now_given, end && whole, self.peer.max_frame as usize);
-            self.guard.earn();
+            self.guard.earn_sent(direct);
         }
         if whole {
             if end {
@@ -98,14 +98,13 @@ impl Connection {
         if end {
             found.tail = Tail::End;
         }
-        let small = direct > 0 && is_small(&mut found.run, found.window) | is_small(&mut self.run, self.window);
+        let shut =
+            if direct > 0 { shut(&mut found.run, found.window).min(shut(&mut self.run, self.window)) } else { OPEN };
         if found.window > 0 && !found.queued {
             found.queued = true;
             self.line.push_back(stream.0);
         }
-        if small {
-            self.count_small(now);
-        }
+        self.note_shut(shut, now);
         Ok(Given { bytes: direct, end: false })
     }
 
@@ -173,8 +172,11 @@ impl Connection {
         }
         add(&mut stream.run, given);
         add(&mut self.run, given);
-        let small =
-            !done && given > 0 && is_small(&mut stream.run, stream.window) | is_small(&mut self.run, self.window);
+        let shut = if !done && given > 0 {
+            shut(&mut stream.run, stream.window).min(shut(&mut self.run, self.window))
+        } else {
+            OPEN
+        };
         let tail = if done { std::mem::take(&mut stream.tail) } else { Tail::None };
         let end = !matches!(tail, Tail::None);
         match tail {
@@ -184,11 +186,9 @@ impl Connection {
             Tail::None => {}
         }
         if given > 0 {
-            self.guard.earn();
+            self.guard.earn_sent(given);
         }
-        if small {
-            self.count_small(now);
-        }
+        self.note_shut(shut, now);
         if tag != 0 && (given > 0 || end) {
             self.events.push_back(Happened::Went { tag, bytes: given, end });
         }
@@ -207,26 +207,45 @@ impl Connection {
         if stream.recv == Recv::Closed {
             self.forget(id, Gone::Over);
         } else if self.role == Role::Server {
-            // The answer is complete: the rest of the request is of no use (RFC 9113 §8.1).
+            // The answer is complete, and its owner done with the stream. The rest of the request is of no use, but some clients
+            // lose an answer that a reset follows at once (curl 7.88): only a rest that does not end soon, or is long, is reset.
+            stream.tag = 0;
+            self.lingering.push(id);
+        }
+    }
+
+    /// Ends a stream whose answer is complete and whose request is not (RFC 9113 §8.1).
+    pub(super) fn cut_request(&mut self, id: u32) {
+        let lingers = |stream: &mut Stream| stream.send == Send::Closed && stream.recv != Recv::Closed;
+        if self.streams.get(id).is_some_and(lingers) {
             put_reset(self.out.frames(), id, ErrorCode::NO_ERROR);
             self.forget(id, Gone::ResetByUs);
         }
     }
 
-    /// A window that takes a few octets at a time makes many frames of few.
-    fn count_small(&mut self, now: Millis) {
-        if !self.guard.count(Limit::SmallWindow, now) {
+    /// A window that takes a few octets at a time makes many frames of few. One that is opened for a prefix of five octets, and then
+    /// for the message, is how some read: what went in a large run makes good for a small one.
+    fn note_shut(&mut self, run: u32, now: Millis) {
+        if run == OPEN {
+            return;
+        }
+        if run >= SMALL {
+            self.guard.give_back(Limit::SmallWindow);
+        } else if !self.guard.count(Limit::SmallWindow, now) {
             self.doomed = self.doomed.or(Some(Fatal::limit(Limit::SmallWindow)));
         }
     }
 }
 
+/// No window is shut.
+const OPEN: u32 = u32::MAX;
+
 fn add(run: &mut u32, octets: usize) {
     *run = run.saturating_add(u32::try_from(octets).unwrap_or(u32::MAX));
 }
 
-/// Octets went, and more wait: whether a window that is now shut took only a few since it was last shut. A large window too shuts
-/// behind a few octets when a large piece went just before them, and that is no attack.
-fn is_small(run: &mut u32, window: i64) -> bool {
-    window <= 0 && std::mem::take(run) < SMALL
+/// Octets went, and more wait: how many a window took since it was last shut, if it now is. A large window too shuts behind a few
+/// octets when a large piece went just before them, and that is no attack.
+fn shut(run: &mut u32, window: i64) -> u32 {
+    if window <= 0 { std::mem::take(run) } else { OPEN }
 }

@@ -188,6 +188,11 @@ impl Streams {
         self.open.values_mut()
     }
 
+    /// Octets that wait on all of them.
+    pub(super) fn waiting(&self) -> usize {
+        self.open.values().map(|stream| stream.waiting.len()).sum()
+    }
+
     pub(super) fn tags(&self) -> impl Iterator<Item = Tag> {
         self.open.values().map(|stream| stream.tag)
     }
