@@ -29,8 +29,8 @@ impl<'a> Turn<'a> {
             let Some(link) = links.get_mut(key.0) else { return false };
             match link.engine.receive(&mut octets, self.millis, spare) {
                 Ok(Some(event)) => match &link.side {
-                    Side::Caller(_) => self.from_caller(key, event),
-                    Side::Instance(..) => self.from_instance(event),
+                    Side::Caller(_) => self.caller_sent(key, event),
+                    Side::Instance(..) => self.instance_sent(event),
                 },
                 Ok(None) => break,
                 Err(fatal) => {
@@ -49,7 +49,7 @@ impl<'a> Turn<'a> {
         true
     }
 
-    fn from_caller(&mut self, key: LinkKey, event: Event<'_>) {
+    fn caller_sent(&mut self, key: LinkKey, event: Event<'_>) {
         match event {
             Event::Request { stream, head, end } => self.begin(key, stream, head, end),
             Event::Data { tag, bytes, end } => self.request_data(CallKey::of(tag), bytes, end),
@@ -64,7 +64,7 @@ impl<'a> Turn<'a> {
         }
     }
 
-    fn from_instance(&mut self, event: Event<'_>) {
+    fn instance_sent(&mut self, event: Event<'_>) {
         match event {
             Event::Response { tag, head, end } => self.answer_head(CallKey::of(tag), head, end),
             Event::Data { tag, bytes, end } => self.answer_data(CallKey::of(tag), bytes, end),

@@ -13,6 +13,14 @@ use super::{ErrorCode, Fatal, Limit, Millis, Role, Spare, StreamId};
 
 type Taken<'a> = Result<Option<Event<'a>>, Fatal>;
 
+/// What HEADERS says of a stream that it opens, beside the head.
+struct Opening {
+    id: u32,
+    /// It is to depend on itself (§5.3.1 of RFC 7540).
+    own_parent: bool,
+    end: bool,
+}
+
 impl Connection {
     pub(super) fn take_headers<'a>(
         &mut self,
@@ -89,7 +97,7 @@ impl Connection {
             Role::Server if id % 2 == 0 => {
                 Err(Fatal::broken(ErrorCode::PROTOCOL_ERROR, "a caller opens a stream of the server's (§5.1.1)"))
             }
-            Role::Server if id > self.last => self.take_request(id, own_parent, block, end, now, spare),
+            Role::Server if id > self.last => self.take_request(Opening { id, own_parent, end }, block, now, spare),
             _ => {
                 self.not_idle(id)?;
                 match self.streams.gone(id) {
@@ -108,10 +116,8 @@ impl Connection {
 
     fn take_request<'a>(
         &mut self,
-        id: u32,
-        own_parent: bool,
+        Opening { id, own_parent, end }: Opening,
         block: &[u8],
-        end: bool,
         now: Millis,
         spare: &mut Spare,
     ) -> Taken<'a> {

@@ -2,11 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::task::Poll;
 
 use bytes::Bytes;
 use http::HeaderMap;
+use parking_lot::Mutex;
 use tokio::io::{AsyncRead as _, AsyncWriteExt as _, DuplexStream, ReadBuf};
 
 use crate::engine::Role;
@@ -68,7 +69,7 @@ impl Oracle {
     }
 
     pub(crate) fn stories(&self) -> BTreeMap<u32, Story> {
-        self.stories.lock().unwrap().clone()
+        self.stories.lock().clone()
     }
 }
 
@@ -101,7 +102,7 @@ async fn serve(wire: DuplexStream, stories: Stories) {
         list.push((":method".to_owned(), head.method.as_str().as_bytes().to_vec()));
         list.push((":path".to_owned(), head.uri.path_and_query().map_or(Vec::new(), |path| path.as_str().into())));
         list.push((":authority".to_owned(), head.uri.authority().map_or(Vec::new(), |host| host.as_str().into())));
-        stories.lock().unwrap().entry(id).or_default().head = Some(list);
+        stories.lock().entry(id).or_default().head = Some(list);
         tokio::spawn(read(id, body, Arc::clone(&stories)));
     }
 }
@@ -123,10 +124,10 @@ async fn call(wire: DuplexStream, stories: Stories) {
                     let (head, body) = answer.into_parts();
                     let mut list = fields(&head.headers);
                     list.push((":status".to_owned(), head.status.as_str().as_bytes().to_vec()));
-                    stories.lock().unwrap().entry(id).or_default().head = Some(list);
+                    stories.lock().entry(id).or_default().head = Some(list);
                     read(id, body, stories).await;
                 }
-                Err(_) => stories.lock().unwrap().entry(id).or_default().error = true,
+                Err(_) => stories.lock().entry(id).or_default().error = true,
             }
         });
     }
@@ -135,7 +136,7 @@ async fn call(wire: DuplexStream, stories: Stories) {
 }
 
 async fn read(id: u32, mut body: h2::RecvStream, stories: Stories) {
-    let story = |change: &dyn Fn(&mut Story)| change(stories.lock().unwrap().entry(id).or_default());
+    let story = |change: &dyn Fn(&mut Story)| change(stories.lock().entry(id).or_default());
     loop {
         match body.data().await {
             Some(Ok(bytes)) => {

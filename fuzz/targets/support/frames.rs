@@ -292,7 +292,9 @@ impl Run {
     fn check(&self) {
         let most = BASE + FACTOR * self.moved;
         assert!(self.connection.allocated() <= most, "{} octets for {}", self.connection.allocated(), self.moved);
-        let held: usize = self.streams.values().map(|known| known.held).sum();
+        // The rest of a request whose answer is complete is held too, untold, for a while and up to a frame or two.
+        let untold = |known: &Known| if known.gone && !known.ended && self.role == Role::Server { 32 << 10 } else { 0 };
+        let held: usize = self.streams.values().map(|known| known.held + untold(known)).sum();
         assert!(self.connection.held() <= held, "{} held, not {held}", self.connection.held());
         assert!(self.connection.open_streams() <= self.streams.len());
     }
