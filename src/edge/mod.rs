@@ -1,4 +1,4 @@
-//! Bytes in: listeners, and the connections that they accept. Hands calls to [`call::serve`](crate::call::serve).
+//! Bytes in: listeners, and the connections that they accept. Hands calls to [`call`](crate::call).
 //!
 //! One socket a listener, without SO_REUSEPORT: with it a second process could bind the same port and take a share of the
 //! connections. What is accepted is dealt to the worker with the fewest open connections.

@@ -28,7 +28,7 @@ pub struct Config {
     pub headers: u32,
     /// The largest frame that we take. DATA is passed on as it comes, so a large one holds no memory; a head does.
     pub frame: u32,
-    /// What a stream may send ahead at first. It grows for streams that move (see [`super::Commons`]).
+    /// What a stream may send ahead at first. It grows for streams that move (see [`super::Growth`]).
     pub stream_window: u32,
     /// What a stream may send ahead at most.
     pub largest_stream_window: u32,
