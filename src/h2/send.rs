@@ -205,6 +205,8 @@ impl Connection {
         let Some(stream) = self.streams.get(id) else { return };
         stream.send = Send::Closed;
         if stream.recv == Recv::Closed {
+            // A call that ended in good order makes good for one that was given up.
+            self.guard.give_back(Limit::RapidReset);
             self.forget(id, Gone::Over);
         } else if self.role == Role::Server {
             // The answer is complete, and its owner done with the stream. The rest of the request is of no use, but some clients

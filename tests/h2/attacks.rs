@@ -252,3 +252,14 @@ fn what_crosses_our_own_resets_is_no_attack() {
         script.take_frames(at / 5);
     }
 }
+
+#[test]
+fn what_crosses_our_resets_of_requests_is_no_attack() {
+    // We refuse uploads, at once and many: the trailers of each, and its caller's own reset, are on their way by then.
+    let mut script = server(Owner::Resets);
+    let at = until_the_end(&mut script, 3_000, |at| {
+        let id = at * 2 + 1;
+        [open(id), data(id, &[0; 100], false), headers(id, &[], true), rst(id, 8)].concat()
+    });
+    assert_eq!((at, script.fatal), (3_000, None));
+}

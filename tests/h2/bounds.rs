@@ -5,7 +5,7 @@ use fields::{Fields, ResponseHead};
 use crate::engine::{Config, Connection, Growth, Limit, Role, Spare};
 use crate::script::{Owner, Script};
 use crate::wire::{
-    CONTINUATION, HEADERS, PING, PREFACE, data, frame, headers, literal, request, rst, settings, window,
+    CONTINUATION, HEADERS, PING, PREFACE, WINDOW, data, frame, headers, literal, padded, request, rst, settings, window,
 };
 
 const KIB: usize = 1 << 10;
@@ -186,4 +186,24 @@ fn tables_and_lists_hold_what_they_may() {
     }
     assert_eq!(script.fatal, None);
     assert!(script.connection.allocated() < 40 * KIB, "{}", script.connection.allocated());
+}
+
+#[test]
+fn what_nobody_takes_is_credited_to_the_connection() {
+    // DATA of streams that we reset, its padding too: or streams that are gone would use the connection up (RFC 9113 §6.9).
+    let mut script = Script::new(Role::Server, Owner::Resets);
+    script.send(&[Script::greeting(Role::Server), open(1)].concat(), 0);
+    script.take_frames(0);
+    let mut credit = 0;
+    for _ in 0..1_000 {
+        script.send(&padded(1, &[0; 10], 255, false), 0);
+        let frames = script.take_frames(0);
+        credit += frames
+            .iter()
+            .filter(|frame| (frame.kind, frame.stream) == (WINDOW, 0))
+            .map(|frame| frame.number(0))
+            .sum::<u32>();
+    }
+    assert_eq!(script.fatal, None);
+    assert!((1_000 * 266 - 50_000..=1_000 * 266).contains(&credit), "{credit}");
 }

@@ -5,6 +5,7 @@
 // The one place that says where the engine is.
 use portunus::h2 as engine;
 
+mod answered;
 mod attacks;
 mod audit;
 mod bounds;

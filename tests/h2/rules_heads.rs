@@ -2,7 +2,7 @@
 
 use crate::rules::Must::{Pass, Reset};
 use crate::rules::Rule;
-use crate::wire::{block, data, headers, literal, request, response};
+use crate::wire::{block, data, headers, literal, padded, request, response};
 
 const PROTOCOL: u32 = 1;
 
@@ -121,6 +121,9 @@ fn lengths() -> Vec<Rule> {
         said("as said, with trailers", &[four], &[&data(1, b"abcd", false), &headers(1, &[], true)], true),
         said("more in one", &[four], &[&data(1, b"abcde", true)], false).sees("request1 violated1:1"),
         said("more in two", &[four], &[&data(1, b"abc", false), &data(1, b"de", true)], false),
+        said("as said, with padding", &[four], &[&padded(1, b"abcd", 9, true)], true).sees("request1 4of1."),
+        said("more, with padding", &[four], &[&padded(1, b"abcde", 9, true)], false).sees("request1 violated1:1"),
+        said("fewer, with padding", &[four], &[&padded(1, b"abc", 9, true)], false).sees("request1 violated1:1"),
         said("fewer", &[four], &[&data(1, b"abc", true)], false),
         said("fewer, with trailers", &[four], &[&data(1, b"abc", false), &headers(1, &[], true)], false),
         said("twice the same", &[four, four], &[&data(1, b"abcd", true)], true),
