@@ -86,6 +86,10 @@ impl Turn<'_> {
         passage.upload.forget();
         self.hub.put_room(passage.upload.take_room());
         if let Some(mut call) = passage.call.take() {
+            let by_instance = end.reason.is_none() && call.path.attempts > 0;
+            if let Some(link) = self.hub.links.get_mut(passage.down.link.0).filter(|_| by_instance) {
+                link.engine.served();
+            }
             call.finish(&self.worker.shared, &passage.origin, end, self.now);
             self.hub.spare.put(std::mem::take(&mut call.head.fields));
         }

@@ -7,7 +7,7 @@ use hpack::{Decoder, Encoder};
 
 use super::frame::PREFACE;
 use super::goodbye::Leaving;
-use super::guard::{FRAME_PATIENCE, Guard, WRITE_PATIENCE};
+use super::guard::{FRAME_PATIENCE, Guard, SERVED, WRITE_PATIENCE};
 use super::output::Output;
 use super::receive::{Block, Reading};
 use super::settings::{Config, FIRST_WINDOW, Peer};
@@ -225,6 +225,12 @@ impl Connection {
             + self.events.capacity() * size_of::<Happened>()
             + self.decoder.allocated()
             + self.encoder.allocated()
+    }
+
+    /// A call of this peer's was answered by an instance. Its owner has to say so: an answer of the proxy's own costs the caller
+    /// nothing, and must not pay for resets.
+    pub fn served(&mut self) {
+        self.guard.give_back(Limit::RapidReset, SERVED);
     }
 
     /// Octets that wait for the peer's windows, on all streams.

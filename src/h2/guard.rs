@@ -123,6 +123,11 @@ const COUNTED: usize = 9;
 
 /// A thousandth of what it counts, so that slow rates fill smoothly.
 const MILLI: u64 = 1_000;
+/// One, in thousandths.
+pub(super) const WHOLE: u64 = MILLI;
+/// What a call that an instance answered makes good of a rapid reset, in thousandths: callers cancel some of what they begin, and
+/// whoever wants to reset without a bound must have four calls served for each.
+pub(super) const SERVED: u64 = MILLI / 4;
 
 #[derive(Clone, Copy, Debug)]
 struct Bucket {
@@ -173,10 +178,10 @@ impl Guard {
         self.work += 1 + octets as u64 / 4_096;
     }
 
-    /// Takes one off what was counted.
-    pub(super) fn give_back(&mut self, limit: Limit) {
+    /// Takes so many thousandths off what was counted.
+    pub(super) fn give_back(&mut self, limit: Limit, thousandths: u64) {
         if let Some((bucket, rate)) = self.bucket(limit) {
-            bucket.left = (bucket.left + MILLI).min(u64::from(rate.burst) * MILLI);
+            bucket.left = (bucket.left + thousandths).min(u64::from(rate.burst) * MILLI);
         }
     }
 

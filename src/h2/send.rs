@@ -5,7 +5,7 @@ use fields::{Fields, RequestHead, ResponseHead};
 use super::connection::{Connection, Happened};
 use super::frame::put_reset;
 use super::goodbye::Leaving;
-use super::guard::SMALL;
+use super::guard::{SMALL, WHOLE};
 use super::heads;
 use super::settings::LARGEST_WINDOW;
 use super::stream::{Gone, Recv, Send, Stream, Tail};
@@ -205,8 +205,6 @@ impl Connection {
         let Some(stream) = self.streams.get(id) else { return };
         stream.send = Send::Closed;
         if stream.recv == Recv::Closed {
-            // A call that ended in good order makes good for one that was given up.
-            self.guard.give_back(Limit::RapidReset);
             self.forget(id, Gone::Over);
         } else if self.role == Role::Server {
             // The answer is complete, and its owner done with the stream. The rest of the request is of no use, but some clients
@@ -232,7 +230,7 @@ impl Connection {
             return;
         }
         if run >= SMALL {
-            self.guard.give_back(Limit::SmallWindow);
+            self.guard.give_back(Limit::SmallWindow, WHOLE);
         } else if !self.guard.count(Limit::SmallWindow, now) {
             self.doomed = self.doomed.or(Some(Fatal::limit(Limit::SmallWindow)));
         }

@@ -43,6 +43,27 @@ fn assert_ends(owner: Owner, limit: Limit, burst: u32, before: &[u8], make: impl
 }
 
 #[test]
+fn rapid_resets_are_paid_for_by_instances_answers_alone() {
+    let pair = |at: u32| {
+        let id = at * 4 + 1;
+        [headers(id, &request(&[]), true), open(id + 2), rst(id + 2, 8)].concat()
+    };
+    // Answers of the proxy's own cost the caller nothing.
+    assert_ends(Owner::Answers, Limit::RapidReset, 200, &[], pair);
+    // A caller that cancels one call in six, at any speed.
+    let mut script = server(Owner::Answers);
+    for at in 0..5_000 {
+        for _ in 0..5 {
+            script.connection.served();
+        }
+        script.send(&pair(at), 0);
+        script.take_frames(0);
+        script.seen.clear();
+    }
+    assert_eq!(script.fatal, None);
+}
+
+#[test]
 fn rapid_reset() {
     let one = |at: u32| [open(at * 2 + 1), rst(at * 2 + 1, 8)].concat();
     assert_ends(Owner::Listens, Limit::RapidReset, 200, &[], one);
