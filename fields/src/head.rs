@@ -7,6 +7,8 @@ use crate::Fields;
 pub enum Method {
     /// What every gRPC call uses.
     Post,
+    /// Asks for a head alone: no answer to it has a body (RFC 9110 §9.3.2).
+    Head,
     /// Any other but CONNECT.
     Other,
     /// A tunnel (RFC 9110 §9.3.6), which this proxy is not.

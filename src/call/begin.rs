@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use fields::{RequestHead, ResponseHead};
+use fields::{Method, RequestHead, ResponseHead};
 use filter_api::{CallInfo, Code, Reason, Refusal};
 
 use super::away::{Away, at_once};
@@ -33,9 +33,10 @@ impl Turn<'_> {
         let Some(listener) = snapshot.listeners.get(&origin.listener) else {
             return self.refuse_unserved(&origin, down);
         };
+        let method = head.method;
         let call = match self.read_head(&origin, head, &snapshot) {
             Ok(call) => Box::new(call),
-            Err(rejected) => return self.reject(&origin, down, &rejected),
+            Err(rejected) => return self.reject(&origin, down, method, &rejected),
         };
         let room = self.hub.room();
         let passage = Passage {
@@ -77,7 +78,7 @@ impl Turn<'_> {
     }
 
     /// Answers what is no call.
-    fn reject(&mut self, origin: &Origin, down: Leg, rejected: &Rejected) {
+    fn reject(&mut self, origin: &Origin, down: Leg, method: Method, rejected: &Rejected) {
         match rejected {
             Rejected::Bare(http) => {
                 origin.metrics.refused(Reason::Protocol);
@@ -89,17 +90,20 @@ impl Turn<'_> {
             }
             Rejected::Status(http, refusal) => {
                 origin.metrics.refused(refusal.reason);
-                self.respond_in_words(down, *http, refusal);
+                let mut head = trailers_only(*http, &refusal_trailers(refusal));
+                head.fields.set("content-type", b"text/plain; charset=utf-8");
+                match method {
+                    Method::Head => self.respond_whole(down, &head),
+                    _ => self.respond_in_words(down, &head, refusal),
+                }
             }
         }
     }
 
     /// For callers that are no gRPC clients: the same as text, which people and their tools read.
-    fn respond_in_words(&mut self, down: Leg, http: u16, refusal: &Refusal) {
-        let mut head = trailers_only(http, &refusal_trailers(refusal));
-        head.fields.set("content-type", b"text/plain; charset=utf-8");
+    fn respond_in_words(&mut self, down: Leg, head: &ResponseHead, refusal: &Refusal) {
         let Some(link) = self.hub.links.get_mut(down.link.0) else { return };
-        if link.engine.respond(down.stream, &head, false).is_ok() {
+        if link.engine.respond(down.stream, head, false).is_ok() {
             let body = format!("{}\n", refusal.message);
             link.engine.data(down.stream, body.as_bytes(), true, self.millis).ok();
         }

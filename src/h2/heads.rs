@@ -197,6 +197,7 @@ impl Pseudo {
             b":method" => {
                 head.method = match field.value {
                     b"POST" => Method::Post,
+                    b"HEAD" => Method::Head,
                     b"CONNECT" => Method::Connect,
                     _ => Method::Other,
                 }

@@ -116,6 +116,7 @@ async fn what_is_no_grpc_is_told_so_with_an_http_status() {
         ("a longer name", typed("application/grpcx"), 415, 12),
         ("GET", unary().verb(Method::GET), 405, 12),
         ("PUT", unary().verb(Method::PUT), 405, 12),
+        ("HEAD", unary().verb(Method::HEAD), 405, 12),
         ("a timeout that is none", unary().with("grpc-timeout", "5s"), 200, 3),
     ];
     for (what, ask, http, code) in cases {
