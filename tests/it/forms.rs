@@ -129,5 +129,5 @@ async fn what_is_no_grpc_is_told_so_with_an_http_status() {
         assert_eq!(answer.http, 200, "{good}");
         assert!(answer.reason().is_none(), "{good} is the instance's matter: {answer:?}");
     }
-    assert_eq!(proxy.metric("portunus_refused_total", &[("reason", "protocol"), ("listener", "edge")]).await, 7.0);
+    assert_eq!(proxy.metric("portunus_refused_total", &[("reason", "protocol"), ("listener", "edge")]).await, 8.0);
 }
