@@ -1,21 +1,36 @@
 //! Work on a call that may take its time: most of it does not, and is done within the turn.
 
-use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
+use tokio::task::AbortHandle;
+
 use super::context::Call;
+use super::turn::Turn;
 use super::worker::{CallKey, Worker};
 
-/// Polls a future once, and gives it back where it takes its time.
-pub(super) fn at_once<T, F>(work: F) -> Result<T, Pin<Box<F>>>
-where
-    F: Future<Output = T> + Send + 'static,
-{
-    let mut work = Box::pin(work);
-    match work.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
-        Poll::Ready(done) => Ok(done),
-        Poll::Pending => Err(work),
+impl Turn<'_> {
+    /// Does work that may take its time: what it comes to, where it does not. Where it does, it goes on beside the turn, and `then`
+    /// takes what it comes to in a turn of its own.
+    pub(super) fn at_once<T, F>(
+        &self,
+        work: F,
+        then: impl FnOnce(&mut Turn<'_>, T) + Send + 'static,
+    ) -> Result<T, AbortHandle>
+    where
+        T: Send,
+        F: Future<Output = T> + Send + 'static,
+    {
+        let mut work = Box::pin(work);
+        if let Poll::Ready(done) = work.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+            return Ok(done);
+        }
+        let worker = Arc::clone(self.worker);
+        let task = tokio::spawn(async move {
+            let done = work.await;
+            worker.turn(|turn| then(turn, done));
+        });
+        Err(task.abort_handle())
     }
 }
 

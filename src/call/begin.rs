@@ -5,7 +5,7 @@ use std::sync::Arc;
 use fields::{Method, RequestHead, ResponseHead};
 use filter_api::{CallInfo, Code, Reason, Refusal};
 
-use super::away::{Away, at_once};
+use super::away::Away;
 use super::context::{Call, Origin};
 use super::head;
 use super::link::Side;
@@ -86,7 +86,7 @@ impl Turn<'_> {
             }
             Rejected::Status(200, refusal) => {
                 origin.metrics.refused(refusal.reason);
-                self.respond_whole(down, &trailers_only(200, &refusal_trailers(refusal)));
+                self.refuse(down, refusal);
             }
             Rejected::Status(http, refusal) => {
                 origin.metrics.refused(refusal.reason);
@@ -114,7 +114,7 @@ impl Turn<'_> {
     fn refuse_unserved(&mut self, origin: &Origin, down: Leg) {
         origin.metrics.refused(Reason::Draining);
         let refusal = Refusal::new(Code::Unavailable, Reason::Draining, "this listener is closing: connect again");
-        self.respond_whole(down, &trailers_only(200, &refusal_trailers(&refusal)));
+        self.refuse(down, &refusal);
     }
 
     fn decide(&mut self, key: CallKey, call: Box<Call>, origin: Arc<Origin>, listener: Arc<Listener>) {
@@ -126,15 +126,10 @@ impl Turn<'_> {
             };
             (away.back(), decided)
         };
-        match at_once(decided) {
+        match self.at_once(decided, move |turn, (call, decided)| turn.decided(key, call, decided)) {
             Ok((call, decided)) => self.decided(key, call, decided),
-            Err(later) => {
-                let worker = Arc::clone(self.worker);
-                let task = tokio::spawn(async move {
-                    let (call, decided) = later.await;
-                    worker.turn(|turn| turn.decided(key, call, decided));
-                });
-                self.set_stage(key, Stage::Deciding(task.abort_handle()));
+            Err(task) => {
+                self.set_stage(key, Stage::Deciding(task));
                 self.arm(key);
             }
         }

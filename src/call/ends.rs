@@ -11,7 +11,6 @@ use super::stop::Stop;
 use super::turn::Turn;
 use super::worker::CallKey;
 use crate::h2::ErrorCode;
-use crate::wire::{refusal_trailers, trailers_only};
 
 /// The farthest alarm that is set.
 const FARTHEST: Duration = Duration::from_secs(24 * 60 * 60);
@@ -33,7 +32,7 @@ impl Turn<'_> {
         }
         let down = passage.down;
         self.let_go(key, refusal.code);
-        self.respond_whole(down, &trailers_only(200, &refusal_trailers(&refusal)));
+        self.refuse(down, &refusal);
         self.finish(key, End::refused(&refusal));
     }
 

@@ -8,7 +8,7 @@ use fields::RequestHead;
 use filter_api::{Code, Detail, Outcome, Reason, Refusal};
 use tokio::time::Instant;
 
-use super::away::{Away, at_once};
+use super::away::Away;
 use super::context::Call;
 use super::head;
 use super::link::{Link, Side};
@@ -145,7 +145,7 @@ impl Turn<'_> {
             };
             (away.back(), result.map(|()| head))
         };
-        match at_once(transformed) {
+        match self.at_once(transformed, move |turn, (call, result)| turn.transformed(key, call, result)) {
             Ok((call, result)) => {
                 if !self.take_back(key, call) {
                     return Progress::Begun;
@@ -155,13 +155,8 @@ impl Turn<'_> {
                     Err(refusal) => Progress::Stopped(Stop(refusal)),
                 }
             }
-            Err(later) => {
-                let worker = Arc::clone(self.worker);
-                let task = tokio::spawn(async move {
-                    let (call, result) = later.await;
-                    worker.turn(|turn| turn.transformed(key, call, result));
-                });
-                self.set_stage(key, Stage::Transforming(task.abort_handle(), ready));
+            Err(task) => {
+                self.set_stage(key, Stage::Transforming(task, ready));
                 self.arm(key);
                 Progress::Begun
             }

@@ -59,6 +59,15 @@ impl Link {
     }
 }
 
+/// What goes on on a connection.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Pulse {
+    /// A call is open, or the end of one is still to be written.
+    pub busy: bool,
+    /// Requests that came so far.
+    pub requests: u64,
+}
+
 /// A connection among those of a worker, for whoever has its socket. Dropping it ends what is open on it.
 #[derive(Debug)]
 pub struct Attached {
@@ -119,14 +128,13 @@ impl Attached {
         });
     }
 
-    /// Whether a call is open, or the end of one is still to be written.
-    pub fn is_busy(&self) -> bool {
-        self.with(|link| link.engine.open_streams() > 0 || !link.engine.output().is_empty()).unwrap_or_default()
-    }
-
-    /// Requests that came so far.
-    pub fn requests(&self) -> u64 {
-        self.with(|link| link.requests).unwrap_or_default()
+    /// What is going on, looked at once a turn.
+    pub fn pulse(&self) -> Pulse {
+        self.with(|link| Pulse {
+            busy: link.engine.open_streams() > 0 || !link.engine.output().is_empty(),
+            requests: link.requests,
+        })
+        .unwrap_or_default()
     }
 
     /// Whether the peer has said its SETTINGS.
@@ -135,7 +143,7 @@ impl Attached {
     }
 
     fn with<T>(&self, what: impl FnOnce(&mut Link) -> T) -> Option<T> {
-        self.worker.turn(|turn| turn.hub.links.get_mut(self.key.0).map(what))
+        self.worker.link(self.key, what)
     }
 }
 

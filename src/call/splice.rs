@@ -1,5 +1,6 @@
 //! The moving of a call's octets, once it is decided where they go. What one stream has, the other is given within the same turn; what
-//! its windows do not take waits there, and the source gets its credit back as it goes. No task, no channel, no allocation.
+//! its windows do not take waits there, and the source gets its credit back as it goes. No task and no channel; an allocation only
+//! for what has to wait.
 
 use fields::{Fields, ResponseHead};
 use filter_api::{Code, Message, Reason, Refusal, ResponseView};
@@ -11,7 +12,7 @@ use super::turn::Turn;
 use super::worker::{CallKey, Hub};
 use super::{forward::Unstarted, head};
 use crate::h2::{Given, StreamError};
-use crate::wire::refusal_trailers;
+use crate::wire::{refusal_trailers, trailers_only};
 
 /// Octets of answers that may wait for the windows of one caller's connection once their calls are complete upstream.
 const MOST_UNREAD: usize = 16 << 20;
@@ -215,6 +216,11 @@ impl Turn<'_> {
         let given = link.engine.data(leg.stream, octets, end, self.millis);
         link.wake();
         given.unwrap_or_default()
+    }
+
+    /// Answers with a refusal alone.
+    pub(super) fn refuse(&mut self, down: Leg, refusal: &Refusal) {
+        self.respond_whole(down, &trailers_only(200, &refusal_trailers(refusal)));
     }
 
     /// Sends an answer that is all head.

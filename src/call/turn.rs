@@ -130,19 +130,16 @@ impl<'a> Turn<'a> {
     /// Looks after connections: those that stall, and those to instances that are gone. Called every second.
     pub(super) fn tidy(&mut self) {
         let millis = self.millis;
-        for link in self.hub.links.values_mut().filter(|link| link.engine.is_dead()) {
-            // It has had its second to take the reason.
-            link.dropped = true;
-            link.wake();
-        }
-        let stalled: Vec<_> = self
-            .hub
-            .links
-            .iter_mut()
-            .filter_map(|(key, link)| link.engine.tick(millis).err().map(|fatal| (LinkKey(key), fatal)))
-            .collect();
-        for link in self.hub.links.values_mut().filter(|link| !link.engine.output().is_empty()) {
-            link.wake();
+        let mut stalled = Vec::new();
+        for (key, link) in &mut self.hub.links {
+            // One that was dead before has had its time to take the reason.
+            link.dropped |= link.engine.is_dead();
+            if let Err(fatal) = link.engine.tick(millis) {
+                stalled.push((LinkKey(key), fatal));
+            }
+            if link.dropped || !link.engine.output().is_empty() {
+                link.wake();
+            }
         }
         for (key, fatal) in stalled {
             self.broken(key, fatal);

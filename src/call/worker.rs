@@ -95,7 +95,12 @@ impl Worker {
         what(&mut Turn::new(self, &mut hub))
     }
 
-    /// The same, for what may be dropped within a turn.
+    /// Looks at a connection, which takes no turn and asks no clock.
+    pub(super) fn link<T>(&self, key: LinkKey, what: impl FnOnce(&mut Link) -> T) -> Option<T> {
+        self.hub.lock().links.get_mut(key.0).map(what)
+    }
+
+    /// As [`turn`](Self::turn), for what may be dropped within a turn.
     pub(super) fn turn_unless_within_one<T>(self: &Arc<Self>, what: impl FnOnce(&mut Turn<'_>) -> T) -> Option<T> {
         self.hub.try_lock().map(|mut hub| what(&mut Turn::new(self, &mut hub)))
     }

@@ -127,15 +127,14 @@ where
             if attached.poll(cx, io).is_ready() {
                 return Poll::Ready(());
             }
-            let busy = attached.is_busy();
+            let pulse = attached.pulse();
             if leaving {
-                return if pace.poll_left(cx, busy) { Poll::Ready(()) } else { Poll::Pending };
+                return if pace.poll_left(cx, pulse.busy) { Poll::Ready(()) } else { Poll::Pending };
             }
-            let came = attached.requests();
-            if std::mem::replace(&mut requests, came) != came {
+            if std::mem::replace(&mut requests, pulse.requests) != pulse.requests {
                 pace.called();
             }
-            if !closed.as_mut().poll(cx).is_ready() && !pace.poll_end(cx, busy) {
+            if !closed.as_mut().poll(cx).is_ready() && !pace.poll_end(cx, pulse.busy) {
                 return Poll::Pending;
             }
             leaving = true;

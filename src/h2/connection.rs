@@ -306,10 +306,7 @@ impl Connection {
         if how == Gone::ResetByUs {
             self.guard.expect_crossing();
         }
-        let grown = stream.size - self.config.stream_window;
-        if grown > 0 {
-            self.growth.give_back(grown);
-        }
+        self.growth.give_back(stream.grown(&self.config));
         self.settle_credit();
         Some(stream)
     }
@@ -342,11 +339,8 @@ impl Connection {
 impl Drop for Connection {
     /// The windows of streams that end with their connection are given back too.
     fn drop(&mut self) {
-        let first = self.config.stream_window;
         for stream in self.streams.iter_mut() {
-            if stream.size > first {
-                self.growth.give_back(stream.size - first);
-            }
+            self.growth.give_back(stream.grown(&self.config));
         }
     }
 }

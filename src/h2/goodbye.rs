@@ -30,7 +30,7 @@ impl Connection {
         }
         self.leaving = Leaving::Said;
         let out = self.out.frames();
-        // Twice the largest window is no number; the largest stream is 2^31 - 1, as the largest window is.
+        // The largest number of a stream is 2^31 - 1, as the largest window is.
         frame::put_goaway(out, LARGEST_WINDOW, ErrorCode::NO_ERROR);
         frame::put(out, kind::PING, 0, 0, &MARK);
     }

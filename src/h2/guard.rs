@@ -187,9 +187,7 @@ impl Guard {
 
     /// We reset a stream: an answer's head and trailers, a reset and credit may be on their way.
     pub(super) fn expect_crossing(&mut self) {
-        if let Some((bucket, rate)) = self.bucket(Limit::Noise) {
-            bucket.left = (bucket.left + 4 * MILLI).min(u64::from(rate.burst) * MILLI);
-        }
+        self.give_back(Limit::Noise, 4 * WHOLE);
     }
 
     fn bucket(&mut self, limit: Limit) -> Option<(&mut Bucket, Rate)> {

@@ -1,5 +1,5 @@
 //! HTTP/2 (RFC 9113) as a state machine without I/O: bytes in, events and bytes out. Knows no socket, no clock but the one it is
-//! handed, no task, no call and no configuration. `edge` and `upstream` begin connections, and `call` moves them.
+//! handed, no task, no call and no configuration. `call` begins connections and moves them.
 //!
 //! [`Connection`] is one end of a connection, in either role. [`Connection::receive`] takes what came and gives one [`Event`] at a
 //! time; the rest are verbs on streams. Output gathers in the connection until its owner writes it, once a turn. docs/http2.md has

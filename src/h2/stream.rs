@@ -107,6 +107,11 @@ impl Stream {
         }
     }
 
+    /// By how much its window is larger than it began.
+    pub(super) fn grown(&self, config: &Config) -> u32 {
+        self.size - config.stream_window
+    }
+
     /// Takes octets off what `content-length` promised; false where there are more, or fewer at the end.
     #[must_use]
     pub(super) fn is_as_long_as_said(&mut self, came: usize, end: bool) -> bool {

@@ -25,7 +25,10 @@ impl Growth {
     }
 
     pub(super) fn give_back(&self, octets: u32) {
-        self.0.fetch_sub(octets as usize, Ordering::Relaxed);
+        // Nearly every stream ends as it began: no need to touch what others count on.
+        if octets > 0 {
+            self.0.fetch_sub(octets as usize, Ordering::Relaxed);
+        }
     }
 
     /// Octets that are taken now.
