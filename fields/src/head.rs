@@ -91,9 +91,27 @@ impl RequestHead {
         self.fields.buffer.get(self.authority.start..self.authority.end).unwrap_or_default()
     }
 
+    /// Where the head is now, to come [`back_to`](Self::back_to).
+    pub fn mark(&self) -> HeadMark {
+        let Self { path, authority, fields, .. } = self;
+        HeadMark { path: *path, authority: *authority, fields: fields.len(), octets: fields.buffer.len() }
+    }
+
+    /// Takes back what was written since the mark, if that was nothing but another path or authority and fields at the end.
+    pub fn back_to(&mut self, mark: HeadMark) {
+        self.path = mark.path;
+        self.authority = mark.authority;
+        self.fields.truncate(mark.fields, mark.octets);
+    }
+
     /// Writes another `:authority`.
     pub fn set_authority(&mut self, authority: &str) {
         self.authority = append(&mut self.fields.buffer, authority.as_bytes());
+    }
+
+    /// Appends a field whose value is the authority.
+    pub fn push_authority(&mut self, name: &str) {
+        self.fields.push_from_within(name, self.authority.start..self.authority.end);
     }
 
     fn text(&self, span: Span) -> &str {
@@ -103,6 +121,15 @@ impl RequestHead {
             .and_then(|bytes| std::str::from_utf8(bytes).ok())
             .unwrap_or_default()
     }
+}
+
+/// What a head was like at a moment.
+#[derive(Clone, Copy, Debug)]
+pub struct HeadMark {
+    path: Span,
+    authority: Span,
+    fields: usize,
+    octets: usize,
 }
 
 impl std::fmt::Debug for RequestHead {
@@ -142,6 +169,13 @@ mod tests {
         head.set_authority("two:2");
         assert_eq!((head.path(), head.authority()), ("/a.B/C", "two:2"));
         assert_eq!(head.fields.get("te"), Some(&b"trailers"[..]));
+        let mark = head.mark();
+        head.push_authority("x-forwarded-host");
+        assert_eq!(head.fields.get("x-forwarded-host"), Some(&b"two:2"[..]));
+        head.set_authority("three:3");
+        head.fields.push("grpc-timeout", b"1S");
+        head.back_to(mark);
+        assert_eq!((head.authority(), head.fields.len()), ("two:2", 1));
         head.set_path("/d.E/F");
         assert_eq!(head.path(), "/d.E/F");
     }

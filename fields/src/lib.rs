@@ -6,5 +6,5 @@
 mod head;
 mod list;
 
-pub use head::{Method, RequestHead, ResponseHead};
+pub use head::{HeadMark, Method, RequestHead, ResponseHead};
 pub use list::{Fields, Iter, is_name, is_value};

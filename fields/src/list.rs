@@ -45,6 +45,16 @@ impl Fields {
         self.entries.push(Entry { start, name: name_len, value: value_len, never_indexed });
     }
 
+    /// Appends a field whose value stands in the buffer already.
+    pub(crate) fn push_from_within(&mut self, name: &str, value: std::ops::Range<usize>) {
+        let before = self.buffer.len();
+        self.push(name, b"");
+        if let Some(entry) = self.entries.last_mut().filter(|_| value.end <= before) {
+            entry.value = u32::try_from(value.len()).unwrap_or_default();
+            self.buffer.extend_from_within(value);
+        }
+    }
+
     /// The first value of `name`.
     pub fn get(&self, name: &str) -> Option<&[u8]> {
         self.entries.iter().find(|entry| self.name_of(entry) == name.as_bytes()).map(|entry| self.value_of(entry))
@@ -70,7 +80,7 @@ impl Fields {
 
     /// Removes every field of this name; answers how many there were.
     pub fn remove(&mut self, name: &str) -> usize {
-        self.retain(|have, _| have != name)
+        self.retain(|have, _| have != name.as_bytes())
     }
 
     /// Puts one field of this name in the place of all that there are.
@@ -80,10 +90,10 @@ impl Fields {
     }
 
     /// Keeps the fields for which `keep` says so; answers how many were removed.
-    pub fn retain(&mut self, mut keep: impl FnMut(&str, &[u8]) -> bool) -> usize {
+    pub fn retain(&mut self, mut keep: impl FnMut(&[u8], &[u8]) -> bool) -> usize {
         let before = self.entries.len();
         let buffer = &self.buffer;
-        self.entries.retain(|entry| keep(text(name_in(buffer, entry)), value_in(buffer, entry)));
+        self.entries.retain(|entry| keep(name_in(buffer, entry), value_in(buffer, entry)));
         before - self.entries.len()
     }
 
@@ -116,6 +126,12 @@ impl Fields {
     pub fn copy_from(&mut self, other: &Self) {
         self.buffer.clone_from(&other.buffer);
         self.entries.clone_from(&other.entries);
+    }
+
+    /// Takes back what was appended since the list had so many fields and octets.
+    pub(crate) fn truncate(&mut self, fields: usize, octets: usize) {
+        self.entries.truncate(fields);
+        self.buffer.truncate(octets);
     }
 
     /// Forgets every field and keeps the room.
@@ -225,7 +241,27 @@ pub fn is_name(name: &str) -> bool {
 /// Whether this can stand as the value of a field: no control characters, no blank at either end (RFC 9113 §8.2.1).
 pub fn is_value(value: &[u8]) -> bool {
     let blank = |b: Option<&u8>| matches!(b, Some(b' ' | b'\t'));
-    !blank(value.first()) && !blank(value.last()) && value.iter().all(|b| *b == b'\t' || (*b >= 0x20 && *b != 0x7f))
+    if blank(value.first()) || blank(value.last()) {
+        return false;
+    }
+    let (words, rest) = value.as_chunks::<8>();
+    words.iter().all(|word| is_plain(*word) || word.iter().all(|b| may_be_in_value(*b)))
+        && rest.iter().all(|b| may_be_in_value(*b))
+}
+
+fn may_be_in_value(b: u8) -> bool {
+    b == b'\t' || (b >= 0x20 && b != 0x7f)
+}
+
+/// Whether none of eight octets is a control character; false also for the tab, which is one that may be.
+#[inline]
+fn is_plain(word: [u8; 8]) -> bool {
+    const ONES: u64 = 0x0101_0101_0101_0101;
+    const HIGH: u64 = 0x8080_8080_8080_8080;
+    // An octet below n borrows from its high bit, unless it had one (Hacker's Delight, "Find first 0-byte").
+    let any_below = |word: u64, n: u64| word.wrapping_sub(ONES * n) & !word & HIGH != 0;
+    let word = u64::from_le_bytes(word);
+    !any_below(word, 0x20) && !any_below(word ^ (ONES * 0x7f), 1)
 }
 
 #[cfg(test)]
@@ -271,5 +307,21 @@ mod tests {
         assert!(!is_name("") && !is_name("X-User") && !is_name(":path") && !is_name("a b") && !is_name("a\n"));
         assert!(is_value(b"") && is_value(b"a b") && is_value("é".as_bytes()));
         assert!(!is_value(b" a") && !is_value(b"a ") && !is_value(b"a\nb") && !is_value(b"a\x7f"));
+    }
+
+    #[test]
+    fn an_octet_counts_wherever_it_stands() {
+        for octet in 0..=255_u8 {
+            let may_be = octet == b'\t' || (octet >= 0x20 && octet != 0x7f);
+            for length in [9, 17, 20] {
+                for at in 1..length - 1 {
+                    for filler in [b'a', 0x80, 0xff, b' '] {
+                        let mut value = vec![filler; length];
+                        (value[0], value[length - 1], value[at]) = (b'a', b'a', octet);
+                        assert_eq!(is_value(&value), may_be, "{octet} at {at} of {length}");
+                    }
+                }
+            }
+        }
     }
 }

@@ -112,7 +112,7 @@ impl Connection {
         let mut out = Vec::new();
         let mut block = self.encoder.block(&mut out);
         for (name, value, never_indexed) in list {
-            block.push(Field { name, value, never_indexed: *never_indexed });
+            block.push(Field { never_indexed: *never_indexed, ..Field::new(name, value) });
         }
         // Table and index have at most this many octets for each octet of the cap: 5 and 2.
         assert!(self.encoder.allocated() <= 7 * self.cap + 256, "{} octets", self.encoder.allocated());

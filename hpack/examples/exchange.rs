@@ -37,7 +37,7 @@ fn encode(encoder: &mut Encoder, words: &[&str]) -> Result<String, Box<dyn Error
     let mut block = encoder.block(&mut out);
     for field in words.chunks_exact(3) {
         let (name, value) = (octets(field[0])?, octets(field[1])?);
-        block.push(Field { name: &name, value: &value, never_indexed: field[2] == "1" });
+        block.push(Field { never_indexed: field[2] == "1", ..Field::new(&name, &value) });
     }
     Ok(hex(&out))
 }

@@ -37,8 +37,13 @@ pub enum Outcome {
     },
 }
 
+/// What the owner of a decoder makes of a field, by its name and value alone. It is asked once when a field comes as a literal, and
+/// not again each time that the field comes by its index, which is what nearly all fields of a busy connection do.
+pub type Judge = fn(name: &[u8], value: &[u8]) -> u8;
+
 /// The receiving side of one direction of one connection.
 pub struct Decoder {
+    judge: Judge,
     table: Table,
     /// Our SETTINGS_HEADER_TABLE_SIZE, as far as the peer acknowledged it.
     limit: usize,
@@ -58,7 +63,13 @@ impl Decoder {
     /// A decoder as a connection begins: with a table of 4,096 bytes, whatever our first SETTINGS say, since they count from their
     /// acknowledgement.
     pub fn new() -> Self {
-        Self { table: Table::new(INITIAL_TABLE_SIZE), limit: INITIAL_TABLE_SIZE, owed: None, scratch: Vec::new() }
+        Self::judging(|_, _| 0)
+    }
+
+    /// The same, with a mark on each field that it hands out.
+    pub fn judging(judge: Judge) -> Self {
+        let table = Table::new(INITIAL_TABLE_SIZE);
+        Self { judge, table, limit: INITIAL_TABLE_SIZE, owed: None, scratch: Vec::new() }
     }
 
     /// The peer acknowledged SETTINGS with this SETTINGS_HEADER_TABLE_SIZE, in bytes.
@@ -122,13 +133,13 @@ impl Decoder {
     /// An indexed field (§6.1); the index counts through both tables (§2.3.3).
     fn read_indexed<F: FnMut(Field<'_>)>(&self, rest: &mut &[u8], list: &mut List<'_, F>) -> Result<(), Error> {
         let index = integer::read(rest, 7)?;
-        let (name, value) = match index.checked_sub(DYNAMIC) {
-            Some(position) => self.table.field(position),
+        let (name, value, mark) = match index.checked_sub(DYNAMIC) {
+            Some(position) => self.table.marked(position),
             None if index == 0 => return Err(Error::IndexZero),
-            None => static_table::entry(index),
+            None => static_table::entry(index).map(|(name, value)| (name, value, (self.judge)(name, value))),
         }
         .ok_or(Error::IndexOutOfRange)?;
-        list.push(Field::new(name, value))
+        list.push(Field { name, value, never_indexed: false, mark })
     }
 
     /// A literal field (§6.2).
@@ -156,9 +167,10 @@ impl Decoder {
             Name::Octets(octets) => octets,
             Name::Entry(position) => self.table.field(position).ok_or(Error::IndexOutOfRange)?.0,
         };
-        list.push(Field { name, value, never_indexed: kind == Literal::NeverIndexed })?;
+        let mark = (self.judge)(name, value);
+        list.push(Field { name, value, never_indexed: kind == Literal::NeverIndexed, mark })?;
         if kind == Literal::Indexed {
-            self.table.insert(from, value);
+            self.table.insert(from, value, mark);
         }
         Ok(())
     }

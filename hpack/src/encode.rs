@@ -97,13 +97,28 @@ enum Form {
 impl Block<'_> {
     /// Appends a field. The name must be lower case; pseudo-fields go first, which is the caller's to see to.
     ///
-    /// - What the static table has goes by its index.
+    /// - What either table has goes by its index.
     /// - Credentials, and what came never-indexed, go as never-indexed literals.
     /// - What is long, binary or made to be unique goes as a literal.
     /// - The rest goes as a literal at first, enters the table when it comes again, and from then on goes by its index.
     pub fn push(&mut self, field: Field<'_>) {
-        let Field { name, value, never_indexed } = field;
+        let Field { name, value, never_indexed, .. } = field;
         let name_hash = hash(0, name);
+        let hashes = Hashes { name: name_hash, field: hash(name_hash, value) };
+        // What repeats is nearly all there is, and only what any head may index ever entered.
+        let Encoder { table, index, .. } = &*self.encoder;
+        if !never_indexed
+            && let Some(position) = index.field(hashes.field, |at| table.field(at) == Some((name, value)))
+        {
+            return integer::write(self.out, 0x80, 7, DYNAMIC + position);
+        }
+        self.push_new(field, hashes);
+    }
+
+    /// A field that is not in the dynamic table.
+    fn push_new(&mut self, field: Field<'_>, hashes: Hashes) {
+        let Field { name, value, never_indexed, .. } = field;
+        let name_hash = hashes.name;
         let known = known::find(name_hash, name);
         let first = known.map_or(0, |known| usize::from(known.index));
         let policy = known.map_or(Policy::Watch, |known| known.policy);
@@ -121,19 +136,20 @@ impl Block<'_> {
         {
             return self.literal(Form::NotIndexed, first, name_hash, field);
         }
-        let hashes = Hashes { name: name_hash, field: hash(name_hash, value) };
-        let Encoder { table, index, seen, .. } = &mut *self.encoder;
-        if let Some(position) = index.field(hashes.field, |at| table.field(at) == Some((name, value))) {
-            return integer::write(self.out, 0x80, 7, DYNAMIC + position);
-        }
-        if !seen.again(hashes.field) {
+        if !self.encoder.seen.again(hashes.field) {
             return self.literal(Form::NotIndexed, first, name_hash, field);
         }
         self.literal(Form::Indexed, first, name_hash, field);
         let Encoder { table, index, .. } = &mut *self.encoder;
-        table.insert(Name::Octets(name), value);
+        table.insert(Name::Octets(name), value, 0);
         index.insert(hashes);
         index.truncate(table.len());
+    }
+
+    /// Appends an entry of the static table (RFC 7541 Appendix A), for whoever knows its index at compile time.
+    pub fn push_static(&mut self, index: u8) {
+        debug_assert!(static_table::entry(index.into()).is_some(), "{index} is in the static table");
+        self.out.push(0x80 | index);
     }
 
     /// A literal field, its name by an index where either table has it.
@@ -148,7 +164,14 @@ impl Block<'_> {
         if index == 0 {
             write_string(self.out, field.name);
         }
-        write_string(self.out, field.value);
+        match form {
+            Form::Indexed => write_string(self.out, field.value),
+            // It comes again as another: coding it would cost both ends each time, for a fifth of its octets.
+            Form::NotIndexed | Form::NeverIndexed => {
+                integer::write(self.out, 0x00, 7, field.value.len());
+                self.out.extend_from_slice(field.value);
+            }
+        }
     }
 
     /// The index of a name in the dynamic table; 0 if it is not there.

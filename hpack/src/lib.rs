@@ -15,7 +15,7 @@ mod known;
 mod static_table;
 mod table;
 
-pub use decode::{Bounds, Decoder, Outcome};
+pub use decode::{Bounds, Decoder, Judge, Outcome};
 pub use encode::{Block, DEFAULT_CAP, Encoder};
 pub use error::Error;
 
@@ -36,17 +36,19 @@ pub struct Field<'a> {
     pub value: &'a [u8],
     /// The sender asked that no hop ever puts this field into a table (RFC 7541 §6.2.3); whoever forwards it must keep this.
     pub never_indexed: bool,
+    /// What the decoder's [`Judge`] said of it; encoders do not look.
+    pub mark: u8,
 }
 
 impl<'a> Field<'a> {
     /// A field that the encoder may index if its policy likes to.
     pub fn new(name: &'a [u8], value: &'a [u8]) -> Self {
-        Self { name, value, never_indexed: false }
+        Self { name, value, never_indexed: false, mark: 0 }
     }
 
     /// A field that no hop may index.
     pub fn never_indexed(name: &'a [u8], value: &'a [u8]) -> Self {
-        Self { name, value, never_indexed: true }
+        Self { name, value, never_indexed: true, mark: 0 }
     }
 
     /// What the field counts for in a list, in bytes (RFC 9113 §10.5.1).

@@ -20,6 +20,7 @@ struct Entry {
     start: u64,
     name: u32,
     value: u32,
+    mark: u8,
 }
 
 impl Entry {
@@ -60,15 +61,21 @@ impl Table {
     /// The field at `position`; 0 is the newest.
     #[inline]
     pub(crate) fn field(&self, position: usize) -> Option<(&[u8], &[u8])> {
+        self.marked(position).map(|(name, value, _)| (name, value))
+    }
+
+    /// The same with the mark that it entered with.
+    #[inline]
+    pub(crate) fn marked(&self, position: usize) -> Option<(&[u8], &[u8], u8)> {
         let entry = self.entries.get(position)?;
-        let start = self.at(entry);
-        let value = start + entry.name as usize;
-        Some((self.bytes.get(start..value)?, self.bytes.get(value..value + entry.value as usize)?))
+        let field = self.bytes.get(self.at(entry)..)?.get(..entry.name as usize + entry.value as usize)?;
+        let (name, value) = field.split_at_checked(entry.name as usize)?;
+        Some((name, value, entry.mark))
     }
 
     /// Puts a field in front and evicts what then has no room. A field that is larger than the table empties it and does not
     /// enter; that is no error (RFC 7541 §4.4).
-    pub(crate) fn insert(&mut self, name: Name<'_>, value: &[u8]) {
+    pub(crate) fn insert(&mut self, name: Name<'_>, value: &[u8], mark: u8) {
         let name_len = match name {
             Name::Octets(octets) => octets.len(),
             Name::Entry(position) => self.entries.get(position).map_or(0, |entry| entry.name as usize),
@@ -91,7 +98,7 @@ impl Table {
         self.bytes.extend_from_slice(value);
         // Only now, since the name may have been that of a field that goes.
         self.evict_to(self.max - size);
-        self.entries.push_front(Entry { start, name: name_u32, value: value_u32 });
+        self.entries.push_front(Entry { start, name: name_u32, value: value_u32, mark });
         self.size += size;
     }
 
@@ -145,26 +152,26 @@ mod tests {
     fn the_newest_comes_first_and_the_oldest_goes() {
         let mut table = Table::new(3 * 34);
         for name in [b"a", b"b", b"c", b"d"] {
-            table.insert(Name::Octets(name), b"1");
+            table.insert(Name::Octets(name), b"1", 0);
         }
         assert_eq!(names(&table), ["d", "c", "b"]);
-        table.insert(Name::Octets(b"ee"), b"2");
+        table.insert(Name::Octets(b"ee"), b"2", 0);
         assert_eq!(names(&table), ["ee", "d"], "one octet more costs two fields");
         table.set_max(35);
         assert_eq!(names(&table), ["ee"]);
-        table.insert(Name::Octets(b"too"), b"large");
+        table.insert(Name::Octets(b"too"), b"large", 0);
         assert_eq!(table.len(), 0);
         table.set_max(0);
-        table.insert(Name::Octets(b""), b"");
+        table.insert(Name::Octets(b""), b"", 0);
         assert_eq!(table.len(), 0);
     }
 
     #[test]
     fn a_name_outlives_the_entry_it_came_from() {
         let mut table = Table::new(44);
-        table.insert(Name::Octets(b"name"), b"1");
+        table.insert(Name::Octets(b"name"), b"1", 0);
         for value in [&b"22"[..], b"333", b"12345678"] {
-            table.insert(Name::Entry(0), value);
+            table.insert(Name::Entry(0), value, 0);
             assert_eq!(table.field(0), Some((&b"name"[..], value)));
             assert_eq!(table.len(), 1);
         }
@@ -175,7 +182,7 @@ mod tests {
         let mut table = Table::new(4096);
         for turn in 0..20_000_u32 {
             let value = vec![turn as u8; (turn as usize * 37) % 700];
-            table.insert(Name::Octets(&turn.to_be_bytes()), &value);
+            table.insert(Name::Octets(&turn.to_be_bytes()), &value, 0);
             assert_eq!(table.field(0), Some((&turn.to_be_bytes()[..], &value[..])));
             let oldest = turn + 1 - table.len() as u32;
             assert_eq!(table.field(table.len() - 1).unwrap().0, oldest.to_be_bytes());

@@ -29,13 +29,14 @@ impl Turn<'_> {
         let origin = Arc::clone(origin);
         let down = Leg { link, stream };
         // Loaded once: a call sees one version of the configuration, whatever happens meanwhile.
-        let snapshot: Arc<Snapshot> = self.worker.shared.snapshot.load_full();
+        let worker = self.worker;
+        let snapshot = worker.shared.snapshot.load();
         let Some(listener) = snapshot.listeners.get(&origin.listener) else {
             return self.refuse_unserved(&origin, down);
         };
         let method = head.method;
         let call = match self.read_head(&origin, head, &snapshot) {
-            Ok(call) => Box::new(call),
+            Ok(call) => call,
             Err(rejected) => return self.reject(&origin, down, method, &rejected),
         };
         let room = self.hub.room();
@@ -60,17 +61,20 @@ impl Turn<'_> {
     }
 
     /// Reads the head and takes off what only the proxy may write.
-    fn read_head(&self, origin: &Origin, head: RequestHead, snapshot: &Snapshot) -> Result<Call, Rejected> {
+    fn read_head(&self, origin: &Origin, head: RequestHead, snapshot: &Snapshot) -> Result<Box<Call>, Rejected> {
         let asked = wire::classify(&head)?;
+        let shared = &self.worker.shared;
+        let metrics = shared.metrics.method(asked.service, asked.method);
+        let (service, method) = metrics.names(asked.service, asked.method);
         let info = CallInfo {
-            service: asked.service.into(),
-            method: asked.method.into(),
+            service,
+            method,
             protocol: asked.protocol,
             listener: Arc::clone(&origin.listener),
             peer: origin.peer,
         };
         let timeout = asked.timeout;
-        let mut call = Call::begin(&self.worker.shared, info, head, self.now);
+        let mut call = Box::new(Call::begin(shared, info, metrics, head, self.now));
         call.deadline = timeout.and_then(|timeout| self.now.checked_add(timeout));
         wire::strip_identity(&mut call.head.fields, &snapshot.identity);
         head::identify(&mut call);
@@ -118,11 +122,11 @@ impl Turn<'_> {
     }
 
     fn decide(&mut self, key: CallKey, call: Box<Call>, origin: Arc<Origin>, listener: Arc<Listener>) {
-        let (mut away, shared) = (Away::new(self.worker, key, call), Arc::clone(&self.worker.shared));
+        let mut away = Away::new(self.worker, key, call);
         let decided = async move {
-            let decided = match away.call() {
-                Some(call) => plan::decide(&shared, &origin, &listener, call).await,
-                None => Err(plan::gone()),
+            let decided = match away.parts() {
+                (shared, Some(call)) => plan::decide(shared, &origin, &listener, call).await,
+                (_, None) => Err(plan::gone()),
             };
             (away.back(), decided)
         };
@@ -151,8 +155,8 @@ impl Turn<'_> {
                 if let Some(passage) = self.hub.calls.get_mut(key.0)
                     && let Some(call) = &mut passage.call
                 {
-                    head::prepare(call);
                     call.forward = Some(forward);
+                    head::prepare(call);
                 }
                 self.arm(key);
                 if self.read_unread(key) {

@@ -58,8 +58,6 @@ pub struct Call {
     pub info: CallInfo,
     /// Its head, as each try begins with it.
     pub head: RequestHead,
-    /// The caller's `:authority`, as it came.
-    pub authority: String,
     /// When the head came.
     pub started: Instant,
     /// Bounds that filters and the route set.
@@ -73,7 +71,7 @@ pub struct Call {
     /// Where it went.
     pub path: CallPath,
     /// `x-request-id`, the caller's or ours.
-    pub request_id: String,
+    pub(super) request_id: RequestId,
     /// Where it is to go, once that is decided.
     pub(super) forward: Option<Forward>,
     /// Instances that failed it.
@@ -81,9 +79,11 @@ pub struct Call {
     /// Followers that there were before the try that is under way.
     pub(super) lasting: usize,
     method: Arc<MethodMetrics>,
-    time: SystemTime,
     _open: OpenCall,
 }
+
+/// The name of a call: those of ours need no allocation.
+pub(super) type RequestId = SmallVec<[u8; 32]>;
 
 /// What went through, in both directions.
 #[derive(Clone, Copy, Debug, Default)]
@@ -126,12 +126,10 @@ pub struct End {
 
 impl Call {
     /// A call whose head has been read.
-    pub fn begin(shared: &Shared, info: CallInfo, head: RequestHead, now: Instant) -> Self {
-        let method = shared.metrics.method(&info.service, &info.method);
+    pub fn begin(shared: &Shared, info: CallInfo, method: Arc<MethodMetrics>, head: RequestHead, now: Instant) -> Self {
         method.started();
         Self {
             info,
-            authority: head.authority().to_owned(),
             head,
             started: now,
             bounds: Bounds::default(),
@@ -139,12 +137,11 @@ impl Call {
             followers: Followers::default(),
             tally: Tally::default(),
             path: CallPath::default(),
-            request_id: String::new(),
+            request_id: RequestId::new(),
             forward: None,
             tried: SmallVec::new(),
             lasting: 0,
             method,
-            time: SystemTime::now(),
             _open: shared.metrics.open_calls.enter(),
         }
     }
@@ -179,10 +176,10 @@ impl Call {
         });
         let Some(log) = shared.access_log.as_ref().filter(|log| log.wants()) else { return };
         log.write(CallRecord {
-            time: self.time,
+            time: SystemTime::now().checked_sub(duration).unwrap_or_else(SystemTime::now),
             listener: Arc::clone(&origin.listener),
             protocol: self.info.protocol,
-            authority: std::mem::take(&mut self.authority),
+            authority: self.head.authority().to_owned(),
             service: self.info.service.to_string(),
             method: self.info.method.to_string(),
             code: end.code,
@@ -198,7 +195,7 @@ impl Call {
             instance: self.path.instance.take(),
             attempts: self.path.attempts,
             peer: origin.peer,
-            request_id: Some(std::mem::take(&mut self.request_id)).filter(|id| !id.is_empty()),
+            request_id: Some(String::from_utf8_lossy(&self.request_id).into_owned()).filter(|id| !id.is_empty()),
             trace_id: self.path.trace_id.take(),
         });
     }

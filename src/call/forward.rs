@@ -125,21 +125,21 @@ impl Turn<'_> {
 
     /// Makes the head of this try, as its filters want it, and sends it.
     fn transform(&mut self, key: CallKey, ready: Ready) -> Progress {
-        let mut head = RequestHead::over(self.hub.spare.take());
         let Some(passage) = self.hub.calls.get_mut(key.0) else { return Progress::Begun };
         let Some(mut call) = passage.call.take() else { return Progress::Begun };
-        head.copy_from(&call.head);
         let chain = match &call.forward {
             Some(forward) if !forward.each_try.is_empty() => forward.each_try.clone(),
             _ => {
                 passage.call = Some(call);
-                return self.send(key, ready, head);
+                return self.send(key, ready, None);
             }
         };
+        let mut head = RequestHead::over(self.hub.spare.take());
+        head.copy_from(&call.head);
         call.lasting = call.followers.count();
         let mut away = Away::new(self.worker, key, call);
         let transformed = async move {
-            let result = match away.call() {
+            let result = match away.parts().1 {
                 Some(Call { info, bounds, followers, .. }) => chain.run(info, &mut head, bounds, followers).await,
                 None => Err(super::plan::gone()),
             };
@@ -151,7 +151,7 @@ impl Turn<'_> {
                     return Progress::Begun;
                 }
                 match result {
-                    Ok(head) => self.send(key, ready, head),
+                    Ok(head) => self.send(key, ready, Some(head)),
                     Err(refusal) => Progress::Stopped(Stop(refusal)),
                 }
             }
@@ -170,7 +170,7 @@ impl Turn<'_> {
         let Some(passage) = self.hub.calls.get_mut(key.0) else { return };
         let Stage::Transforming(_, ready) = std::mem::replace(&mut passage.stage, Stage::Sent) else { return };
         let progress = match result {
-            Ok(head) if self.read_unread(key) => self.send(key, ready, head),
+            Ok(head) if self.read_unread(key) => self.send(key, ready, Some(head)),
             Ok(_) => return,
             Err(refusal) => Progress::Stopped(Stop(refusal)),
         };
@@ -185,20 +185,26 @@ impl Turn<'_> {
         }
     }
 
-    /// Sends the head of a try, and what has come of the request.
-    fn send(&mut self, key: CallKey, ready: Ready, mut head: RequestHead) -> Progress {
+    /// Sends the head of a try, and what has come of the request. `transformed` is the head where filters made one of this try.
+    fn send(&mut self, key: CallKey, ready: Ready, mut transformed: Option<RequestHead>) -> Progress {
         let Hub { calls, links, spare, .. } = &mut *self.hub;
         let Some(passage) = calls.get_mut(key.0) else { return Progress::Begun };
         let Some(call) = &mut passage.call else { return Progress::Begun };
         let Ready { link, in_flight, started } = ready;
         let registered = call.forward.as_ref().is_some_and(|forward| forward.agent.is_some());
-        head::complete(&mut head, call, registered.then(|| &**in_flight.instance()), self.now);
+        let head = transformed.as_mut().unwrap_or(&mut call.head);
+        let mark = head.mark();
+        head::complete(head, call.deadline, registered.then(|| &**in_flight.instance()), self.now);
         let empty = passage.upload.is_empty();
         let opened = links.get_mut(link.0).map(|found| {
             found.wake();
-            found.engine.open(&head, empty, key.tag(), self.millis)
+            found.engine.open(head, empty, key.tag(), self.millis)
         });
-        spare.put(head.fields);
+        // The next try, if there is one, begins with what this one began with.
+        head.back_to(mark);
+        if let Some(head) = transformed {
+            spare.put(head.fields);
+        }
         let Some(Ok(stream)) = opened else {
             call.tried.push(in_flight.instance().id);
             return Progress::Unstarted(Unstarted("goaway", refusal_of(StreamError::NotStarted, None, self.now)));

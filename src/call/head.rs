@@ -5,19 +5,22 @@ use filter_api::{Code, Reason, Refusal};
 use rand::Rng as _;
 use tokio::time::Instant;
 
-use super::context::Call;
+use super::context::{Call, RequestId};
 use crate::registry::Instance;
 use crate::wire::{code_of_http, format_timeout};
+
+/// The longest name that a caller may give its call.
+const LONGEST_ID: usize = 128;
 
 /// Gives a call the names under which it is found again, before anything can end it: a line of the access log without one
 /// could not be told from another.
 pub(super) fn identify(call: &mut Call) {
     let head = &mut call.head;
-    match head.fields.get_str("x-request-id").filter(|id| !id.is_empty() && id.len() <= 128) {
-        Some(id) => call.request_id = id.to_owned(),
+    match head.fields.get_str("x-request-id").filter(|id| !id.is_empty() && id.len() <= LONGEST_ID) {
+        Some(id) => call.request_id = RequestId::from_slice(id.as_bytes()),
         None => {
-            call.request_id = format!("{:032x}", rand::rng().random::<u128>());
-            head.fields.set("x-request-id", call.request_id.as_bytes());
+            call.request_id = hex(rand::rng().random());
+            head.fields.set("x-request-id", &call.request_id);
         }
     }
     call.path.trace_id = head.fields.get_str("traceparent").and_then(trace_id).map(str::to_owned);
@@ -25,25 +28,36 @@ pub(super) fn identify(call: &mut Call) {
 
 /// Takes off a request's head what ends at this hop, once for all tries.
 pub(super) fn prepare(call: &mut Call) {
-    let Call { head, info, .. } = call;
-    head.fields.retain(|name, _| !matches!(name, "te" | "host" | "grpc-timeout" | "content-length"));
+    let Call { head, info, forward, .. } = call;
+    let to_agent = forward.as_ref().is_some_and(|forward| forward.agent.is_some());
+    head.fields.retain(|name, _| match name {
+        b"te" | b"host" | b"grpc-timeout" | b"content-length" => false,
+        b"x-portunus-agent" => !to_agent,
+        _ => true,
+    });
     // Grpc servers refuse a call without it, and it is per hop (FIELD.md T15).
     head.fields.push("te", b"trailers");
-    // What was matched is what is sent (DESIGN.md §4): never the caller's own spelling.
-    let path = format!("/{}/{}", info.service, info.method);
-    head.set_path(&path);
+    // What was matched is what is sent (DESIGN.md §4), also where a filter wrote another.
+    let rest = head.path().strip_prefix('/').and_then(|path| path.strip_prefix(&*info.service));
+    if rest.and_then(|rest| rest.strip_prefix('/')) != Some(&*info.method) {
+        head.set_path(&format!("/{}/{}", info.service, info.method));
+    }
 }
 
-/// Writes what depends on the moment and the instance. `registered` is the instance of an agent, whose address is then
-/// the authority: the caller's named the agent, and an SDK expects its own.
-pub(super) fn complete(head: &mut RequestHead, call: &Call, registered: Option<&Instance>, now: Instant) {
-    if let Some(deadline) = call.deadline {
+/// Writes what depends on the moment and the instance, all of it at the end. `registered` is the instance of an agent, whose
+/// address is then the authority: the caller's named the agent, and an SDK expects its own.
+pub(super) fn complete(
+    head: &mut RequestHead,
+    deadline: Option<Instant>,
+    registered: Option<&Instance>,
+    now: Instant,
+) {
+    if let Some(deadline) = deadline {
         let left = deadline.saturating_duration_since(now);
         head.fields.push("grpc-timeout", format_timeout(left).as_bytes());
     }
     if let Some(instance) = registered {
-        head.fields.remove("x-portunus-agent");
-        head.fields.push("x-forwarded-host", call.authority.as_bytes());
+        head.push_authority("x-forwarded-host");
         head.set_authority(&instance.authority);
     }
     if head.authority().is_empty() {
@@ -66,6 +80,16 @@ pub(super) fn not_grpc(head: &ResponseHead) -> Option<Box<Refusal>> {
 pub(super) fn no_status() -> Box<Refusal> {
     let message = "the instance ended the call without a gRPC status";
     Box::new(Refusal::new(Code::Unknown, Reason::UpstreamHttp, message))
+}
+
+/// A number in 32 hexadecimal digits.
+fn hex(number: u128) -> RequestId {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    let mut id = [0; 32];
+    for (pair, octet) in id.as_chunks_mut::<2>().0.iter_mut().zip(number.to_be_bytes()) {
+        *pair = [DIGITS[usize::from(octet >> 4)], DIGITS[usize::from(octet & 15)]];
+    }
+    RequestId::from_buf(id)
 }
 
 /// The trace id in a `traceparent` (W3C Trace Context §3.2).

@@ -2,13 +2,14 @@
 //!
 //! It names clusters and never holds one: instances and connections change by the second and outlive it.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use filter_api::{BuildCx, Filter, Known, Phase};
 use ipnet::IpNet;
+use rustc_hash::FxHashMap;
 use rand::Rng as _;
 
 use super::{Errors, FilterUse, Loaded, Path, Problem, Source, Target as FileTarget};
@@ -24,7 +25,7 @@ pub struct Snapshot {
     /// When it came into force.
     pub applied_at: SystemTime,
     /// By name.
-    pub listeners: HashMap<Arc<str>, Arc<Listener>>,
+    pub listeners: FxHashMap<Arc<str>, Arc<Listener>>,
     /// Names of metadata that filters set as identity, which no caller may send.
     pub identity: Vec<String>,
     /// What `/config` shows.

@@ -147,7 +147,7 @@ impl Connection {
             role,
             config,
             peer: Peer::default(),
-            decoder: Decoder::new(),
+            decoder: Decoder::judging(super::kind::judge),
             encoder: Encoder::default(),
             streams: Streams::default(),
             out,
@@ -267,6 +267,8 @@ impl Connection {
         for id in std::mem::replace(&mut self.overdue, lingering) {
             self.cut_request(id);
         }
+        self.out.tidy();
+        self.streams.tidy();
         if self.out.pending().is_empty() {
             // Nothing waits: what comes next begins to wait when it comes.
             self.moved = now;

@@ -2,10 +2,11 @@
 //!
 //! Decoding always reads the whole block: the connection's compression state depends on it, whatever becomes of the stream.
 
-use fields::{Fields, Method, RequestHead, ResponseHead, is_value};
+use fields::{Fields, Method, RequestHead, ResponseHead};
 use hpack::{Bounds, Decoder, Encoder, Error, Field};
 
 use super::guard::LIST_FACTOR;
+use super::kind::Kind;
 
 /// What a block of fields turned out to be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,9 +47,9 @@ pub(super) fn read_request(
         if checks.skips(&field) {
             return;
         }
-        match field.name {
-            [b':', ..] => checks.hold(pseudo.take(&mut head, field, checks.regular)),
-            _ => checks.regular_field(field, &mut head.fields),
+        match Kind::of(field.mark) {
+            kind if kind.is_pseudo() => checks.hold(pseudo.take(&mut head, kind, field.value, checks.regular)),
+            kind => checks.regular_field(kind, field, &mut head.fields),
         }
     })?;
     checks.hold(pseudo.complete(&head));
@@ -69,15 +70,15 @@ pub(super) fn read_response(
         if checks.skips(&field) {
             return;
         }
-        match field.name {
-            b":status" if status.is_some() => checks.malformed(":status twice (§8.3)"),
-            b":status" if checks.regular => checks.malformed("a pseudo-field after a field (§8.3)"),
-            b":status" => match three_digits(field.value) {
+        match Kind::of(field.mark) {
+            Kind::Status if status.is_some() => checks.malformed(":status twice (§8.3)"),
+            Kind::Status if checks.regular => checks.malformed("a pseudo-field after a field (§8.3)"),
+            Kind::Status => match three_digits(field.value) {
                 Some(code) => status = Some(code),
                 None => checks.malformed(":status is no three digits (§8.3.2)"),
             },
-            [b':', ..] => checks.malformed("a pseudo-field that responses do not have (§8.3.2)"),
-            _ => checks.regular_field(field, &mut fields),
+            kind if kind.is_pseudo() => checks.malformed("a pseudo-field that responses do not have (§8.3.2)"),
+            kind => checks.regular_field(kind, field, &mut fields),
         }
     })?;
     if status.is_none() {
@@ -100,9 +101,9 @@ pub(super) fn read_trailers(
         if checks.skips(&field) {
             return;
         }
-        match field.name {
-            [b':', ..] => checks.malformed("a pseudo-field in trailers (§8.1)"),
-            _ => checks.regular_field(field, &mut fields),
+        match Kind::of(field.mark) {
+            kind if kind.is_pseudo() => checks.malformed("a pseudo-field in trailers (§8.1)"),
+            kind => checks.regular_field(kind, field, &mut fields),
         }
     })?;
     Ok(Read { list: fields, form: checks.form(), content: None })
@@ -154,16 +155,15 @@ impl Checks {
     }
 
     #[inline]
-    fn regular_field(&mut self, field: Field<'_>, into: &mut Fields) {
+    fn regular_field(&mut self, kind: Kind, field: Field<'_>, into: &mut Fields) {
         self.regular = true;
-        if let Err(what) = check(&field) {
-            return self.malformed(what);
-        }
-        if field.name == b"content-length" {
-            match number(field.value) {
+        match kind {
+            Kind::Plain => {}
+            Kind::ContentLength => match number(field.value) {
                 Some(content) if self.content.is_none_or(|have| have == content) => self.content = Some(content),
                 _ => return self.malformed("content-length is no number, or two (RFC 9110 §8.6)"),
-            }
+            },
+            _ => return self.malformed(kind.fault()),
         }
         into.push_as_it_came(field.name, field.value, field.never_indexed);
     }
@@ -179,44 +179,35 @@ struct Pseudo {
 }
 
 impl Pseudo {
-    fn take(&mut self, head: &mut RequestHead, field: Field<'_>, late: bool) -> Result<(), &'static str> {
+    fn take(&mut self, head: &mut RequestHead, kind: Kind, value: &[u8], late: bool) -> Result<(), &'static str> {
         if late {
             return Err("a pseudo-field after a field (§8.3)");
         }
-        let seen = match field.name {
-            b":method" => &mut self.method,
-            b":scheme" => &mut self.scheme,
-            b":path" => &mut self.path,
-            b":authority" => &mut self.authority,
-            _ => return Err("a pseudo-field that requests do not have (§8.3.1)"),
+        let seen = match kind {
+            Kind::Method => &mut self.method,
+            Kind::Scheme => &mut self.scheme,
+            Kind::Path => &mut self.path,
+            Kind::Authority => &mut self.authority,
+            Kind::Status => return Err("a pseudo-field that requests do not have (§8.3.1)"),
+            _ => return Err(kind.fault()),
         };
         if std::mem::replace(seen, true) {
             return Err("a pseudo-field twice (§8.3)");
         }
-        match field.name {
-            b":method" => {
-                head.method = match field.value {
+        match kind {
+            Kind::Method => {
+                head.method = match value {
                     b"POST" => Method::Post,
                     b"HEAD" => Method::Head,
                     b"CONNECT" => Method::Connect,
                     _ => Method::Other,
                 }
             }
-            b":path" => head.set_path_as_it_came(field.value),
-            b":authority" => {
-                // What is matched is text; a host is never anything else.
-                if !field.value.iter().all(u8::is_ascii_graphic) {
-                    return Err(":authority is no host (§8.3.1)");
-                }
-                head.set_authority_as_it_came(field.value);
-            }
+            Kind::Path => head.set_path_as_it_came(value),
+            Kind::Authority => head.set_authority_as_it_came(value),
             _ => {}
         }
-        if is_value(field.value) {
-            Ok(())
-        } else {
-            Err("a pseudo-field's value has octets that no value has (§8.2.1)")
-        }
+        Ok(())
     }
 
     fn complete(&self, head: &RequestHead) -> Result<(), &'static str> {
@@ -238,36 +229,6 @@ impl Pseudo {
     }
 }
 
-/// What no field may be, whoever sends it.
-#[inline]
-fn check(field: &Field<'_>) -> Result<(), &'static str> {
-    if field.name.is_empty() || !field.name.iter().all(|byte| TOKEN[usize::from(*byte)]) {
-        return Err("a field name that is no lower-case token (§8.2.1)");
-    }
-    if !is_value(field.value) {
-        return Err("a field value with a control character, or a blank at an end (§8.2.1)");
-    }
-    match field.name {
-        b"connection" | b"proxy-connection" | b"keep-alive" | b"transfer-encoding" | b"upgrade" => {
-            Err("a field of one connection (§8.2.2)")
-        }
-        b"te" if !field.value.eq_ignore_ascii_case(b"trailers") => Err("te other than trailers (§8.2.2)"),
-        _ => Ok(()),
-    }
-}
-
-/// Octets of a lower-case token (RFC 9110 §5.6.2, RFC 9113 §8.2.1).
-const TOKEN: [bool; 256] = {
-    let mut table = [false; 256];
-    let chars = b"!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyz";
-    let mut at = 0;
-    while at < chars.len() {
-        table[chars[at] as usize] = true;
-        at += 1;
-    }
-    table
-};
-
 fn three_digits(value: &[u8]) -> Option<u16> {
     let [a @ b'1'..=b'9', b @ b'0'..=b'9', c @ b'0'..=b'9'] = *value else { return None };
     Some(u16::from(a - b'0') * 100 + u16::from(b - b'0') * 10 + u16::from(c - b'0'))
@@ -278,27 +239,36 @@ fn number(value: &[u8]) -> Option<u64> {
     digits.then(|| value.iter().fold(0, |sum, digit| sum * 10 + u64::from(digit - b'0')))
 }
 
+/// Entries of HPACK's static table (RFC 7541 Appendix A).
+const METHOD_POST: u8 = 3;
+const SCHEME_HTTP: u8 = 6;
+const STATUS_200: u8 = 8;
+
 /// Appends the block of a request.
 pub(super) fn write_request(encoder: &mut Encoder, out: &mut Vec<u8>, head: &RequestHead) {
     let mut block = encoder.block(out);
     // Only gRPC calls go out (`wire::classify`), and those are POST; instances are reached in plaintext.
-    block.push(Field::new(b":method", b"POST"));
-    block.push(Field::new(b":scheme", b"http"));
+    block.push_static(METHOD_POST);
+    block.push_static(SCHEME_HTTP);
     block.push(Field::new(b":path", head.path_bytes()));
     block.push(Field::new(b":authority", head.authority_bytes()));
     for (name, value, never_indexed) in head.fields.raw() {
-        block.push(Field { name, value, never_indexed });
+        block.push(Field { never_indexed, ..Field::new(name, value) });
     }
 }
 
 /// Appends the block of a response.
 pub(super) fn write_response(encoder: &mut Encoder, out: &mut Vec<u8>, head: &ResponseHead) {
-    let [hundreds, tens, ones] = [head.status / 100 % 10, head.status / 10 % 10, head.status % 10];
-    let digit = |digit: u16| b'0' + u8::try_from(digit).unwrap_or_default();
     let mut block = encoder.block(out);
-    block.push(Field::new(b":status", &[digit(hundreds), digit(tens), digit(ones)]));
+    if head.status == 200 {
+        block.push_static(STATUS_200);
+    } else {
+        let digit = |digit: u16| b'0' + u8::try_from(digit % 10).unwrap_or_default();
+        let digits = [digit(head.status / 100), digit(head.status / 10), digit(head.status)];
+        block.push(Field::new(b":status", &digits));
+    }
     for (name, value, never_indexed) in head.fields.raw() {
-        block.push(Field { name, value, never_indexed });
+        block.push(Field { never_indexed, ..Field::new(name, value) });
     }
 }
 
@@ -306,6 +276,6 @@ pub(super) fn write_response(encoder: &mut Encoder, out: &mut Vec<u8>, head: &Re
 pub(super) fn write_trailers(encoder: &mut Encoder, out: &mut Vec<u8>, fields: &Fields) {
     let mut block = encoder.block(out);
     for (name, value, never_indexed) in fields.raw() {
-        block.push(Field { name, value, never_indexed });
+        block.push(Field { never_indexed, ..Field::new(name, value) });
     }
 }

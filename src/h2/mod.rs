@@ -14,6 +14,7 @@ mod frame;
 mod goodbye;
 mod guard;
 mod heads;
+mod kind;
 mod output;
 mod receive;
 mod send;

@@ -7,7 +7,7 @@ use super::frame::{self, FrameHead, HEAD, flag, kind};
 const FULL: usize = 128 * 1024;
 /// Past this much the peer is not read any more: it sends and does not take the answers.
 const BACKLOG: usize = 1 << 20;
-/// Room that is kept while nothing waits. An idle connection keeps none beyond it.
+/// Room that is kept where nothing waits when it is looked at. An idle connection keeps none beyond it.
 const KEPT: usize = 4 * 1024;
 
 /// The output of one connection.
@@ -49,11 +49,17 @@ impl Output {
             self.written = 0;
             self.last_data = None;
             self.bytes.clear();
-            self.bytes.shrink_to(KEPT);
         } else if self.written > self.bytes.len() / 2 {
             self.bytes.drain(..self.written);
             self.last_data = None;
             self.written = 0;
+        }
+    }
+
+    /// Gives back the room of a busier moment.
+    pub(super) fn tidy(&mut self) {
+        if self.bytes.is_empty() && self.bytes.capacity() > KEPT {
+            self.bytes.shrink_to(KEPT);
         }
     }
 

@@ -12,8 +12,8 @@ use super::{Millis, Tag};
 /// Streams that are gone and still known. What crosses a reset comes within a round trip.
 const REMEMBERED: usize = 128;
 
-/// A table that had more room than this gives it back once it is empty: a connection keeps the room of its busiest moment only
-/// while it is busy.
+/// A table that has more room than this gives it back when it is found empty: a connection keeps the room of its busiest moment
+/// only while it is busy.
 const KEPT: usize = 16;
 
 /// A stream of a connection. HTTP/2 never uses a number twice, so that one that is gone is never taken for another.
@@ -155,10 +155,14 @@ impl Streams {
     pub(super) fn remove(&mut self, id: u32, how: Gone) -> Option<Stream> {
         let stream = self.open.remove(&id)?;
         self.remember(id, how);
+        Some(stream)
+    }
+
+    /// Gives back the room of a busier moment.
+    pub(super) fn tidy(&mut self) {
         if self.open.is_empty() && self.open.capacity() > KEPT {
             self.open.shrink_to(KEPT);
         }
-        Some(stream)
     }
 
     /// Remembers how a stream ended, or that it never began.

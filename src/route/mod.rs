@@ -7,16 +7,15 @@ mod template;
 pub use matcher::{HeaderMatch, HeaderRegex, HeaderTest, RouteMatch};
 pub use template::{AuthorityPattern, NO_AUTHORITY, ServicePattern, is_host_name};
 
-use std::collections::HashMap;
-
 use fields::RequestHead;
+use rustc_hash::FxHashMap;
 
 /// The routes of a listener, the most specific first.
 #[derive(Debug)]
 pub struct Router<T> {
     routes: Vec<(RouteMatch, T)>,
     /// For each service that a route names exactly: the routes that can match a call of it, in order.
-    by_service: HashMap<Box<str>, Vec<usize>>,
+    by_service: FxHashMap<Box<str>, Vec<usize>>,
     /// For any other service.
     others: Vec<usize>,
 }
@@ -25,7 +24,7 @@ impl<T> Router<T> {
     /// Orders the routes of a file by how specific they are; equal ones keep the file's order.
     pub fn new(mut routes: Vec<(RouteMatch, T)>) -> Self {
         routes.sort_by_key(|(rule, _)| std::cmp::Reverse(rule.rank()));
-        let mut by_service: HashMap<Box<str>, Vec<usize>> = HashMap::new();
+        let mut by_service: FxHashMap<Box<str>, Vec<usize>> = FxHashMap::default();
         for (rule, _) in &routes {
             if let Some(ServicePattern::Exact(name)) = &rule.service {
                 by_service.entry(name.clone()).or_default();

@@ -1,10 +1,10 @@
 //! A cluster as calls see it: who is in it, how one is picked, and how much each may take.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 
 use arc_swap::ArcSwap;
+use rustc_hash::FxHashMap;
 
 use crate::balance::{self, Policy};
 use crate::observe::ClusterMetrics;
@@ -13,7 +13,7 @@ use crate::registry::{Agent, EndpointSet, Instance, Registry};
 use super::{ConnectError, clock_ms};
 
 /// Clusters by name. A call looks its cluster up here: names are what snapshots and the running state share.
-pub type Clusters = HashMap<Arc<str>, Arc<Cluster>>;
+pub type Clusters = FxHashMap<Arc<str>, Arc<Cluster>>;
 
 /// Bounds of each instance.
 #[derive(Clone, Copy, Debug)]

@@ -4,9 +4,11 @@
 //! HTTP/2 carries many calls a connection, but no more than the peer says. Another connection is opened before that
 //! (FIELD.md T5: streams that queue in silence), up to the cluster's limit; past it calls wait, and few may.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
+
+use rustc_hash::FxHashMap;
 
 use super::{ClusterLimits, clock_ms};
 use crate::observe::ClusterMetrics;
@@ -23,7 +25,7 @@ pub const PATIENCE: Duration = Duration::from_secs(10);
 /// All lanes of a worker, by instance. `L` is how a connection is named, `C` how a call is.
 #[derive(Debug)]
 pub struct Pool<L, C> {
-    lanes: HashMap<u64, Lane<L, C>>,
+    lanes: FxHashMap<u64, Lane<L, C>>,
 }
 
 /// All connections to one instance.
@@ -58,7 +60,7 @@ pub struct Found<L> {
 
 impl<L, C> Default for Pool<L, C> {
     fn default() -> Self {
-        Self { lanes: HashMap::new() }
+        Self { lanes: FxHashMap::default() }
     }
 }
 

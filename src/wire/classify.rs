@@ -31,10 +31,10 @@ pub enum Rejected {
 
 /// Reads a head. Everything that is wrong with it is said here, before a route is chosen (DESIGN.md §4).
 pub fn classify(head: &RequestHead) -> Result<Asked<'_>, Rejected> {
-    well_formed(head)?;
+    let told = Told::by(head).ok_or(Rejected::Bare(400))?;
     let refuse =
         |http, code, message: &str| Rejected::Status(http, Box::new(Refusal::new(code, Reason::Protocol, message)));
-    if !head.fields.get("content-type").is_some_and(is_grpc) {
+    if !told.content_type.is_some_and(is_grpc) {
         let message = "this listener speaks gRPC: send POST with content-type application/grpc over HTTP/2";
         return Err(refuse(415, Code::Unimplemented, message));
     }
@@ -45,7 +45,7 @@ pub fn classify(head: &RequestHead) -> Result<Asked<'_>, Rejected> {
         let message = "the path of a gRPC call is /package.Service/Method and nothing else";
         return Err(Rejected::Status(200, Box::new(Refusal::new(Code::Unimplemented, Reason::NoRoute, message))));
     };
-    let timeout = match head.fields.get("grpc-timeout").map(parse_timeout) {
+    let timeout = match told.timeout.map(parse_timeout) {
         None => None,
         Some(Some(timeout)) => Some(timeout),
         Some(None) => {
@@ -56,30 +56,37 @@ pub fn classify(head: &RequestHead) -> Result<Asked<'_>, Rejected> {
     Ok(Asked { protocol: Protocol::Grpc, service, method, timeout })
 }
 
-/// The forms that two readers could understand differently: refused without being understood at all.
-fn well_formed(head: &RequestHead) -> Result<(), Rejected> {
-    let bad = Err(Rejected::Bare(400));
-    if head.method == Method::Connect {
-        return bad;
+/// The fields that say what a request is.
+#[derive(Default)]
+struct Told<'a> {
+    content_type: Option<&'a [u8]>,
+    timeout: Option<&'a [u8]>,
+    host: Option<&'a [u8]>,
+}
+
+impl<'a> Told<'a> {
+    /// Looks for them; `None` for the forms that two readers could understand differently, which are refused without being
+    /// understood at all.
+    fn by(head: &'a RequestHead) -> Option<Self> {
+        let mut told = Self::default();
+        for (name, value, _) in head.fields.raw() {
+            let place = match name {
+                b"content-type" => &mut told.content_type,
+                b"grpc-timeout" => &mut told.timeout,
+                b"host" => &mut told.host,
+                b"te" if !value.eq_ignore_ascii_case(b"trailers") => return None,
+                _ => continue,
+            };
+            if place.replace(value).is_some() {
+                return None;
+            }
+        }
+        let authority = head.authority_bytes();
+        // Userinfo would be read as one host here and as another upstream (RFC 9113 §8.3.1 forbids it).
+        let odd = head.method == Method::Connect || authority.contains(&b'@');
+        let another = |host: &[u8]| !authority.is_empty() && !host.eq_ignore_ascii_case(authority);
+        (!odd && !told.host.is_some_and(another)).then_some(told)
     }
-    if head.fields.get_all("te").any(|te| !te.eq_ignore_ascii_case(b"trailers")) {
-        return bad;
-    }
-    let twice = |name| head.fields.get_all(name).nth(1).is_some();
-    if twice("content-type") || twice("grpc-timeout") {
-        return bad;
-    }
-    let authority = head.authority().as_bytes();
-    // Userinfo would be read as one host here and as another upstream (RFC 9113 §8.3.1 forbids it).
-    if authority.contains(&b'@') {
-        return bad;
-    }
-    if head.fields.get_all("host").any(|host| !authority.is_empty() && !host.eq_ignore_ascii_case(authority))
-        || twice("host")
-    {
-        return bad;
-    }
-    Ok(())
 }
 
 /// `application/grpc`, alone or with a codec (`+proto`) or parameters; `application/grpc-web` is something else.
@@ -91,22 +98,33 @@ fn is_grpc(content_type: &[u8]) -> bool {
 
 /// Service and method of a path that is exactly `/service/method`.
 fn split_path(path: &str) -> Option<(&str, &str)> {
-    let (service, method) = path.strip_prefix('/')?.split_once('/')?;
+    let names = path.strip_prefix('/')?;
+    let slash = names.bytes().position(|b| b == b'/')?;
+    let (service, method) = (names.get(..slash)?, names.get(slash + 1..)?);
     (is_identifier(service) && is_identifier(method)).then_some((service, method))
 }
 
 /// `[A-Za-z_][A-Za-z0-9_.]*`: what protobuf's names can be, with dots.
 fn is_identifier(name: &str) -> bool {
-    let mut bytes = name.bytes();
-    bytes.next().is_some_and(|first| first.is_ascii_alphabetic() || first == b'_')
-        && bytes.all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'.'))
+    name.bytes().next().is_some_and(|first| first.is_ascii_alphabetic() || first == b'_')
+        && name.bytes().all(|b| IDENTIFIER[usize::from(b)])
 }
+
+const IDENTIFIER: [bool; 256] = {
+    let mut table = [false; 256];
+    let mut byte = 0;
+    while byte < 128 {
+        table[byte] = (byte as u8).is_ascii_alphanumeric() || matches!(byte as u8, b'_' | b'.');
+        byte += 1;
+    }
+    table
+};
 
 /// The host of an authority as routes match it: without port and trailing dot. Case is the matcher's.
 pub fn authority_host(authority: &str) -> &str {
     let host = match authority.strip_prefix('[') {
         Some(v6) => v6.split(']').next().unwrap_or_default(),
-        None => authority.rsplit_once(':').map_or(authority, |(host, _)| host),
+        None => authority.bytes().rposition(|b| b == b':').and_then(|at| authority.get(..at)).unwrap_or(authority),
     };
     host.strip_suffix('.').unwrap_or(host)
 }

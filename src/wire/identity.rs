@@ -11,34 +11,30 @@ pub fn strip_identity(fields: &mut Fields, extra: &[String]) {
     fields.retain(|name, _| !is_identity(name, extra));
 }
 
-fn is_identity(name: &str, extra: &[String]) -> bool {
-    let bytes = name.as_bytes();
-    let of_ours = bytes.first() == Some(&b'x')
-        && bytes.get(1).is_some_and(|b| matches!(b, b'-' | b'_'))
-        && bytes.get(2).is_some_and(|b| matches!(b, b'f' | b'p'))
-        && is_reserved(name);
+fn is_identity(name: &[u8], extra: &[String]) -> bool {
+    let of_ours = matches!(name, [b'x', b'-' | b'_', b'f' | b'p', ..]) && is_reserved(name);
     of_ours
         || (!extra.is_empty()
             && extra.iter().any(|identity| {
-                same_name(name.strip_suffix("-bin").unwrap_or(name), identity)
-                    || same_name(name.strip_suffix("_bin").unwrap_or(name), identity)
+                same_name(name.strip_suffix(b"-bin").unwrap_or(name), identity)
+                    || same_name(name.strip_suffix(b"_bin").unwrap_or(name), identity)
             }))
 }
 
-fn is_reserved(name: &str) -> bool {
+fn is_reserved(name: &[u8]) -> bool {
     if starts_with(name, "x-portunus-") {
-        return !matches!(name, "x-portunus-agent" | "x-portunus-hops");
+        return !matches!(name, b"x-portunus-agent" | b"x-portunus-hops");
     }
     starts_with(name, "x-forwarded-")
 }
 
 /// Equal, where `-` and `_` count as one: many servers fold them into one variable name.
-fn same_name(name: &str, identity: &str) -> bool {
+fn same_name(name: &[u8], identity: &str) -> bool {
     name.len() == identity.len() && starts_with(name, identity)
 }
 
-fn starts_with(name: &str, prefix: &str) -> bool {
-    name.len() >= prefix.len() && name.bytes().zip(prefix.bytes()).all(|(a, b)| a == b || (a == b'_' && b == b'-'))
+fn starts_with(name: &[u8], prefix: &str) -> bool {
+    name.len() >= prefix.len() && name.iter().zip(prefix.as_bytes()).all(|(a, b)| a == b || (*a == b'_' && *b == b'-'))
 }
 
 #[cfg(test)]

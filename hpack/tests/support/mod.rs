@@ -19,7 +19,7 @@ impl Owned {
     }
 
     pub(crate) fn field(&self) -> Field<'_> {
-        Field { name: &self.name, value: &self.value, never_indexed: self.never_indexed }
+        Field { never_indexed: self.never_indexed, ..Field::new(&self.name, &self.value) }
     }
 }
 

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use filter_api::Code;
+use foldhash::fast::RandomState;
 use parking_lot::Mutex;
 
 use super::cells::{CodeCounts, Counter, Histogram};
@@ -97,6 +98,12 @@ impl MethodMetrics {
         self.seconds.observe(took);
     }
 
+    /// The names of a call that counts here, which are this handle's own where it has them.
+    pub fn names(&self, service: &str, method: &str) -> (Arc<str>, Arc<str>) {
+        let name = |own: &Arc<str>, called: &str| if **own == *called { Arc::clone(own) } else { called.into() };
+        (name(&self.service, service), name(&self.method, method))
+    }
+
     /// Whether this is the handle of names that nobody vouches for. When a backend has answered such a call with
     /// anything but UNIMPLEMENTED, the data path calls [`super::Metrics::learn`] with the real names.
     pub fn is_other(&self) -> bool {
@@ -117,7 +124,7 @@ impl MethodMetrics {
 /// One service: its known methods, and the handle for all others.
 #[derive(Clone, Debug)]
 struct Service {
-    methods: HashMap<Arc<str>, Arc<MethodMetrics>>,
+    methods: HashMap<Arc<str>, Arc<MethodMetrics>, RandomState>,
     other: Arc<MethodMetrics>,
 }
 
@@ -133,7 +140,7 @@ struct Ledger {
 /// All methods. Reading is one atomic load and two look-ups; writing copies the outer map and happens once a method.
 #[derive(Debug)]
 pub(super) struct Methods {
-    services: ArcSwap<HashMap<Arc<str>, Arc<Service>>>,
+    services: ArcSwap<HashMap<Arc<str>, Arc<Service>, RandomState>>,
     other: Arc<MethodMetrics>,
     ledger: Mutex<Ledger>,
 }
@@ -213,7 +220,7 @@ impl Methods {
 fn new_service(name: &str, ledger: &mut Ledger) -> Service {
     let other = MethodMetrics::new(Arc::from(name), Arc::from(OTHER), CallKind::Unknown);
     ledger.all.push(Arc::clone(&other));
-    Service { methods: HashMap::new(), other }
+    Service { methods: HashMap::default(), other }
 }
 
 #[cfg(test)]
