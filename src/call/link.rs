@@ -18,6 +18,8 @@ use crate::observe::metrics::UpstreamConnection;
 
 /// Reads in one turn: more would fill the outputs of others beyond what their turn writes.
 const READS: usize = 2;
+/// Output that is worth a write of its own.
+const ENOUGH: usize = 16 * 1024;
 /// What is still read of a connection that is over, so that its last words are not lost with a TCP reset, and how long.
 const LAST_READS: usize = 64;
 const LAST_WORDS: Duration = Duration::from_secs(1);
@@ -30,6 +32,8 @@ pub(super) struct Link {
     waker: Option<Waker>,
     /// Its turn is coming or under way: it need not be woken.
     awake: bool,
+    /// It has output, and writes it in its next turn, with what others add until then.
+    gathers: bool,
     /// Requests that came over it.
     pub(super) requests: u64,
     /// It closes with its last call.
@@ -84,7 +88,7 @@ impl Attached {
     pub(super) fn new(worker: &Arc<Worker>, role: Role, config: Config, side: Side) -> Self {
         let key = worker.turn(|turn| {
             let engine = Connection::new(role, config, turn.hub.growth.clone(), turn.millis);
-            let link = Link { engine, side, waker: None, awake: true, requests: 0, retired: false, dropped: false };
+            let link = Link { engine, side, waker: None, awake: true, gathers: false, requests: 0, retired: false, dropped: false };
             LinkKey(turn.hub.links.insert(link))
         });
         Self { worker: Arc::clone(worker), key }
@@ -104,7 +108,17 @@ impl Attached {
             }
             link.awake = true;
             let mut over = turn.read(self.key, io, cx).is_err();
-            let unread = turn.hub.links.get(self.key.0).is_some_and(|link| link.engine.is_backed_up());
+            let mut unread = false;
+            if let Some(link) = turn.hub.links.get_mut(self.key.0).filter(|_| !over) {
+                unread = link.engine.is_backed_up();
+                let waits = link.engine.output().len();
+                if !link.gathers && waits > 0 && waits < ENOUGH {
+                    link.gathers = true;
+                    let _: Poll<()> = std::pin::pin!(tokio::task::yield_now()).poll(cx);
+                    return Poll::Pending;
+                }
+                link.gathers = false;
+            }
             over |= turn.write(self.key, io, cx).is_err();
             match turn.hub.links.get_mut(self.key.0) {
                 Some(link) if !over => {
