@@ -8,7 +8,16 @@ use crate::codes::{CODES, END_OF_STRING, FIRST_LOOK, LONG, SHORT};
 /// # Errors
 /// [`Error::HuffmanPadding`], [`Error::HuffmanEndOfString`].
 pub(crate) fn decode(input: &[u8], out: &mut Vec<u8>) -> Result<(), Error> {
-    out.reserve(input.len() * 8 / 5 + 1);
+    let start = out.len();
+    out.resize(start + input.len() * 8 / 5 + 1, 0);
+    let mut places = out.get_mut(start..).unwrap_or_default().iter_mut();
+    let result = decode_into(input, &mut places);
+    let unused = places.len();
+    out.truncate(out.len() - unused);
+    result
+}
+
+fn decode_into(input: &[u8], places: &mut std::slice::IterMut<'_, u8>) -> Result<(), Error> {
     // The bits not yet read, left-aligned, with zeros below them; and how many they are.
     let mut bits = 0_u64;
     let mut have = 0_u32;
@@ -20,7 +29,7 @@ pub(crate) fn decode(input: &[u8], out: &mut Vec<u8>) -> Result<(), Error> {
         // No code is longer than what is here, so none of these looks has to ask whether its bits are real.
         while have >= 32 {
             let (symbol, length) = look(bits);
-            out.push(octet(symbol)?);
+            put(places, symbol)?;
             bits <<= length;
             have -= length;
         }
@@ -36,7 +45,7 @@ pub(crate) fn decode(input: &[u8], out: &mut Vec<u8>) -> Result<(), Error> {
         if length > have {
             return if have < 8 && padded == u64::MAX { Ok(()) } else { Err(Error::HuffmanPadding) };
         }
-        out.push(octet(symbol)?);
+        put(places, symbol)?;
         bits <<= length;
         have -= length;
     }
@@ -64,8 +73,13 @@ fn look_further(window: u64) -> (u16, u32) {
 }
 
 #[inline]
-fn octet(symbol: u16) -> Result<u8, Error> {
-    u8::try_from(symbol).map_err(|_| Error::HuffmanEndOfString)
+fn put(places: &mut std::slice::IterMut<'_, u8>, symbol: u16) -> Result<(), Error> {
+    let octet = u8::try_from(symbol).map_err(|_| Error::HuffmanEndOfString)?;
+    // There is a place for each, since no code is shorter than five bits.
+    if let Some(place) = places.next() {
+        *place = octet;
+    }
+    Ok(())
 }
 
 /// How many octets `input` takes when it is encoded.

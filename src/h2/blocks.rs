@@ -83,11 +83,11 @@ impl Connection {
         spare: &mut Spare,
     ) -> Taken<'a> {
         let (id, end) = (head.stream, head.has(flag::END_STREAM));
-        if let Some(stream) = self.streams.get(id) {
-            return match (stream.recv, self.role) {
-                (Recv::Head, _) => self.take_response(id, block, end, now, spare),
-                (Recv::Open, _) => self.take_trailers(id, block, end, now, spare),
-                (Recv::Closed, _) => {
+        if let Some(stream) = self.streams.find(id) {
+            return match self.streams.get(stream).map_or(Recv::Closed, |stream| stream.recv) {
+                Recv::Head => self.take_response(stream, block, end, now, spare),
+                Recv::Open => self.take_trailers(stream, block, end, now, spare),
+                Recv::Closed => {
                     self.read_past(block)?;
                     self.violate(id, ErrorCode::STREAM_CLOSED, now).map(|()| None)
                 }
@@ -146,12 +146,12 @@ impl Connection {
         match form {
             Form::Good if !wrong => {
                 self.guard.earn();
-                self.streams.insert(stream);
-                return Ok(Some(Event::Request { stream: StreamId(id), head, end }));
+                let stream = self.streams.insert(stream);
+                return Ok(Some(Event::Request { stream, head, end }));
             }
             Form::TooLarge => {
-                self.streams.insert(stream);
-                self.refuse_large(id);
+                let stream = self.streams.insert(stream);
+                self.refuse_large(stream);
                 self.count(Limit::ProvokedReset, now)?;
             }
             Form::Good | Form::Malformed(_) => self.violate(id, ErrorCode::PROTOCOL_ERROR, now)?,
@@ -161,19 +161,26 @@ impl Connection {
     }
 
     /// 431, as HTTP has it for heads that are too large (RFC 6585 §5): there is no call yet that could get a gRPC status.
-    fn refuse_large(&mut self, id: u32) {
+    fn refuse_large(&mut self, stream: StreamId) {
         let head = fields::ResponseHead { status: 431, fields: fields::Fields::default() };
         // The stream was just made, so that it takes an answer.
-        self.respond(StreamId(id), &head, true).ok();
+        self.respond(stream, &head, true).ok();
     }
 
-    fn take_response<'a>(&mut self, id: u32, block: &[u8], end: bool, now: Millis, spare: &mut Spare) -> Taken<'a> {
+    fn take_response<'a>(
+        &mut self,
+        id: StreamId,
+        block: &[u8],
+        end: bool,
+        now: Millis,
+        spare: &mut Spare,
+    ) -> Taken<'a> {
         let read = heads::read_response(&mut self.decoder, block, self.config.headers, spare.take());
         let Read { list: head, form, content } = read.map_err(lost)?;
         let informational = (100..200).contains(&head.status);
         if matches!(form, Form::Malformed(_)) || (informational && (end || head.status == 101)) {
             spare.put(head.fields);
-            return self.violate(id, ErrorCode::PROTOCOL_ERROR, now).map(|()| None);
+            return self.violate(id.number, ErrorCode::PROTOCOL_ERROR, now).map(|()| None);
         }
         if informational {
             // Swallowed: gRPC knows none (FIELD.md T16).
@@ -187,20 +194,27 @@ impl Connection {
         let tag = stream.tag;
         if end {
             if !stream.is_as_long_as_said(0, true) {
-                return self.violate(id, ErrorCode::PROTOCOL_ERROR, now).map(|()| None);
+                return self.violate(id.number, ErrorCode::PROTOCOL_ERROR, now).map(|()| None);
             }
             self.close_recv(id);
         }
         Ok(Some(Event::Response { tag, head, end }))
     }
 
-    fn take_trailers<'a>(&mut self, id: u32, block: &[u8], end: bool, now: Millis, spare: &mut Spare) -> Taken<'a> {
+    fn take_trailers<'a>(
+        &mut self,
+        id: StreamId,
+        block: &[u8],
+        end: bool,
+        now: Millis,
+        spare: &mut Spare,
+    ) -> Taken<'a> {
         let read = heads::read_trailers(&mut self.decoder, block, self.config.headers, spare.take());
         let Read { list: fields, form, .. } = read.map_err(lost)?;
         let Some(stream) = self.streams.get(id) else { return Ok(None) };
         if !end || matches!(form, Form::Malformed(_)) || !stream.is_as_long_as_said(0, true) {
             spare.put(fields);
-            return self.violate(id, ErrorCode::PROTOCOL_ERROR, now).map(|()| None);
+            return self.violate(id.number, ErrorCode::PROTOCOL_ERROR, now).map(|()| None);
         }
         let tag = stream.tag;
         self.guard.earn();

@@ -11,7 +11,7 @@ use super::guard::{FRAME_PATIENCE, Guard, SERVED, WRITE_PATIENCE};
 use super::output::Output;
 use super::receive::{Block, Reading};
 use super::settings::{Config, FIRST_WINDOW, Peer};
-use super::stream::{Gone, Stream, Streams};
+use super::stream::{Gone, Past, Streams};
 use super::window::Growth;
 use super::{ErrorCode, Fatal, Limit, Millis, Role, StreamError, StreamId, Tag};
 
@@ -26,10 +26,10 @@ pub struct Connection {
     pub(super) streams: Streams,
     pub(super) out: Output,
     /// Streams with bytes that their own windows take, in turn.
-    pub(super) line: VecDeque<u32>,
+    pub(super) line: VecDeque<StreamId>,
     /// Streams whose answer is complete and whose request is not: since the last tick, and since the one before.
-    pub(super) lingering: Vec<u32>,
-    pub(super) overdue: Vec<u32>,
+    pub(super) lingering: Vec<StreamId>,
+    pub(super) overdue: Vec<StreamId>,
     /// Events that need no input.
     pub(super) events: VecDeque<Happened>,
     pub(super) guard: Guard,
@@ -221,7 +221,7 @@ impl Connection {
             + self.partial.capacity()
             + self.block.as_ref().map_or(0, |block| block.fragment.capacity())
             + self.streams.allocated()
-            + (self.line.capacity() + self.lingering.capacity() + self.overdue.capacity()) * size_of::<u32>()
+            + (self.line.capacity() + self.lingering.capacity() + self.overdue.capacity()) * size_of::<StreamId>()
             + self.events.capacity() * size_of::<Happened>()
             + self.decoder.allocated()
             + self.encoder.allocated()
@@ -250,7 +250,7 @@ impl Connection {
 
     /// Names a stream.
     pub fn set_tag(&mut self, stream: StreamId, tag: Tag) {
-        if let Some(stream) = self.streams.get(stream.0) {
+        if let Some(stream) = self.streams.get(stream) {
             stream.tag = tag;
         }
     }
@@ -298,27 +298,30 @@ impl Connection {
     }
 
     /// Takes a stream out of the tables.
-    pub(super) fn forget(&mut self, id: u32, how: Gone) -> Option<Stream> {
-        let stream = self.streams.remove(id, how)?;
+    pub(super) fn forget(&mut self, id: StreamId, how: Gone) -> Option<Past> {
+        let stream = self.streams.get(id)?;
+        let (queued, grown) = (stream.queued, stream.grown(&self.config));
         self.held -= stream.held;
-        if stream.queued {
+        let past = self.streams.remove(id, how);
+        if queued {
             // A window that never opens would let the line grow by every stream that ends in it.
             self.line.retain(|other| *other != id);
         }
         if how == Gone::ResetByUs {
             self.guard.expect_crossing();
         }
-        self.growth.give_back(stream.grown(&self.config));
+        self.growth.give_back(grown);
         self.settle_credit();
-        Some(stream)
+        past
     }
 
     /// Ends a stream whose peer broke a rule on it alone (RFC 9113 §5.4.2).
     pub(super) fn violate(&mut self, id: u32, code: ErrorCode, now: Millis) -> Result<(), Fatal> {
         super::frame::put_reset(self.out.frames(), id, code);
-        match self.forget(id, Gone::ResetByUs) {
-            Some(stream) if stream.tag != 0 => {
-                self.events.push_back(Happened::Reset { tag: stream.tag, error: StreamError::Violation(code) });
+        let open = self.streams.find(id);
+        match open.and_then(|open| self.forget(open, Gone::ResetByUs)) {
+            Some(past) if past.tag != 0 => {
+                self.events.push_back(Happened::Reset { tag: past.tag, error: StreamError::Violation(code) });
             }
             Some(_) => {}
             None => self.streams.remember(id, Gone::ResetByUs),
@@ -341,7 +344,7 @@ impl Connection {
 impl Drop for Connection {
     /// The windows of streams that end with their connection are given back too.
     fn drop(&mut self) {
-        for stream in self.streams.iter_mut() {
+        for (_, stream) in self.streams.iter_mut() {
             self.growth.give_back(stream.grown(&self.config));
         }
     }

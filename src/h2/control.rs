@@ -60,7 +60,7 @@ impl Connection {
     fn settings_heard(&mut self) {
         if !std::mem::replace(&mut self.heard, true) {
             let by = i64::from(FIRST_WINDOW.saturating_sub(self.config.stream_window));
-            for stream in self.streams.iter_mut() {
+            for (_, stream) in self.streams.iter_mut() {
                 stream.left -= by;
             }
         }
@@ -68,14 +68,14 @@ impl Connection {
 
     /// SETTINGS_INITIAL_WINDOW_SIZE moves the window of every stream (RFC 9113 §6.9.2).
     fn move_windows(&mut self, by: i64) -> Result<(), Fatal> {
-        for stream in self.streams.iter_mut() {
+        for (id, stream) in self.streams.iter_mut() {
             stream.window += by;
             if stream.window > i64::from(LARGEST_WINDOW) {
                 return Err(Fatal::broken(ErrorCode::FLOW_CONTROL_ERROR, "a window over 2^31 - 1 (§6.9.2)"));
             }
             if stream.window > 0 && !stream.waiting.is_empty() && !stream.queued {
                 stream.queued = true;
-                self.line.push_back(stream.id);
+                self.line.push_back(id);
             }
         }
         Ok(())
@@ -99,7 +99,8 @@ impl Connection {
         }
         self.not_idle(head.stream)?;
         // Credit for a stream that is gone: whoever still reads what it was sent gives some, and it was counted above.
-        let Some(stream) = self.streams.get(head.stream) else { return Ok(()) };
+        let Some(id) = self.streams.find(head.stream) else { return Ok(()) };
+        let Some(stream) = self.streams.get(id) else { return Ok(()) };
         if by == 0 {
             return self.violate(head.stream, ErrorCode::PROTOCOL_ERROR, now);
         }
@@ -109,7 +110,7 @@ impl Connection {
         }
         if stream.window > 0 && !stream.waiting.is_empty() && !stream.queued {
             stream.queued = true;
-            self.line.push_back(head.stream);
+            self.line.push_back(id);
             self.pump(now);
         }
         Ok(())
@@ -118,7 +119,8 @@ impl Connection {
     pub(super) fn take_reset(&mut self, head: FrameHead, payload: &[u8], now: Millis) -> Result<(), Fatal> {
         sized(payload, 4, "RST_STREAM has 4 octets (§6.4)")?;
         self.not_idle(head.stream)?;
-        let Some(stream) = self.forget(head.stream, Gone::Over) else {
+        let open = self.streams.find(head.stream);
+        let Some(stream) = open.and_then(|open| self.forget(open, Gone::Over)) else {
             return self.count_stray(now);
         };
         if stream.tag != 0 {

@@ -4,19 +4,18 @@ use super::connection::{Connection, Event};
 use super::frame::{FrameHead, flag};
 use super::receive::{Reading, Step};
 use super::stream::{Gone, Recv, Send};
-use super::{ErrorCode, Fatal, Limit, Millis, Role};
+use super::{ErrorCode, Fatal, Limit, Millis, Role, StreamId};
 
 /// A DATA frame on its way.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct DataFrame {
-    stream: u32,
+    /// Who takes it; nobody, if the stream is gone.
+    stream: Option<StreamId>,
     /// Octets left in the frame, padding included.
     left: u32,
     padded: bool,
     padding: u32,
     end: bool,
-    /// Nobody takes it: the stream is gone.
-    unwanted: bool,
 }
 
 /// What a request may still send, unread, once its answer is complete.
@@ -37,16 +36,23 @@ impl Connection {
             return Err(Fatal::broken(ErrorCode::FLOW_CONTROL_ERROR, "DATA over the connection's window (§6.9)"));
         }
         self.left -= length;
-        let mut unwanted = true;
-        match self.streams.get(head.stream).map(|stream| (stream.recv, stream)) {
+        let mut stream = self.streams.find(head.stream);
+        let (mut promised, open) = (false, stream.and_then(|open| self.streams.get(open)));
+        match open.map(|open| (open.recv, open)) {
             // Without an octet it needs no window, not even one (§6.9): a window can be below zero.
-            Some((Recv::Open, stream)) if length == 0 || length <= stream.left => {
-                stream.left -= length;
-                unwanted = false;
+            Some((Recv::Open, open)) if length == 0 || length <= open.left => {
+                open.left -= length;
+                promised = open.content.is_some();
             }
-            Some((Recv::Open, _)) => self.violate(head.stream, ErrorCode::FLOW_CONTROL_ERROR, now)?,
-            Some((Recv::Closed, _)) => self.violate(head.stream, ErrorCode::STREAM_CLOSED, now)?,
-            Some((Recv::Head, _)) => self.violate(head.stream, ErrorCode::PROTOCOL_ERROR, now)?,
+            Some((recv, _)) => {
+                let code = match recv {
+                    Recv::Open => ErrorCode::FLOW_CONTROL_ERROR,
+                    Recv::Closed => ErrorCode::STREAM_CLOSED,
+                    Recv::Head => ErrorCode::PROTOCOL_ERROR,
+                };
+                self.violate(head.stream, code, now)?;
+                stream = None;
+            }
             None => match self.streams.gone(head.stream) {
                 Some(Gone::Over) => {
                     return Err(Fatal::broken(ErrorCode::STREAM_CLOSED, "DATA on a stream that is over (§5.1)"));
@@ -61,11 +67,11 @@ impl Connection {
             self.reading = Reading::Head;
             return Ok(());
         }
-        if head.length > 0 && !padded && !unwanted {
+        if head.length > 0 && !padded && stream.is_some() {
             self.guard.earn();
         }
-        let mut data = DataFrame { stream: head.stream, left: head.length, padded, padding: 0, end, unwanted };
-        if !padded {
+        let mut data = DataFrame { stream, left: head.length, padded, padding: 0, end };
+        if promised && !padded {
             self.check_length(&mut data, now)?;
         }
         self.reading = Reading::Data(data);
@@ -76,12 +82,12 @@ impl Connection {
     /// one that breaks the promise would depend on how it is cut.
     fn check_length(&mut self, data: &mut DataFrame, now: Millis) -> Result<(), Fatal> {
         let octets = (data.left - data.padding) as usize;
-        let stream = self.streams.get(data.stream).filter(|_| !data.unwanted);
-        if stream.is_none_or(|stream| stream.is_as_long_as_said(octets, data.end)) {
+        let Some(id) = data.stream else { return Ok(()) };
+        if self.streams.get(id).is_none_or(|stream| stream.is_as_long_as_said(octets, data.end)) {
             return Ok(());
         }
-        data.unwanted = true;
-        self.violate(data.stream, ErrorCode::PROTOCOL_ERROR, now)
+        data.stream = None;
+        self.violate(id.number, ErrorCode::PROTOCOL_ERROR, now)
     }
 
     /// As much of a DATA frame as is there.
@@ -102,7 +108,7 @@ impl Connection {
             }
             self.pass_padding(&data, 1);
             self.check_length(&mut data, now)?;
-            if data.padding < data.left && !data.unwanted {
+            if data.padding < data.left && data.stream.is_some() {
                 self.guard.earn();
             } else if data.padding == data.left && !data.end {
                 self.count(Limit::EmptyData, now)?;
@@ -126,26 +132,28 @@ impl Connection {
         if bytes.is_empty() && !(over && data.end) {
             return Ok(if over { Step::On } else { Step::Short });
         }
-        if data.unwanted {
+        let Some(stream) = data.stream else {
             self.passed_by(u32::try_from(bytes.len()).unwrap_or_default());
             return Ok(Step::On);
-        }
-        Ok(Step::of(self.hand_on(data.stream, bytes, over && data.end)))
+        };
+        Ok(Step::of(self.hand_on(stream, bytes, over && data.end)))
     }
 
     /// Padding needs no one to pass it on.
     fn pass_padding(&mut self, data: &DataFrame, octets: u32) {
-        if let Some(stream) = self.streams.get(data.stream).filter(|_| !data.unwanted) {
+        if let Some(id) = data.stream
+            && let Some(stream) = self.streams.get(id)
+        {
             stream.held += octets as usize;
             self.held += octets as usize;
             self.credit_owed += octets;
-            self.release(super::StreamId(data.stream), octets as usize);
+            self.release(id, octets as usize);
         } else {
             self.passed_by(octets);
         }
     }
 
-    fn hand_on<'a>(&mut self, id: u32, bytes: &'a [u8], end: bool) -> Option<Event<'a>> {
+    fn hand_on<'a>(&mut self, id: StreamId, bytes: &'a [u8], end: bool) -> Option<Event<'a>> {
         let octets = u32::try_from(bytes.len()).unwrap_or_default();
         self.credit_owed += octets;
         // It may have been reset since the frame began.
@@ -167,7 +175,7 @@ impl Connection {
     }
 
     /// The peer has ended its half.
-    pub(super) fn close_recv(&mut self, id: u32) {
+    pub(super) fn close_recv(&mut self, id: StreamId) {
         if let Some(stream) = self.streams.get(id) {
             stream.recv = Recv::Closed;
             if stream.send == Send::Closed {

@@ -94,7 +94,8 @@ impl Connection {
         let mut above = self.streams.above(last);
         above.sort_unstable();
         for id in above {
-            if let Some(stream) = self.forget(id, Gone::ResetByUs) {
+            let open = self.streams.find(id);
+            if let Some(stream) = open.and_then(|open| self.forget(open, Gone::ResetByUs)) {
                 self.events.push_back(Happened::Reset { tag: stream.tag, error: StreamError::NotStarted });
             }
         }

@@ -106,11 +106,15 @@ impl Connection {
             Reading::Head => {
                 let Some(head) = self.read_head(input, now) else { return Ok(Step::Short) };
                 self.begin_frame(head, now)?;
-                if !matches!(self.reading, Reading::Whole(_)) {
-                    // What is passed on as it comes, or skipped, needs no patience.
-                    self.partial_since = None;
+                if let Reading::Whole(head) = self.reading {
+                    return self.read_whole(input, head, now, spare);
                 }
-                Ok(Step::On)
+                // What is passed on as it comes, or skipped, needs no patience.
+                self.partial_since = None;
+                match self.reading {
+                    Reading::Data(data) => self.read_data(input, data, now),
+                    _ => Ok(Step::On),
+                }
             }
             Reading::Whole(head) => self.read_whole(input, head, now, spare),
             Reading::Data(data) => self.read_data(input, data, now),

@@ -46,10 +46,10 @@ impl Connection {
         let send = if end { Send::Closed } else { Send::Open };
         let mut stream = Stream::new(id, (Recv::Head, send), self.peer.initial_window, &self.config, now);
         stream.tag = tag;
-        self.streams.insert(stream);
+        let stream = self.streams.insert(stream);
         let Self { encoder, out, peer, .. } = self;
         out.put_head(id, end, peer.max_frame as usize, |block| heads::write_request(encoder, block, head));
-        Ok(StreamId(id))
+        Ok(stream)
     }
 
     /// Sends the head of an answer; with `end` it is the whole answer.
@@ -57,12 +57,12 @@ impl Connection {
     /// # Errors
     /// The stream is over.
     pub fn respond(&mut self, stream: StreamId, head: &ResponseHead, end: bool) -> Result<(), Over> {
-        let found = self.streams.get(stream.0).filter(|found| found.send == Send::Head).ok_or(Over)?;
+        let found = self.streams.get(stream).filter(|found| found.send == Send::Head).ok_or(Over)?;
         found.send = Send::Open;
         let Self { encoder, out, peer, .. } = self;
-        out.put_head(stream.0, end, peer.max_frame as usize, |block| heads::write_response(encoder, block, head));
+        out.put_head(stream.number, end, peer.max_frame as usize, |block| heads::write_response(encoder, block, head));
         if end {
-            self.close_send(stream.0);
+            self.close_send(stream);
         }
         Ok(())
     }
@@ -72,7 +72,7 @@ impl Connection {
     /// # Errors
     /// The stream is over.
     pub fn data(&mut self, stream: StreamId, bytes: &[u8], end: bool, now: Millis) -> Result<Given, Over> {
-        let found = self.streams.get(stream.0).filter(|found| found.send == Send::Open).ok_or(Over)?;
+        let found = self.streams.get(stream).filter(|found| found.send == Send::Open).ok_or(Over)?;
         let mut direct = 0;
         if found.waiting.is_empty() && self.line.is_empty() {
             let window = usize::try_from(found.window.min(self.window)).unwrap_or_default();
@@ -85,12 +85,12 @@ impl Connection {
             self.window -= now_given.len() as i64;
             add(&mut found.run, direct);
             add(&mut self.run, direct);
-            self.out.put_data(stream.0, now_given, end && whole, self.peer.max_frame as usize);
+            self.out.put_data(stream.number, now_given, end && whole, self.peer.max_frame as usize);
             self.guard.earn_sent(direct);
         }
         if whole {
             if end {
-                self.close_send(stream.0);
+                self.close_send(stream);
             }
             return Ok(Given { bytes: direct, end });
         }
@@ -102,7 +102,7 @@ impl Connection {
             if direct > 0 { shut(&mut found.run, found.window).min(shut(&mut self.run, self.window)) } else { OPEN };
         if found.window > 0 && !found.queued {
             found.queued = true;
-            self.line.push_back(stream.0);
+            self.line.push_back(stream);
         }
         self.note_shut(shut, now);
         Ok(Given { bytes: direct, end: false })
@@ -113,18 +113,18 @@ impl Connection {
     /// # Errors
     /// The stream is over.
     pub fn trailers(&mut self, stream: StreamId, trailers: &Fields) -> Result<bool, Over> {
-        let found = self.streams.get(stream.0).filter(|found| found.send == Send::Open).ok_or(Over)?;
+        let found = self.streams.get(stream).filter(|found| found.send == Send::Open).ok_or(Over)?;
         if !found.waiting.is_empty() {
             found.tail = Tail::Trailers(trailers.clone());
             return Ok(false);
         }
-        self.put_trailers(stream.0, trailers);
+        self.put_trailers(stream, trailers);
         Ok(true)
     }
 
     /// Forgets what waits on a stream: its end is to come at once, and what was to come before it is moot.
     pub fn discard(&mut self, stream: StreamId) {
-        if let Some(found) = self.streams.get(stream.0) {
+        if let Some(found) = self.streams.get(stream) {
             found.waiting = super::waiting::Waiting::default();
             found.tail = Tail::None;
         }
@@ -132,9 +132,9 @@ impl Connection {
 
     /// Ends a stream; false where it is over already, and nothing happens.
     pub fn reset(&mut self, stream: StreamId, code: ErrorCode) -> bool {
-        let open = self.forget(stream.0, Gone::ResetByUs).is_some();
+        let open = self.forget(stream, Gone::ResetByUs).is_some();
         if open {
-            put_reset(self.out.frames(), stream.0, code);
+            put_reset(self.out.frames(), stream.number, code);
         }
         open
     }
@@ -147,7 +147,7 @@ impl Connection {
         }
     }
 
-    fn give_turn(&mut self, id: u32, now: Millis) {
+    fn give_turn(&mut self, id: StreamId, now: Millis) {
         let Some(stream) = self.streams.get(id) else { return };
         stream.queued = false;
         let window = usize::try_from(stream.window.min(self.window)).unwrap_or_default();
@@ -158,7 +158,7 @@ impl Connection {
             let piece = front.get(..front.len().min(left)).unwrap_or_default();
             let octets = piece.len();
             let end = octets == stream.waiting.len() && matches!(stream.tail, Tail::End);
-            self.out.put_data(id, piece, end, self.peer.max_frame as usize);
+            self.out.put_data(id.number, piece, end, self.peer.max_frame as usize);
             stream.waiting.advance(octets);
             given += octets;
             left -= octets;
@@ -194,14 +194,14 @@ impl Connection {
         }
     }
 
-    fn put_trailers(&mut self, id: u32, trailers: &Fields) {
+    fn put_trailers(&mut self, id: StreamId, trailers: &Fields) {
         let Self { encoder, out, peer, .. } = self;
-        out.put_head(id, true, peer.max_frame as usize, |block| heads::write_trailers(encoder, block, trailers));
+        out.put_head(id.number, true, peer.max_frame as usize, |block| heads::write_trailers(encoder, block, trailers));
         self.close_send(id);
     }
 
     /// Our half is closed.
-    fn close_send(&mut self, id: u32) {
+    fn close_send(&mut self, id: StreamId) {
         let Some(stream) = self.streams.get(id) else { return };
         stream.send = Send::Closed;
         if stream.recv == Recv::Closed {
@@ -215,10 +215,10 @@ impl Connection {
     }
 
     /// Ends a stream whose answer is complete and whose request is not (RFC 9113 §8.1).
-    pub(super) fn cut_request(&mut self, id: u32) {
+    pub(super) fn cut_request(&mut self, id: StreamId) {
         let lingers = |stream: &mut Stream| stream.send == Send::Closed && stream.recv != Recv::Closed;
         if self.streams.get(id).is_some_and(lingers) {
-            put_reset(self.out.frames(), id, ErrorCode::NO_ERROR);
+            put_reset(self.out.frames(), id.number, ErrorCode::NO_ERROR);
             self.forget(id, Gone::ResetByUs);
         }
     }

@@ -18,12 +18,16 @@ const KEPT: usize = 16;
 
 /// A stream of a connection. HTTP/2 never uses a number twice, so that one that is gone is never taken for another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct StreamId(pub(super) u32);
+pub struct StreamId {
+    pub(super) number: u32,
+    /// Where it is kept: whoever has this needs no look-up.
+    slot: u32,
+}
 
 impl StreamId {
     /// Its number on the wire.
     pub fn number(self) -> u32 {
-        self.0
+        self.number
     }
 }
 
@@ -135,47 +139,85 @@ pub(super) enum Gone {
     Over,
 }
 
+/// What is left to say of a stream that is gone.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Past {
+    pub(super) tag: Tag,
+    pub(super) send: Send,
+    pub(super) opened: Millis,
+}
+
 /// All streams of a connection.
 #[derive(Debug, Default)]
 pub(super) struct Streams {
-    open: FxHashMap<u32, Stream>,
+    /// Open ones, and between them free places, which have number 0.
+    slots: Vec<Stream>,
+    free: Vec<u32>,
+    /// By number, for frames.
+    by_number: FxHashMap<u32, u32>,
     recent: VecDeque<(u32, Gone)>,
 }
 
 impl Streams {
-    pub(super) fn insert(&mut self, stream: Stream) {
-        self.open.insert(stream.id, stream);
+    /// Takes in a stream that begins.
+    pub(super) fn insert(&mut self, stream: Stream) -> StreamId {
+        let number = stream.id;
+        let slot = match self.free.pop() {
+            Some(slot) => slot,
+            // Never more than streams at once: a peer's limit is 2^32 - 1.
+            None => u32::try_from(self.slots.len()).unwrap_or(u32::MAX),
+        };
+        match self.slots.get_mut(slot as usize) {
+            Some(place) => *place = stream,
+            None => self.slots.push(stream),
+        }
+        self.by_number.insert(number, slot);
+        StreamId { number, slot }
+    }
+
+    /// The open stream of this number.
+    #[inline]
+    pub(super) fn find(&self, number: u32) -> Option<StreamId> {
+        self.by_number.get(&number).map(|slot| StreamId { number, slot: *slot })
     }
 
     #[inline]
-    pub(super) fn get(&mut self, id: u32) -> Option<&mut Stream> {
-        self.open.get_mut(&id)
+    pub(super) fn get(&mut self, id: StreamId) -> Option<&mut Stream> {
+        self.slots.get_mut(id.slot as usize).filter(|stream| stream.id == id.number)
     }
 
-    pub(super) fn remove(&mut self, id: u32, how: Gone) -> Option<Stream> {
-        let stream = self.open.remove(&id)?;
-        self.remember(id, how);
-        Some(stream)
+    pub(super) fn remove(&mut self, id: StreamId, how: Gone) -> Option<Past> {
+        let stream = self.get(id)?;
+        let past = Past { tag: stream.tag, send: stream.send, opened: stream.opened };
+        stream.id = 0;
+        stream.waiting = Waiting::default();
+        stream.tail = Tail::None;
+        self.free.push(id.slot);
+        self.by_number.remove(&id.number);
+        self.remember(id.number, how);
+        Some(past)
     }
 
     /// Gives back the room of a busier moment.
     pub(super) fn tidy(&mut self) {
-        if self.open.is_empty() && self.open.capacity() > KEPT {
-            self.open.shrink_to(KEPT);
+        if self.len() == 0 && self.slots.capacity() > KEPT {
+            self.slots = Vec::new();
+            self.free = Vec::new();
+            self.by_number = FxHashMap::default();
         }
     }
 
     /// Remembers how a stream ended, or that it never began.
-    pub(super) fn remember(&mut self, id: u32, how: Gone) {
+    pub(super) fn remember(&mut self, number: u32, how: Gone) {
         if self.recent.len() == REMEMBERED {
             self.recent.pop_front();
         }
-        self.recent.push_back((id, how));
+        self.recent.push_back((number, how));
     }
 
     /// How a stream ended, if that was lately.
-    pub(super) fn gone(&self, id: u32) -> Option<Gone> {
-        self.recent.iter().rev().find(|(known, _)| *known == id).map(|(_, how)| *how)
+    pub(super) fn gone(&self, number: u32) -> Option<Gone> {
+        self.recent.iter().rev().find(|(known, _)| *known == number).map(|(_, how)| *how)
     }
 
     /// Octets held from the allocator, those that wait on streams included.
@@ -184,30 +226,38 @@ impl Streams {
             let tail = if let Tail::Trailers(fields) = &stream.tail { fields.allocated() } else { 0 };
             stream.waiting.allocated() + tail
         };
-        self.open.capacity() * size_of::<(u32, Stream)>()
+        self.slots.capacity() * size_of::<Stream>()
+            + self.free.capacity() * size_of::<u32>()
+            + self.by_number.capacity() * size_of::<(u32, u32)>()
             + self.recent.capacity() * size_of::<(u32, Gone)>()
-            + self.open.values().map(waits).sum::<usize>()
+            + self.open().map(waits).sum::<usize>()
     }
 
     pub(super) fn len(&self) -> usize {
-        self.open.len()
+        self.by_number.len()
     }
 
-    pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Stream> {
-        self.open.values_mut()
+    fn open(&self) -> impl Iterator<Item = &Stream> {
+        self.slots.iter().filter(|stream| stream.id != 0)
+    }
+
+    /// Every open stream, with its name.
+    pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = (StreamId, &mut Stream)> {
+        let open = self.slots.iter_mut().zip(0..).filter(|(stream, _)| stream.id != 0);
+        open.map(|(stream, slot)| (StreamId { number: stream.id, slot }, stream))
     }
 
     /// Octets that wait on all of them.
     pub(super) fn waiting(&self) -> usize {
-        self.open.values().map(|stream| stream.waiting.len()).sum()
+        self.open().map(|stream| stream.waiting.len()).sum()
     }
 
     pub(super) fn tags(&self) -> impl Iterator<Item = Tag> {
-        self.open.values().map(|stream| stream.tag)
+        self.open().map(|stream| stream.tag)
     }
 
     /// Streams that the peer will not process, by GOAWAY's last number.
     pub(super) fn above(&self, last: u32) -> Vec<u32> {
-        self.open.keys().copied().filter(|id| *id > last).collect()
+        self.by_number.keys().copied().filter(|number| *number > last).collect()
     }
 }

@@ -40,7 +40,7 @@ impl Growth {
 impl Connection {
     /// Gives credit back for octets of a stream that have gone on; true if there is output for it.
     pub fn release(&mut self, stream: StreamId, octets: usize) -> bool {
-        let Some(found) = self.streams.get(stream.0) else { return false };
+        let Some(found) = self.streams.get(stream) else { return false };
         let mut told = false;
         let octets = octets.min(found.held);
         found.held -= octets;
@@ -55,7 +55,7 @@ impl Connection {
                 by += more;
             }
             found.left += i64::from(by);
-            put_window_update(self.out.frames(), stream.0, by);
+            put_window_update(self.out.frames(), stream.number, by);
             told = true;
         }
         self.settle_credit() || told
