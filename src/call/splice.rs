@@ -9,7 +9,7 @@ use super::context::End;
 use super::passage::{Leg, Passage, Stage};
 use super::stop::{Stop, late, refusal_of};
 use super::turn::Turn;
-use super::worker::{CallKey, Hub};
+use super::worker::CallKey;
 use super::{forward::Unstarted, head};
 use crate::h2::{Given, StreamError};
 use crate::wire::{refusal_trailers, trailers_only};
@@ -44,15 +44,10 @@ impl Turn<'_> {
 
     /// Octets of the request have gone on: the caller gets its credit back.
     pub(super) fn request_went(&mut self, key: CallKey, octets: usize) {
-        let Hub { calls, links, .. } = &mut *self.hub;
-        let Some(passage) = calls.get_mut(key.0) else { return };
+        let Some(passage) = self.hub.calls.get_mut(key.0) else { return };
         passage.moved(self.now);
-        let due = passage.upload.went(octets);
-        if let Some(link) = links.get_mut(passage.down.link.0).filter(|_| due > 0)
-            && link.engine.release(passage.down.stream, due)
-        {
-            link.wake();
-        }
+        let (due, down) = (passage.upload.went(octets), passage.down);
+        self.release(Some(down), due);
     }
 
     /// The head of the answer.
@@ -103,11 +98,9 @@ impl Turn<'_> {
             return self.stop(key, stop.by_the_instance());
         }
         passage.moved(now);
-        let down = passage.down;
+        let (down, up) = (passage.down, passage.up.as_ref().map(|attempt| attempt.leg));
         let given = self.give(down, octets, false);
-        if given.bytes > 0 {
-            self.answer_released(key, given.bytes);
-        }
+        self.release(up, given.bytes);
         if end {
             self.end_answer(key, Ending::Refused(head::no_status()));
         }
@@ -120,16 +113,17 @@ impl Turn<'_> {
         passage.moved(now);
         match passage.stage {
             Stage::Draining(outcome) if end => self.finish(key, outcome),
-            _ => self.answer_released(key, octets),
+            _ => {
+                let up = passage.up.as_ref().map(|attempt| attempt.leg);
+                self.release(up, octets);
+            }
         }
     }
 
-    fn answer_released(&mut self, key: CallKey, octets: usize) {
-        let Hub { calls, links, .. } = &mut *self.hub;
-        let Some(leg) = calls.get(key.0).and_then(|passage| passage.up.as_ref()).map(|attempt| attempt.leg) else {
-            return;
-        };
-        if let Some(link) = links.get_mut(leg.link.0)
+    /// Octets of a stream have gone on: its peer gets its credit back.
+    fn release(&mut self, leg: Option<Leg>, octets: usize) {
+        if let Some(leg) = leg.filter(|_| octets > 0)
+            && let Some(link) = self.hub.links.get_mut(leg.link.0)
             && link.engine.release(leg.stream, octets)
         {
             link.wake();

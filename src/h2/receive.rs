@@ -88,6 +88,9 @@ impl Connection {
             if let Some(fatal) = self.doomed.take() {
                 return Err(fatal);
             }
+            if let Some(data) = self.take_plain_data(input) {
+                return Ok(Some(data));
+            }
             match self.step(input, now, spare) {
                 Ok(Step::Event(event)) => return Ok(Some(event)),
                 Ok(Step::On) => {}

@@ -39,23 +39,35 @@ impl Scanner {
             if bytes.is_empty() {
                 return Ok(());
             }
-            let part = (self.prefix.len() - self.have).min(bytes.len());
-            self.prefix[self.have..self.have + part].copy_from_slice(&bytes[..part]);
-            self.have += part;
-            bytes = &bytes[part..];
-            if self.have < self.prefix.len() {
-                return Ok(());
-            }
-            let [flag, length @ ..] = self.prefix;
+            let Some([flag, length @ ..]) = self.take_prefix(&mut bytes) else { return Ok(()) };
             if flag > 1 {
                 return Err(FramingError { flag }.into());
             }
             let size = u32::from_be_bytes(length);
-            self.have = 0;
             self.left = size as usize;
             self.messages += 1;
             on_message(Message { number: self.messages, size, compressed: flag == 1 })?;
         }
+    }
+
+    /// The prefix at the front, once all of it has come.
+    #[inline]
+    fn take_prefix(&mut self, bytes: &mut &[u8]) -> Option<[u8; 5]> {
+        if self.have == 0
+            && let Some((prefix, rest)) = bytes.split_first_chunk()
+        {
+            *bytes = rest;
+            return Some(*prefix);
+        }
+        let (part, rest) = bytes.split_at((self.prefix.len() - self.have).min(bytes.len()));
+        self.prefix[self.have..self.have + part.len()].copy_from_slice(part);
+        self.have += part.len();
+        *bytes = rest;
+        if self.have < self.prefix.len() {
+            return None;
+        }
+        self.have = 0;
+        Some(self.prefix)
     }
 
     /// Messages whose prefix has come.
