@@ -45,6 +45,7 @@ pub type Judge = fn(name: &[u8], value: &[u8]) -> u8;
 pub struct Decoder {
     judge: Judge,
     table: Table,
+    generation: u64,
     /// Our SETTINGS_HEADER_TABLE_SIZE, as far as the peer acknowledged it.
     limit: usize,
     /// The peer has to come down to this size at the start of its next block.
@@ -69,17 +70,23 @@ impl Decoder {
     /// The same, with a mark on each field that it hands out.
     pub fn judging(judge: Judge) -> Self {
         let table = Table::new(INITIAL_TABLE_SIZE);
-        Self { judge, table, limit: INITIAL_TABLE_SIZE, owed: None, scratch: Vec::new() }
+        Self { judge, table, generation: 0, limit: INITIAL_TABLE_SIZE, owed: None, scratch: Vec::new() }
     }
 
     /// The peer acknowledged SETTINGS with this SETTINGS_HEADER_TABLE_SIZE, in bytes.
     ///
     /// If that is less than the peer's table, its next block must begin with an update (RFC 7541 §4.2).
     pub fn set_table_size(&mut self, size: usize) {
+        self.generation += 1;
         self.limit = size;
         if size < self.table.max() {
             self.owed = Some(self.owed.map_or(size, |owed| owed.min(size)));
         }
+    }
+
+    /// How often what a block reads as may have changed: while this stays the same, the same octets read as the same fields.
+    pub fn generation(&self) -> u64 {
+        self.generation
     }
 
     /// The octets held from the allocator: for the account of what a connection costs.
@@ -124,6 +131,7 @@ impl Decoder {
             if self.owed.take().is_some_and(|owed| size > owed) {
                 return Err(Error::UpdateMissing);
             }
+            self.generation += 1;
             self.table.set_max(size);
         }
         // A block without any octet says nothing, so it owes nothing either: trailers may be such.
@@ -170,6 +178,7 @@ impl Decoder {
         let mark = (self.judge)(name, value);
         list.push(Field { name, value, never_indexed: kind == Literal::NeverIndexed, mark })?;
         if kind == Literal::Indexed {
+            self.generation += 1;
             self.table.insert(from, value, mark);
         }
         Ok(())

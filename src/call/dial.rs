@@ -32,7 +32,7 @@ impl Turn<'_> {
     fn not_opened(&mut self, instance: &Instance, error: ConnectError) {
         let Hub { pool, links, .. } = &mut *self.hub;
         let Some(lane) = pool.get(instance.id) else { return };
-        let waiting = lane.failed(|link| links.get(link.0).is_some_and(|link| link.engine.is_open()));
+        let waiting = lane.failed(self.millis, |link| links.get(link.0).is_some_and(|link| link.engine.is_open()));
         for call in waiting {
             self.unreachable(call, error);
         }

@@ -59,7 +59,7 @@ impl Turn<'_> {
             return Progress::Stopped(Stop::deadline());
         }
         call.lasting = call.followers.count();
-        let in_flight = match pick(call) {
+        let in_flight = match pick(call, self.millis) {
             Ok(in_flight) => in_flight,
             Err(refusal) => return Progress::Stopped(Stop(refusal)),
         };
@@ -116,7 +116,7 @@ impl Turn<'_> {
         };
         call.tried.push(instance);
         let Some(forward) = &call.forward else { return Progress::Begun };
-        let other = forward.cluster.pick(forward.agent.as_deref(), &call.tried);
+        let other = forward.cluster.pick(forward.agent.as_deref(), &call.tried, self.millis);
         match other.filter(|other| !call.tried.contains(&other.id)) {
             Some(_) => Progress::Unstarted(Unstarted("full", overloaded())),
             None => Progress::Stopped(Stop(overloaded())),
@@ -341,12 +341,12 @@ fn room(link: &mut Link) -> Option<Room> {
 }
 
 /// An instance that may take one more call.
-fn pick(call: &Call) -> Result<InFlight, Box<Refusal>> {
+fn pick(call: &Call, now_ms: u64) -> Result<InFlight, Box<Refusal>> {
     let Some(forward) = &call.forward else { return Err(no_instance()) };
     let cluster = &forward.cluster;
     let mut full = call.tried.clone();
     for _ in 0..TRIES {
-        let Some(instance) = cluster.pick(forward.agent.as_deref(), &full) else { break };
+        let Some(instance) = cluster.pick(forward.agent.as_deref(), &full, now_ms) else { break };
         if let Some(in_flight) = instance.try_enter(cluster.limits.requests) {
             return Ok(in_flight);
         }

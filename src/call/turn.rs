@@ -5,8 +5,9 @@ use std::sync::Arc;
 use tokio::time::Instant;
 
 use super::link::Side;
-use super::worker::{CallKey, Hub, LinkKey, Worker, millis};
+use super::worker::{CallKey, Hub, LinkKey, Worker};
 use crate::h2::{Event, Fatal, Limit, Millis, StreamError, Tag};
+use crate::upstream::clock_ms;
 
 /// A worker at one moment.
 pub(super) struct Turn<'a> {
@@ -19,7 +20,7 @@ pub(super) struct Turn<'a> {
 impl<'a> Turn<'a> {
     pub(super) fn new(worker: &'a Arc<Worker>, hub: &'a mut Hub) -> Self {
         let now = Instant::now();
-        Self { worker, hub, now, millis: millis(now) }
+        Self { worker, hub, now, millis: clock_ms(now) }
     }
 
     /// Hands octets that came over a connection to its engine, and what they mean to the calls; false once it is over.

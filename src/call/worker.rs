@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use slotmap::{DefaultKey, Key as _, KeyData, SlotMap};
-use tokio::time::Instant;
 use tokio_util::time::DelayQueue;
 
 use super::context::Shared;
@@ -151,11 +150,4 @@ impl Hub {
         read.resize(READ, 0);
         read
     }
-}
-
-/// Milliseconds for the engine, which only ever takes differences.
-pub(super) fn millis(now: Instant) -> u64 {
-    use std::sync::OnceLock;
-    static START: OnceLock<Instant> = OnceLock::new();
-    u64::try_from(now.saturating_duration_since(*START.get_or_init(|| now)).as_millis()).unwrap_or(u64::MAX)
 }

@@ -49,6 +49,9 @@ impl Chain {
         bounds: &mut Bounds,
         followers: &mut Followers,
     ) -> Result<(), Box<Refusal>> {
+        if self.filters.is_empty() {
+            return Ok(());
+        }
         for filter in &self.filters {
             let mut start = filter.request_head(&mut RequestView { call: info, head, bounds });
             loop {

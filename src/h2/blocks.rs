@@ -128,7 +128,10 @@ impl Connection {
             self.count(Limit::RefusedStreams, now)?;
             return self.read_past(block).map(|()| None);
         }
-        let read = heads::read_request(&mut self.decoder, block, self.config.headers, spare.take());
+        let Self { decoder, memos, config, .. } = self;
+        let read = memos.request.recall(decoder, block, spare.take(), |decoder, room| {
+            heads::read_request(decoder, block, config.headers, room)
+        });
         let Read { list: head, form, content } = read.map_err(lost)?;
         if self.streams.len() >= self.config.streams as usize {
             super::frame::put_reset(self.out.frames(), id, ErrorCode::REFUSED_STREAM);
@@ -175,7 +178,10 @@ impl Connection {
         now: Millis,
         spare: &mut Spare,
     ) -> Taken<'a> {
-        let read = heads::read_response(&mut self.decoder, block, self.config.headers, spare.take());
+        let Self { decoder, memos, config, .. } = self;
+        let read = memos.response.recall(decoder, block, spare.take(), |decoder, room| {
+            heads::read_response(decoder, block, config.headers, room)
+        });
         let Read { list: head, form, content } = read.map_err(lost)?;
         let informational = (100..200).contains(&head.status);
         if matches!(form, Form::Malformed(_)) || (informational && (end || head.status == 101)) {
@@ -209,7 +215,10 @@ impl Connection {
         now: Millis,
         spare: &mut Spare,
     ) -> Taken<'a> {
-        let read = heads::read_trailers(&mut self.decoder, block, self.config.headers, spare.take());
+        let Self { decoder, memos, config, .. } = self;
+        let read = memos.trailers.recall(decoder, block, spare.take(), |decoder, room| {
+            heads::read_trailers(decoder, block, config.headers, room)
+        });
         let Read { list: fields, form, .. } = read.map_err(lost)?;
         let Some(stream) = self.streams.get(id) else { return Ok(None) };
         if !end || matches!(form, Form::Malformed(_)) || !stream.is_as_long_as_said(0, true) {

@@ -7,6 +7,7 @@ use hpack::{Decoder, Encoder};
 
 use super::frame::PREFACE;
 use super::goodbye::Leaving;
+use super::memo::Memos;
 use super::guard::{FRAME_PATIENCE, Guard, SERVED, WRITE_PATIENCE};
 use super::output::Output;
 use super::receive::{Block, Reading};
@@ -22,6 +23,7 @@ pub struct Connection {
     pub(super) config: Config,
     pub(super) peer: Peer,
     pub(super) decoder: Decoder,
+    pub(super) memos: Memos,
     pub(super) encoder: Encoder,
     pub(super) streams: Streams,
     pub(super) out: Output,
@@ -148,6 +150,7 @@ impl Connection {
             config,
             peer: Peer::default(),
             decoder: Decoder::judging(super::kind::judge),
+            memos: Memos::default(),
             encoder: Encoder::default(),
             streams: Streams::default(),
             out,
@@ -224,6 +227,7 @@ impl Connection {
             + (self.line.capacity() + self.lingering.capacity() + self.overdue.capacity()) * size_of::<StreamId>()
             + self.events.capacity() * size_of::<Happened>()
             + self.decoder.allocated()
+            + self.memos.allocated()
             + self.encoder.allocated()
     }
 

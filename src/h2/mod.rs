@@ -15,6 +15,7 @@ mod goodbye;
 mod guard;
 mod heads;
 mod kind;
+mod memo;
 mod output;
 mod receive;
 mod send;

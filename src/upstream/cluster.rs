@@ -10,7 +10,7 @@ use crate::balance::{self, Policy};
 use crate::observe::ClusterMetrics;
 use crate::registry::{Agent, EndpointSet, Instance, Registry};
 
-use super::{ConnectError, clock_ms};
+use super::ConnectError;
 
 /// Clusters by name. A call looks its cluster up here: names are what snapshots and the running state share.
 pub type Clusters = FxHashMap<Arc<str>, Arc<Cluster>>;
@@ -82,14 +82,15 @@ impl Cluster {
         }
     }
 
-    /// Picks an instance: of `agent` in a registry cluster, of all otherwise. `tried` are those that failed this call.
-    pub fn pick(&self, agent: Option<&Agent>, tried: &[u64]) -> Option<Arc<Instance>> {
+    /// Picks an instance: of `agent` in a registry cluster, of all otherwise. `tried` are those that failed this call;
+    /// `now_ms` is by [`super::clock_ms`].
+    pub fn pick(&self, agent: Option<&Agent>, tried: &[u64], now_ms: u64) -> Option<Arc<Instance>> {
         match (&self.group, agent) {
             (Group::Listed { set, cursor, .. }, _) => {
-                balance::pick(self.policy, &set.load(), cursor, tried, clock_ms())
+                balance::pick(self.policy, &set.load(), cursor, tried, now_ms)
             }
             (Group::Registered(_), Some(agent)) => {
-                balance::pick(self.policy, &agent.endpoints.load(), &agent.cursor, tried, clock_ms())
+                balance::pick(self.policy, &agent.endpoints.load(), &agent.cursor, tried, now_ms)
             }
             (Group::Registered(_), None) => None,
         }

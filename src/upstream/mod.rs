@@ -22,9 +22,10 @@ use std::sync::OnceLock;
 
 use tokio::time::Instant;
 
-/// Milliseconds of the process's own clock, which never jumps: for marks that many threads read.
-pub fn clock_ms() -> u64 {
+/// A moment in milliseconds of the process's own clock, which never jumps: for marks that many threads read, and for HTTP/2.
+pub fn clock_ms(now: Instant) -> u64 {
     static START: OnceLock<Instant> = OnceLock::new();
+    let since = now.saturating_duration_since(*START.get_or_init(|| now));
     // From 1 on, since 0 means "never" in such marks.
-    u64::try_from(START.get_or_init(Instant::now).elapsed().as_millis()).unwrap_or(u64::MAX).saturating_add(1)
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX).saturating_add(1)
 }

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use rustc_hash::FxHashMap;
 
-use super::{ClusterLimits, clock_ms};
+use super::ClusterLimits;
 use crate::observe::ClusterMetrics;
 use crate::registry::Instance;
 
@@ -138,10 +138,10 @@ impl<L: Copy + PartialEq, C: Copy + PartialEq> Lane<L, C> {
     }
 
     /// A connection could not be made. Answers the calls that have to hear of it: all, where none of the others takes new calls.
-    pub fn failed(&mut self, mut takes_calls: impl FnMut(L) -> bool) -> Vec<C> {
+    pub fn failed(&mut self, now_ms: u64, mut takes_calls: impl FnMut(L) -> bool) -> Vec<C> {
         self.connecting = self.connecting.saturating_sub(1);
         // Once a connect, however many calls wait for it.
-        self.instance.connect_failed(clock_ms());
+        self.instance.connect_failed(now_ms);
         let another = self.open.iter().any(|link| takes_calls(*link));
         if another { Vec::new() } else { self.waiting.drain(..).collect() }
     }

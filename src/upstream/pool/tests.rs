@@ -39,17 +39,18 @@ fn the_next_connection_is_opened_before_this_one_is_full() {
 #[test]
 fn calls_hear_of_a_failure_unless_another_connection_is_there() {
     let (mut pool, instance, metrics) = pool();
+    let now_ms = 7;
     let lane = pool.lane(&instance, &metrics);
     let _ = lane.find(LIMITS, |_| None);
     lane.wait(1);
     lane.wait(2);
     lane.leave(1);
-    assert_eq!(lane.failed(|_| true), [2]);
-    assert!(lane.instance.is_avoided(crate::upstream::clock_ms()));
+    assert_eq!(lane.failed(now_ms, |_| true), [2]);
+    assert!(lane.instance.is_avoided(now_ms));
     lane.opened(7);
     lane.wait(3);
-    assert!(lane.failed(|link| link == 7).is_empty() && lane.first() == Some(3));
-    assert_eq!(lane.failed(|_| false), [3], "one that has said goodbye is nothing to wait for");
+    assert!(lane.failed(now_ms, |link| link == 7).is_empty() && lane.first() == Some(3));
+    assert_eq!(lane.failed(now_ms, |_| false), [3], "one that has said goodbye is nothing to wait for");
 }
 
 #[test]
