@@ -107,8 +107,7 @@ impl Block<'_> {
         let hashes = Hashes { name: name_hash, field: hash(name_hash, value) };
         // What repeats is nearly all there is, and only what any head may index ever entered.
         let Encoder { table, index, .. } = &*self.encoder;
-        if !never_indexed
-            && let Some(position) = index.field(hashes.field, |at| table.field(at) == Some((name, value)))
+        if !never_indexed && let Some(position) = index.field(hashes.field, |at| table.field(at) == Some((name, value)))
         {
             return integer::write(self.out, 0x80, 7, DYNAMIC + position);
         }
@@ -161,17 +160,15 @@ impl Block<'_> {
         };
         let index = if first != 0 { first } else { self.dynamic_name(name_hash, field.name) };
         integer::write(self.out, flags, prefix, index);
-        if index == 0 {
-            write_string(self.out, field.name);
-        }
-        match form {
-            Form::Indexed => write_string(self.out, field.value),
+        let write = match form {
+            Form::Indexed => write_string,
             // It comes again as another: coding it would cost both ends each time, for a fifth of its octets.
-            Form::NotIndexed | Form::NeverIndexed => {
-                integer::write(self.out, 0x00, 7, field.value.len());
-                self.out.extend_from_slice(field.value);
-            }
+            Form::NotIndexed | Form::NeverIndexed => write_plain,
+        };
+        if index == 0 {
+            write(self.out, field.name);
         }
+        write(self.out, field.value);
     }
 
     /// The index of a name in the dynamic table; 0 if it is not there.
@@ -205,7 +202,11 @@ fn write_string(out: &mut Vec<u8>, string: &[u8]) {
         integer::write(out, 0x80, 7, coded);
         huffman::encode(string, out);
     } else {
-        integer::write(out, 0x00, 7, string.len());
-        out.extend_from_slice(string);
+        write_plain(out, string);
     }
+}
+
+fn write_plain(out: &mut Vec<u8>, string: &[u8]) {
+    integer::write(out, 0x00, 7, string.len());
+    out.extend_from_slice(string);
 }

@@ -261,9 +261,7 @@ fn a_field_that_no_table_holds_does_not_empty_it() {
 fn a_string_is_coded_where_a_table_keeps_it_and_that_is_shorter() {
     let mut encoder = Encoder::default();
     assert_eq!(block(&mut encoder, &[Field::new(b"age", b"100")]), hex("0f06 03 313030"), "no table keeps it");
-    for (value, entering) in
-        [(&b"10"[..], "7c 02 3130"), (b"100", "7c 82 0801"), (b"\xff\xfe", "7c 02 fffe")]
-    {
+    for (value, entering) in [(&b"10"[..], "7c 02 3130"), (b"100", "7c 82 0801"), (b"\xff\xfe", "7c 02 fffe")] {
         assert_eq!(block(&mut encoder, &[Field::new(b"via", value)])[..2], hex("0f2d"), "seen for the first time");
         assert_eq!(block(&mut encoder, &[Field::new(b"via", value)]), hex(entering));
     }

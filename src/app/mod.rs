@@ -94,8 +94,8 @@ pub async fn start(loaded: Loaded) -> Result<Proxy, StartError> {
     let mut background = JoinSet::new();
     let clusters = clusters::build(config, &metrics, &clusters::reserved(&addresses, admin), &mut background);
     let shared = Arc::new(Shared {
-        snapshot: ArcSwap::from_pointee(snapshot),
-        clusters: ArcSwap::from_pointee(clusters),
+        snapshot: Arc::new(ArcSwap::from_pointee(snapshot)),
+        clusters: Arc::new(ArcSwap::from_pointee(clusters)),
         metrics: Arc::clone(&metrics),
         access_log,
     });
@@ -137,7 +137,7 @@ impl Proxy {
         while open() > 0 && !is_over() {
             tokio::time::sleep(LOOK).await;
         }
-        let clean = self.shared.metrics.open_calls.count() == 0;
+        let clean = self.shared.metrics.open_calls() == 0;
         self.workers.stop().await;
         let shared = Arc::clone(&self.shared);
         // Waits for the writer's thread, so not on the runtime's own.

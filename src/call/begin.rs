@@ -4,19 +4,21 @@ use std::sync::Arc;
 
 use fields::{Method, RequestHead, ResponseHead};
 use filter_api::{CallInfo, Code, Reason, Refusal};
+use tokio::time::Instant;
 
 use super::away::Away;
-use super::context::{Call, Origin};
+use super::context::{Call, Origin, Shared};
 use super::head;
 use super::link::Side;
 use super::passage::{Idle, Leg, Passage, Stage};
-use super::plan::{self, Plan};
+use super::plan::{self, Decision, Plan, Progress};
 use super::registrar::Registering;
 use super::stop::Stop;
 use super::turn::Turn;
 use super::upload::Upload;
 use super::worker::{CallKey, LinkKey};
 use crate::config::snapshot::{Listener, Snapshot};
+use crate::filters::Waiting;
 use crate::h2::StreamId;
 use crate::wire::{self, Rejected, Scanner, refusal_trailers, trailers_only};
 
@@ -29,19 +31,18 @@ impl Turn<'_> {
         let origin = Arc::clone(origin);
         let down = Leg { link, stream };
         // Loaded once: a call sees one version of the configuration, whatever happens meanwhile.
-        let worker = self.worker;
-        let snapshot = worker.shared.snapshot.load();
-        let Some(listener) = snapshot.listeners.get(&origin.listener) else {
+        let snapshot = self.hub.config.snapshot.load();
+        let Some(listener) = snapshot.listeners.get(&origin.listener).map(Arc::clone) else {
             return self.refuse_unserved(&origin, down);
         };
         let method = head.method;
-        let call = match self.read_head(&origin, head, &snapshot) {
+        let call = match read_head(&self.worker.shared, &origin, head, snapshot, self.now) {
             Ok(call) => call,
             Err(rejected) => return self.reject(&origin, down, method, &rejected),
         };
         let room = self.hub.room();
         let passage = Passage {
-            upload: Upload::new(&origin.buffered, room, end),
+            upload: Upload::new(room, end),
             origin: Arc::clone(&origin),
             down,
             up: None,
@@ -57,28 +58,7 @@ impl Turn<'_> {
         if let Some(found) = self.hub.links.get_mut(link.0) {
             found.engine.set_tag(stream, key.tag());
         }
-        self.decide(key, call, origin, Arc::clone(listener));
-    }
-
-    /// Reads the head and takes off what only the proxy may write.
-    fn read_head(&self, origin: &Origin, head: RequestHead, snapshot: &Snapshot) -> Result<Box<Call>, Rejected> {
-        let asked = wire::classify(&head)?;
-        let shared = &self.worker.shared;
-        let metrics = shared.metrics.method(asked.service, asked.method);
-        let (service, method) = metrics.names(asked.service, asked.method);
-        let info = CallInfo {
-            service,
-            method,
-            protocol: asked.protocol,
-            listener: Arc::clone(&origin.listener),
-            peer: origin.peer,
-        };
-        let timeout = asked.timeout;
-        let mut call = Box::new(Call::begin(shared, info, metrics, head, self.now));
-        call.deadline = timeout.and_then(|timeout| self.now.checked_add(timeout));
-        wire::strip_identity(&mut call.head.fields, &snapshot.identity);
-        head::identify(&mut call);
-        Ok(call)
+        self.decide(key, call, origin, listener);
     }
 
     /// Answers what is no call.
@@ -121,13 +101,17 @@ impl Turn<'_> {
         self.refuse(down, &refusal);
     }
 
-    fn decide(&mut self, key: CallKey, call: Box<Call>, origin: Arc<Origin>, listener: Arc<Listener>) {
+    fn decide(&mut self, key: CallKey, mut call: Box<Call>, origin: Arc<Origin>, listener: Arc<Listener>) {
+        let mut progress = Progress::default();
+        let clusters = self.hub.config.clusters.load();
+        let waiting = match plan::decide(clusters, &origin, &listener, &mut call, &mut progress) {
+            Ok(Decision::Made(plan)) => return self.decided(key, Some(call), Ok(plan)),
+            Err(refusal) => return self.decided(key, Some(call), Err(refusal)),
+            Ok(Decision::Waits(waiting)) => waiting,
+        };
         let mut away = Away::new(self.worker, key, call);
         let decided = async move {
-            let decided = match away.parts() {
-                (shared, Some(call)) => plan::decide(shared, &origin, &listener, call).await,
-                (_, None) => Err(plan::gone()),
-            };
+            let decided = decide_on(&mut away, waiting, &origin, &listener, progress).await;
             (away.back(), decided)
         };
         match self.at_once(decided, move |turn, (call, decided)| turn.decided(key, call, decided)) {
@@ -151,11 +135,8 @@ impl Turn<'_> {
             passage.idle = call.bounds.idle.map(|limit| Idle { limit, moved: self.now });
         }
         match decided {
-            Ok(Plan::Forward(forward)) => {
-                if let Some(passage) = self.hub.calls.get_mut(key.0)
-                    && let Some(call) = &mut passage.call
-                {
-                    call.forward = Some(forward);
+            Ok(Plan::Forward) => {
+                if let Some(call) = self.hub.calls.get_mut(key.0).and_then(|passage| passage.call.as_mut()) {
                     head::prepare(call);
                 }
                 self.arm(key);
@@ -201,6 +182,56 @@ impl Turn<'_> {
     pub(super) fn set_stage(&mut self, key: CallKey, stage: Stage) {
         if let Some(passage) = self.hub.calls.get_mut(key.0) {
             passage.stage = stage;
+        }
+    }
+}
+
+/// Reads a head and takes off what only the proxy may write.
+fn read_head(
+    shared: &Shared,
+    origin: &Origin,
+    head: RequestHead,
+    snapshot: &Snapshot,
+    now: Instant,
+) -> Result<Box<Call>, Rejected> {
+    let asked = wire::classify(&head)?;
+    let (metrics, (service, method)) = match shared.metrics.method_at(head.path_bytes()) {
+        Some(known) => (Arc::clone(&known), known.own_names()),
+        None => {
+            let (service, method) = wire::method_of(&head)?;
+            (shared.metrics.method(service, method), (service.into(), method.into()))
+        }
+    };
+    let info = CallInfo {
+        service,
+        method,
+        protocol: asked.protocol,
+        listener: Arc::clone(&origin.listener),
+        peer: origin.peer,
+    };
+    let timeout = asked.timeout;
+    let mut call = Box::new(Call::begin(info, metrics, head, now));
+    call.deadline = timeout.and_then(|timeout| now.checked_add(timeout));
+    wire::strip_identity(&mut call.head.fields, &snapshot.identity);
+    head::identify(&mut call);
+    Ok(call)
+}
+
+/// Decides about a call beside the turn, for as long as its filters take.
+async fn decide_on(
+    away: &mut Away,
+    mut waiting: Waiting,
+    origin: &Origin,
+    listener: &Listener,
+    mut progress: Progress,
+) -> Result<Plan, Box<Refusal>> {
+    loop {
+        progress.answer(waiting.answered().await);
+        let (shared, call) = away.parts();
+        let call = call.ok_or_else(plan::gone)?;
+        match plan::decide(&shared.clusters.load(), origin, listener, call, &mut progress)? {
+            Decision::Made(plan) => return Ok(plan),
+            Decision::Waits(next) => waiting = next,
         }
     }
 }

@@ -27,6 +27,9 @@ impl Budget {
     }
 
     pub(super) fn give_back(&self, octets: usize) {
-        self.used.fetch_sub(octets, Ordering::Relaxed);
+        // Most calls have nothing to give back by their end: no need to touch what others count on.
+        if octets > 0 {
+            self.used.fetch_sub(octets, Ordering::Relaxed);
+        }
     }
 }

@@ -12,8 +12,8 @@ use tokio::time::Instant;
 
 use crate::config::snapshot::Snapshot;
 use crate::filters::Followers;
-use crate::observe::metrics::{ListenerMetrics, MethodMetrics};
-use crate::observe::{AccessLog, CallRecord, Metrics, OpenCall};
+use crate::observe::metrics::{ListenerMetrics, MethodMetrics, OpenCall};
+use crate::observe::{AccessLog, CallRecord, Metrics};
 use crate::registry::Connection;
 use crate::upstream::Clusters;
 
@@ -24,9 +24,9 @@ use super::plan::Forward;
 #[derive(Debug)]
 pub struct Shared {
     /// The configuration in force. Loaded once a call, so that a call sees one version.
-    pub snapshot: ArcSwap<Snapshot>,
+    pub snapshot: Arc<ArcSwap<Snapshot>>,
     /// The clusters by name.
-    pub clusters: ArcSwap<Clusters>,
+    pub clusters: Arc<ArcSwap<Clusters>>,
     /// Every counter.
     pub metrics: Arc<Metrics>,
     /// Where calls are written down.
@@ -72,14 +72,13 @@ pub struct Call {
     pub path: CallPath,
     /// `x-request-id`, the caller's or ours.
     pub(super) request_id: RequestId,
-    /// Where it is to go, once that is decided.
+    /// Where it is to go, once that is chosen.
     pub(super) forward: Option<Forward>,
     /// Instances that failed it.
     pub(super) tried: SmallVec<[u64; 4]>,
     /// Followers that there were before the try that is under way.
     pub(super) lasting: usize,
-    method: Arc<MethodMetrics>,
-    _open: OpenCall,
+    counted: OpenCall,
 }
 
 /// The name of a call: those of ours need no allocation.
@@ -101,11 +100,7 @@ pub struct Tally {
 /// Where a call went, for those who look later.
 #[derive(Debug, Default)]
 pub struct CallPath {
-    /// The cluster.
-    pub cluster: Option<Arc<str>>,
-    /// The agent's id.
-    pub agent: Option<Arc<str>>,
-    /// The address of the last instance.
+    /// The address of the last instance, if calls are written down.
     pub instance: Option<Arc<str>>,
     /// How often it was sent.
     pub attempts: u32,
@@ -126,8 +121,7 @@ pub struct End {
 
 impl Call {
     /// A call whose head has been read.
-    pub fn begin(shared: &Shared, info: CallInfo, method: Arc<MethodMetrics>, head: RequestHead, now: Instant) -> Self {
-        method.started();
+    pub fn begin(info: CallInfo, method: Arc<MethodMetrics>, head: RequestHead, now: Instant) -> Self {
         Self {
             info,
             head,
@@ -141,8 +135,7 @@ impl Call {
             forward: None,
             tried: SmallVec::new(),
             lasting: 0,
-            method,
-            _open: shared.metrics.open_calls.enter(),
+            counted: method.begin(),
         }
     }
 
@@ -155,15 +148,15 @@ impl Call {
     /// Counts, logs and tells the filters. The last thing that happens to a call.
     pub fn finish(&mut self, shared: &Shared, origin: &Origin, end: End, now: Instant) {
         let duration = now.saturating_duration_since(self.started);
-        self.method.received(self.tally.request_messages);
-        self.method.sent(self.tally.response_messages);
-        self.method.handled(end.code, duration);
+        let method = self.counted.end(end.code, duration);
+        method.received(self.tally.request_messages);
+        method.sent(self.tally.response_messages);
         if let Some(reason) = end.reason {
             // A caller that goes away is not refused.
             if reason != Reason::Cancelled {
                 origin.metrics.refused(reason);
             }
-        } else if self.method.is_other() && end.code != Code::Unimplemented {
+        } else if method.is_other() && end.code != Code::Unimplemented {
             // A backend answered it, so that no stranger can have made it up: it may have series of its own.
             shared.metrics.learn(&self.info.service, &self.info.method);
         }
@@ -190,8 +183,8 @@ impl Call {
             response_messages: self.tally.response_messages,
             request_bytes: self.tally.request_bytes,
             response_bytes: self.tally.response_bytes,
-            cluster: self.path.cluster.take(),
-            agent: self.path.agent.take(),
+            cluster: self.forward.as_ref().map(|forward| Arc::clone(&forward.cluster.name)),
+            agent: self.forward.as_ref().and_then(|forward| forward.agent.as_ref()).map(|agent| Arc::clone(&agent.id)),
             instance: self.path.instance.take(),
             attempts: self.path.attempts,
             peer: origin.peer,

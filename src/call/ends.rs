@@ -82,7 +82,7 @@ impl Turn<'_> {
         if let Some(alarm) = passage.alarm.take() {
             self.hub.timers.remove(&alarm.key);
         }
-        passage.upload.forget();
+        passage.upload.forget(&passage.origin.buffered);
         self.hub.put_room(passage.upload.take_room());
         if let Some(mut call) = passage.call.take() {
             let by_instance = end.reason.is_none() && call.path.attempts > 0;

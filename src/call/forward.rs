@@ -16,6 +16,7 @@ use super::passage::{Leg, Passage, Placing, Ready, Stage, Try};
 use super::stop::{Stop, refusal_of, refusal_of_connect};
 use super::turn::Turn;
 use super::worker::{CallKey, Hub, LinkKey};
+use crate::filters::{Answered, Chain, Seen, Waiting};
 use crate::h2::StreamError;
 use crate::observe::metrics::ConnectionState;
 use crate::registry::{InFlight, Instance};
@@ -64,7 +65,9 @@ impl Turn<'_> {
             Err(refusal) => return Progress::Stopped(Stop(refusal)),
         };
         call.path.attempts += 1;
-        call.path.instance = Some(Arc::clone(&in_flight.instance().authority));
+        if self.worker.shared.access_log.is_some() {
+            call.path.instance = Some(Arc::clone(&in_flight.instance().authority));
+        }
         self.place(key, in_flight)
     }
 
@@ -137,12 +140,20 @@ impl Turn<'_> {
         let mut head = RequestHead::over(self.hub.spare.take());
         head.copy_from(&call.head);
         call.lasting = call.followers.count();
+        let waiting = match run(&chain, None, &mut call, &mut head) {
+            Ok(None) => {
+                passage.call = Some(call);
+                return self.send(key, ready, Some(head));
+            }
+            Err(refusal) => {
+                passage.call = Some(call);
+                return Progress::Stopped(Stop(refusal));
+            }
+            Ok(Some(waiting)) => waiting,
+        };
         let mut away = Away::new(self.worker, key, call);
         let transformed = async move {
-            let result = match away.parts().1 {
-                Some(Call { info, bounds, followers, .. }) => chain.run(info, &mut head, bounds, followers).await,
-                None => Err(super::plan::gone()),
-            };
+            let result = transform_on(&mut away, &chain, waiting, &mut head).await;
             (away.back(), result.map(|()| head))
         };
         match self.at_once(transformed, move |turn, (call, result)| turn.transformed(key, call, result)) {
@@ -228,7 +239,7 @@ impl Turn<'_> {
         }
         let Some(link) = links.get_mut(leg.link.0) else { return };
         let given = link.engine.data(leg.stream, held, ended, self.millis);
-        passage.upload.sent_held();
+        passage.upload.sent_held(&passage.origin.buffered);
         if let Ok(given) = given {
             self.request_went(key, given.bytes);
         }
@@ -323,6 +334,34 @@ impl Turn<'_> {
     /// The instance that a call waits for was removed.
     pub(super) fn displaced(&mut self, key: CallKey) {
         self.unreachable(key, ConnectError::Refused);
+    }
+}
+
+/// Runs the filters of a try on its head.
+fn run(
+    chain: &Chain,
+    answered: Option<Answered>,
+    call: &mut Call,
+    head: &mut RequestHead,
+) -> Result<Option<Waiting>, Box<Refusal>> {
+    let Call { info, bounds, followers, .. } = call;
+    chain.run(answered, &mut Seen { info, head, bounds, followers })
+}
+
+/// Runs them beside the turn, for as long as they take.
+async fn transform_on(
+    away: &mut Away,
+    chain: &Chain,
+    mut waiting: Waiting,
+    head: &mut RequestHead,
+) -> Result<(), Box<Refusal>> {
+    loop {
+        let answered = waiting.answered().await;
+        let call = away.parts().1.ok_or_else(super::plan::gone)?;
+        match run(chain, Some(answered), call, head)? {
+            None => return Ok(()),
+            Some(next) => waiting = next,
+        }
     }
 }
 

@@ -46,12 +46,7 @@ pub(super) fn prepare(call: &mut Call) {
 
 /// Writes what depends on the moment and the instance, all of it at the end. `registered` is the instance of an agent, whose
 /// address is then the authority: the caller's named the agent, and an SDK expects its own.
-pub(super) fn complete(
-    head: &mut RequestHead,
-    deadline: Option<Instant>,
-    registered: Option<&Instance>,
-    now: Instant,
-) {
+pub(super) fn complete(head: &mut RequestHead, deadline: Option<Instant>, registered: Option<&Instance>, now: Instant) {
     if let Some(deadline) = deadline {
         let left = deadline.saturating_duration_since(now);
         head.fields.push("grpc-timeout", format_timeout(left).as_bytes());

@@ -88,7 +88,16 @@ impl Attached {
     pub(super) fn new(worker: &Arc<Worker>, role: Role, config: Config, side: Side) -> Self {
         let key = worker.turn(|turn| {
             let engine = Connection::new(role, config, turn.hub.growth.clone(), turn.millis);
-            let link = Link { engine, side, waker: None, awake: true, gathers: false, requests: 0, retired: false, dropped: false };
+            let link = Link {
+                engine,
+                side,
+                waker: None,
+                awake: true,
+                gathers: false,
+                requests: 0,
+                retired: false,
+                dropped: false,
+            };
             LinkKey(turn.hub.links.insert(link))
         });
         Self { worker: Arc::clone(worker), key }

@@ -123,3 +123,10 @@ impl Passage {
         matches!(self.stage, Stage::Answering | Stage::Draining(_))
     }
 }
+
+impl Drop for Passage {
+    /// What it kept of the request is its listener's again, however it ends.
+    fn drop(&mut self) {
+        self.upload.forget(&self.origin.buffered);
+    }
+}

@@ -7,19 +7,19 @@ use std::time::Duration;
 use fields::RequestHead;
 use filter_api::{Code, Reason, Refusal};
 
-use super::context::{Call, Origin, Shared};
+use super::context::{Call, Origin};
 use crate::config::snapshot::{Listener, Route, Target};
-use crate::filters::Chain;
+use crate::filters::{Answered, Chain, Seen, Waiting};
 use crate::registry::{Agent, Asked, ChooseErrorKind};
-use crate::upstream::Cluster;
+use crate::upstream::{Cluster, Clusters};
 use crate::wire::authority_host;
 
-/// Where a call goes.
+/// What becomes of a call.
 #[derive(Debug)]
 pub(super) enum Plan {
-    /// To an instance of a cluster.
-    Forward(Forward),
-    /// To the registrar of a cluster, which answers it here.
+    /// It goes to an instance: [`Call::forward`] says whose.
+    Forward,
+    /// The registrar of a cluster answers it here.
     Register {
         /// The cluster that is registered into.
         cluster: Arc<Cluster>,
@@ -28,7 +28,7 @@ pub(super) enum Plan {
     },
 }
 
-/// To an instance of a cluster.
+/// Where a call is to go.
 #[derive(Debug)]
 pub(super) struct Forward {
     pub(super) cluster: Arc<Cluster>,
@@ -36,30 +36,90 @@ pub(super) struct Forward {
     pub(super) each_try: Chain,
 }
 
-/// Decides (DESIGN.md §2, "Order of a call", steps 3 to 7).
-pub(super) async fn decide(
-    shared: &Shared,
+/// A decision, as far as it has come.
+pub(super) enum Decision {
+    /// It is made.
+    Made(Plan),
+    /// A filter takes its time.
+    Waits(Waiting),
+}
+
+/// How far a decision has come: which filters are next, and of which route.
+#[derive(Default)]
+pub(super) struct Progress {
+    next: Next,
+    answered: Option<Answered>,
+}
+
+#[derive(Clone, Copy, Default)]
+enum Next {
+    /// The listener's own, before a route is chosen.
+    #[default]
+    Listener,
+    /// The route's that run before the agent is chosen.
+    Route(usize),
+    /// Those that run once the agent is known.
+    Late(usize),
+}
+
+impl Progress {
+    /// The filter that took its time has answered.
+    pub(super) fn answer(&mut self, answered: Answered) {
+        self.answered = Some(answered);
+    }
+}
+
+/// Decides, or goes on to (DESIGN.md §2, "Order of a call", steps 3 to 7).
+pub(super) fn decide(
+    clusters: &Clusters,
     origin: &Origin,
     listener: &Listener,
     call: &mut Call,
-) -> Result<Plan, Box<Refusal>> {
-    let Call { info, head, bounds, followers, .. } = call;
-    listener.early.run(info, head, bounds, followers).await?;
-    let host = authority_host(head.authority());
-    let route = listener.router.find(head, host, &info.service, &info.method).ok_or_else(no_route)?;
-    route.early.run(info, head, bounds, followers).await?;
-    let cluster = cluster_of(shared, route)?;
-    call.path.cluster = Some(Arc::clone(&cluster.name));
-    let registers = matches!(route.target, Target::Register { .. });
-    let agent = if registers { None } else { choose_agent(&cluster, origin, &call.head)? };
-    call.path.agent = agent.as_ref().map(|agent| Arc::clone(&agent.id));
-    let Call { info, head, bounds, followers, .. } = call;
-    route.late.run(info, head, bounds, followers).await?;
-    limit_time(call, route.timeout);
-    if let Target::Register { open, .. } = route.target {
-        return Ok(Plan::Register { cluster, open });
+    progress: &mut Progress,
+) -> Result<Decision, Box<Refusal>> {
+    let route_at = |place| listener.router.get(place).ok_or_else(no_route);
+    loop {
+        let chain = match progress.next {
+            Next::Listener => &listener.early,
+            Next::Route(place) => &route_at(place)?.early,
+            Next::Late(place) => &route_at(place)?.late,
+        };
+        let Call { info, head, bounds, followers, .. } = call;
+        if let Some(waiting) = chain.run(progress.answered.take(), &mut Seen { info, head, bounds, followers })? {
+            return Ok(Decision::Waits(waiting));
+        }
+        progress.next = match progress.next {
+            Next::Listener => {
+                let host = authority_host(head.authority());
+                Next::Route(listener.router.find(head, host, &info.service, &info.method).ok_or_else(no_route)?)
+            }
+            Next::Route(place) => {
+                choose(clusters, origin, route_at(place)?, call)?;
+                Next::Late(place)
+            }
+            Next::Late(place) => return settle(route_at(place)?, call).map(Decision::Made),
+        };
     }
-    Ok(Plan::Forward(Forward { cluster, agent, each_try: route.each_try.clone() }))
+}
+
+/// Chooses the cluster, and the agent that a call to a registry cluster is for.
+fn choose(clusters: &Clusters, origin: &Origin, route: &Route, call: &mut Call) -> Result<(), Box<Refusal>> {
+    let cluster = cluster_of(clusters, route)?;
+    let registers = matches!(route.target, Target::Register { .. });
+    let agent = if registers { Ok(None) } else { choose_agent(&cluster, origin, &call.head) };
+    let forward = call.forward.insert(Forward { cluster, agent: None, each_try: route.each_try.clone() });
+    forward.agent = agent?;
+    Ok(())
+}
+
+fn settle(route: &Route, call: &mut Call) -> Result<Plan, Box<Refusal>> {
+    limit_time(call, route.timeout);
+    match (&route.target, &call.forward) {
+        (Target::Register { open, .. }, Some(forward)) => {
+            Ok(Plan::Register { cluster: Arc::clone(&forward.cluster), open: *open })
+        }
+        _ => Ok(Plan::Forward),
+    }
 }
 
 /// The sooner of the caller's deadline, the route's timeout and what filters set.
@@ -79,13 +139,13 @@ fn no_route() -> Box<Refusal> {
     Box::new(Refusal::new(Code::Unimplemented, Reason::NoRoute, message))
 }
 
-fn cluster_of(shared: &Shared, route: &Route) -> Result<Arc<Cluster>, Box<Refusal>> {
+fn cluster_of(clusters: &Clusters, route: &Route) -> Result<Arc<Cluster>, Box<Refusal>> {
     let name = match &route.target {
         Target::Cluster(name) | Target::Register { into: name, .. } => name,
         Target::Split(split) => split.draw(),
     };
     // Snapshot and clusters change one after the other; a name that is missing in between is no reason to fail otherwise.
-    shared.clusters.load().get(name).cloned().ok_or_else(|| {
+    clusters.get(name).cloned().ok_or_else(|| {
         Box::new(Refusal::new(
             Code::Unavailable,
             Reason::NoInstance,

@@ -59,7 +59,7 @@ impl Turn<'_> {
     pub(super) fn register_what_came(&mut self, key: CallKey) {
         let Some(passage) = self.hub.calls.get_mut(key.0) else { return };
         let held = passage.upload.take_unread();
-        passage.upload.forget();
+        passage.upload.forget(&passage.origin.buffered);
         self.register_data(key, &held);
     }
 

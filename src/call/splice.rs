@@ -35,7 +35,7 @@ impl Turn<'_> {
         let Some(leg) = passage.up.as_ref().map(|attempt| attempt.leg) else {
             return passage.upload.hold(octets, true);
         };
-        passage.upload.keep(octets);
+        passage.upload.keep(octets, &passage.origin.buffered);
         let given = self.give(leg, octets, end);
         if given.bytes > 0 {
             self.request_went(key, given.bytes);
@@ -56,7 +56,7 @@ impl Turn<'_> {
         let Some(passage) = self.hub.calls.get_mut(key.0) else { return };
         let Some(call) = passage.call.as_mut().filter(|_| matches!(passage.stage, Stage::Sent)) else { return };
         // No other try will come.
-        passage.upload.forget();
+        passage.upload.forget(&passage.origin.buffered);
         // An answer that the proxy has to end itself would contradict it, and HTTP/2 calls that malformed.
         head.fields.remove("content-length");
         if let Some(refusal) = head::not_grpc(&head).or_else(|| late(&head.fields, call.deadline, now)) {

@@ -130,6 +130,9 @@ impl<'a> Turn<'a> {
 
     /// Looks after connections: those that stall, and those to instances that are gone. Called every second.
     pub(super) fn tidy(&mut self) {
+        // An idle worker too lets go of what is no longer in force.
+        self.hub.config.snapshot.load();
+        self.hub.config.clusters.load();
         let millis = self.millis;
         let mut stalled = Vec::new();
         for (key, link) in &mut self.hub.links {

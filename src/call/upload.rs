@@ -1,8 +1,6 @@
 //! The direction from the caller to the instance: what came, what has gone on, and what is kept until it is clear that no other try
 //! will need it. Octets pass through here only while there is no stream to give them to, and as a copy while they may be needed again.
 
-use std::sync::Arc;
-
 use crate::wire::Scanner;
 
 use super::budget::Budget;
@@ -24,8 +22,8 @@ pub(super) struct Upload {
     /// At the end of what is kept: octets in which nobody has looked for messages yet.
     unread: usize,
     whole: bool,
+    /// Octets of the listener's budget that it has: its owner sees to it that they are given back.
     budgeted: usize,
-    budget: Arc<Budget>,
     /// Octets that this try has sent on.
     went: u64,
     /// Octets for which the caller has its credit back.
@@ -37,13 +35,12 @@ pub(super) struct Upload {
 
 impl Upload {
     /// `room` is a buffer to use.
-    pub(super) fn new(budget: &Arc<Budget>, room: Vec<u8>, ended: bool) -> Self {
+    pub(super) fn new(room: Vec<u8>, ended: bool) -> Self {
         Self {
             kept: room,
             unread: 0,
             whole: true,
             budgeted: 0,
-            budget: Arc::clone(budget),
             went: 0,
             credited: 0,
             scanner: Scanner::default(),
@@ -74,29 +71,29 @@ impl Upload {
     }
 
     /// What was held has been given to a stream: it is kept on only as far as the budget goes.
-    pub(super) fn sent_held(&mut self) {
-        if self.whole && !self.kept.is_empty() && !self.pay(0) {
-            self.forget();
+    pub(super) fn sent_held(&mut self, budget: &Budget) {
+        if self.whole && !self.kept.is_empty() && !self.pay(0, budget) {
+            self.forget(budget);
         }
     }
 
     /// Keeps octets that go on at once; past the bounds the call goes on and cannot be tried again.
-    pub(super) fn keep(&mut self, octets: &[u8]) {
+    pub(super) fn keep(&mut self, octets: &[u8], budget: &Budget) {
         if !self.whole {
             return;
         }
-        if self.pay(octets.len()) {
+        if self.pay(octets.len(), budget) {
             self.kept.extend_from_slice(octets);
         } else {
-            self.forget();
+            self.forget(budget);
         }
     }
 
     /// Whether what is kept and so many octets more fit the bounds, which then have room for them.
-    fn pay(&mut self, coming: usize) -> bool {
+    fn pay(&mut self, coming: usize, budget: &Budget) -> bool {
         let octets = self.kept.len() + coming;
         let more = (octets + PIECE).saturating_sub(self.budgeted);
-        let fits = octets <= MOST && self.budget.take(more);
+        let fits = octets <= MOST && budget.take(more);
         if fits {
             self.budgeted += more;
         }
@@ -104,12 +101,12 @@ impl Upload {
     }
 
     /// No other try will come.
-    pub(super) fn forget(&mut self) {
+    pub(super) fn forget(&mut self, budget: &Budget) {
         self.whole = false;
         self.kept.clear();
         // A call may stay open for long after it has forgotten: the room of a large one goes with its octets.
         self.kept.shrink_to(ROOM);
-        self.budget.give_back(std::mem::take(&mut self.budgeted));
+        budget.give_back(std::mem::take(&mut self.budgeted));
     }
 
     /// Begins anew for another try; false if not all was kept.
@@ -132,50 +129,41 @@ impl Upload {
     }
 }
 
-impl Drop for Upload {
-    fn drop(&mut self) {
-        self.forget();
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::{Budget, MOST, PIECE, Upload};
 
-    fn upload(budget: &std::sync::Arc<Budget>) -> Upload {
-        Upload::new(budget, Vec::new(), false)
+    fn upload() -> Upload {
+        Upload::new(Vec::new(), false)
     }
 
     #[test]
     fn the_budget_is_shared_and_given_back() {
         let budget = Budget::new(2 * PIECE + 10);
-        let (mut one, mut two) = (upload(&budget), upload(&budget));
-        one.keep(b"123456");
-        two.keep(b"12345");
+        let (mut one, mut two) = (upload(), upload());
+        one.keep(b"123456", &budget);
+        two.keep(b"12345", &budget);
         assert_eq!(budget.used(), PIECE + 6);
         assert!(!two.rewind() && one.rewind());
         assert_eq!(one.held(), b"123456");
-        one.forget();
-        assert_eq!(budget.used(), 0);
-        let mut three = upload(&budget);
-        three.keep(b"123456");
-        drop(three);
+        one.forget(&budget);
+        one.forget(&budget);
         assert_eq!(budget.used(), 0);
     }
 
     #[test]
     fn one_call_keeps_only_so_much() {
         let budget = Budget::new(usize::MAX);
-        let mut upload = upload(&budget);
-        upload.keep(&vec![0; MOST]);
+        let mut upload = upload();
+        upload.keep(&vec![0; MOST], &budget);
         assert!(upload.rewind());
-        upload.keep(b"1");
+        upload.keep(b"1", &budget);
         assert_eq!((upload.rewind(), budget.used()), (false, 0));
     }
 
     #[test]
     fn credit_is_given_once_over_all_tries() {
-        let mut upload = upload(&Budget::new(1_000));
+        let mut upload = upload();
         upload.hold(b"0123456789", true);
         assert_eq!(upload.went(4), 4);
         assert!(upload.rewind());
@@ -184,7 +172,7 @@ mod tests {
 
     #[test]
     fn what_nobody_has_read_is_read_once() {
-        let mut upload = upload(&Budget::new(1_000));
+        let mut upload = upload();
         upload.hold(b"ab", false);
         upload.hold(b"cd", false);
         assert_eq!(upload.take_unread(), b"abcd");

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
+use arc_swap::{ArcSwap, Cache};
 use parking_lot::Mutex;
 use slotmap::{DefaultKey, Key as _, KeyData, SlotMap};
 use tokio_util::time::DelayQueue;
@@ -13,8 +14,9 @@ use super::link::Link;
 use super::passage::Passage;
 use super::turn::Turn;
 use super::upload::ROOM;
+use crate::config::snapshot::Snapshot;
 use crate::h2::{Growth, Spare, Tag};
-use crate::upstream::{Network, Pool};
+use crate::upstream::{Clusters, Network, Pool};
 
 /// What is read from a socket at once. The buffer is the worker's: a connection that says nothing holds none.
 const READ: usize = 64 * 1024;
@@ -59,10 +61,17 @@ pub(super) struct Hub {
     /// Calls that wait for a place on a connection.
     pub(super) waiting: usize,
     pub(super) timers: DelayQueue<CallKey>,
+    pub(super) config: InForce,
     pub(super) spare: Spare,
     pub(super) growth: Growth,
     pub(super) read: Vec<u8>,
     rooms: Vec<Vec<u8>>,
+}
+
+/// What a worker saw last of what is in force: looking again costs no write that others feel, unless it has changed.
+pub(super) struct InForce {
+    pub(super) snapshot: Cache<Arc<ArcSwap<Snapshot>>, Arc<Snapshot>>,
+    pub(super) clusters: Cache<Arc<ArcSwap<Clusters>>, Arc<Clusters>>,
 }
 
 impl std::fmt::Debug for Worker {
@@ -80,6 +89,10 @@ impl Worker {
             pool: Pool::default(),
             waiting: 0,
             timers: DelayQueue::new(),
+            config: InForce {
+                snapshot: Cache::new(Arc::clone(&shared.snapshot)),
+                clusters: Cache::new(Arc::clone(&shared.clusters)),
+            },
             spare: Spare::default(),
             growth: Growth::default(),
             read: Vec::new(),

@@ -9,8 +9,8 @@ use std::time::{Duration, SystemTime};
 
 use filter_api::{BuildCx, Filter, Known, Phase};
 use ipnet::IpNet;
-use rustc_hash::FxHashMap;
 use rand::Rng as _;
+use rustc_hash::FxHashMap;
 
 use super::{Errors, FilterUse, Loaded, Path, Problem, Source, Target as FileTarget};
 use crate::filters::{Chain, EACH_TRY, EARLY, LATE};

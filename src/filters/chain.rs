@@ -2,6 +2,7 @@
 //!
 //! A chain is laid out when a configuration is built: nothing is sorted or looked up for a call.
 
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -22,8 +23,40 @@ pub const EACH_TRY: &[Phase] = &[Phase::Transform];
 /// Filters that run one after the other.
 #[derive(Clone, Default)]
 pub struct Chain {
-    filters: Vec<Arc<dyn Filter>>,
+    /// None for none, which is what most chains have.
+    filters: Option<Arc<[Arc<dyn Filter>]>>,
     reads: Reads,
+}
+
+/// What the filters of a chain look at, and may change.
+pub struct Seen<'a> {
+    /// What is known of the call.
+    pub info: &'a CallInfo,
+    /// The head.
+    pub head: &'a mut RequestHead,
+    /// Bounds on the call.
+    pub bounds: &'a mut Bounds,
+    /// Those that follow the call from here on.
+    pub followers: &'a mut Followers,
+}
+
+/// A filter of a chain that takes its time.
+pub struct Waiting {
+    later: Pin<Box<dyn Future<Output = Start> + Send>>,
+    at: usize,
+}
+
+/// What a filter that took its time answers in the end.
+pub struct Answered {
+    start: Start,
+    at: usize,
+}
+
+impl Waiting {
+    /// Waits for its answer, with which the chain [goes on](Chain::run).
+    pub async fn answered(self) -> Answered {
+        Answered { start: self.later.await, at: self.at }
+    }
 }
 
 impl Chain {
@@ -33,47 +66,41 @@ impl Chain {
         chosen.sort_by_key(|(phase, _)| *phase);
         let filters: Vec<_> = chosen.into_iter().map(|(_, filter)| Arc::clone(filter)).collect();
         let reads = filters.iter().fold(Reads::default(), |reads, filter| reads.or(filter.reads()));
-        Self { filters, reads }
+        Self { filters: (!filters.is_empty()).then(|| filters.into()), reads }
     }
 
     /// Whether there is nothing to run.
     pub fn is_empty(&self) -> bool {
-        self.filters.is_empty()
+        self.filters.is_none()
     }
 
-    /// Shows the head to each filter; those that follow the call are added to `followers`.
-    pub async fn run(
-        &self,
-        info: &CallInfo,
-        head: &mut RequestHead,
-        bounds: &mut Bounds,
-        followers: &mut Followers,
-    ) -> Result<(), Box<Refusal>> {
-        if self.filters.is_empty() {
-            return Ok(());
-        }
-        for filter in &self.filters {
-            let mut start = filter.request_head(&mut RequestView { call: info, head, bounds });
-            loop {
-                match start {
-                    Start::Pass => break,
-                    Start::Follow(one) => {
-                        followers.filters.push(one);
-                        break;
-                    }
-                    Start::Refuse(refusal) => return Err(refusal),
-                    Start::Wait(later) => start = later.await,
-                }
+    /// Shows the head to each filter, from the first on or, once one that took its time has answered, from there; those that follow
+    /// the call are added to the followers. Stops at a filter that takes its time.
+    ///
+    /// # Errors
+    /// A filter refuses the call.
+    pub fn run(&self, answered: Option<Answered>, seen: &mut Seen<'_>) -> Result<Option<Waiting>, Box<Refusal>> {
+        let Some(filters) = &self.filters else { return Ok(None) };
+        let (mut at, mut answer) = answered.map_or((0, None), |Answered { start, at }| (at, Some(start)));
+        while let Some(filter) = filters.get(at) {
+            let Seen { info, head, bounds, .. } = seen;
+            let ask = || filter.request_head(&mut RequestView { call: info, head, bounds });
+            match answer.take().unwrap_or_else(ask) {
+                Start::Pass => {}
+                Start::Follow(one) => seen.followers.filters.push(one),
+                Start::Refuse(refusal) => return Err(refusal),
+                Start::Wait(later) => return Ok(Some(Waiting { later, at })),
             }
+            at += 1;
         }
-        followers.reads = followers.reads.or(self.reads);
-        Ok(())
+        seen.followers.reads = seen.followers.reads.or(self.reads);
+        Ok(None)
     }
 }
 
 impl std::fmt::Debug for Chain {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Chain of {} filters", self.filters.len())
+        write!(f, "Chain of {} filters", self.filters.as_ref().map_or(0, |filters| filters.len()))
     }
 }
 

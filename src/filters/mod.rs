@@ -4,7 +4,7 @@
 
 mod chain;
 
-pub use chain::{Chain, EACH_TRY, EARLY, Followers, LATE};
+pub use chain::{Answered, Chain, EACH_TRY, EARLY, Followers, LATE, Seen, Waiting};
 
 use filter_api::Known;
 

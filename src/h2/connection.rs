@@ -7,8 +7,8 @@ use hpack::{Decoder, Encoder};
 
 use super::frame::PREFACE;
 use super::goodbye::Leaving;
-use super::memo::Memos;
 use super::guard::{FRAME_PATIENCE, Guard, SERVED, WRITE_PATIENCE};
+use super::memo::Memos;
 use super::output::Output;
 use super::receive::{Block, Reading};
 use super::settings::{Config, FIRST_WINDOW, Peer};

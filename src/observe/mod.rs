@@ -2,12 +2,10 @@
 //! Everybody reports here; this knows nobody, so that any part may use it.
 
 pub mod access;
-pub mod active;
 pub mod log;
 pub mod metrics;
 pub mod time;
 
 pub use access::{AccessLog, CallRecord};
-pub use active::{OpenCall, OpenCalls};
 pub use metrics::{CallKind, ClusterMetrics, InstanceMetrics, ListenerMetrics, MethodMetrics, Metrics};
 pub use time::Rfc3339;

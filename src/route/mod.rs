@@ -38,11 +38,17 @@ impl<T> Router<T> {
         Self { routes, by_service, others }
     }
 
-    /// The most specific route that matches. `host` is the authority's, without port.
-    pub fn find(&self, head: &RequestHead, host: &str, service: &str, method: &str) -> Option<&T> {
+    /// The most specific route that matches: its place, for [`get`](Self::get). `host` is the authority's, without port.
+    pub fn find(&self, head: &RequestHead, host: &str, service: &str, method: &str) -> Option<usize> {
         let candidates = self.by_service.get(service).unwrap_or(&self.others);
-        let mut routes = candidates.iter().filter_map(|at| self.routes.get(*at));
-        routes.find(|(rule, _)| rule.matches(head, host, service, method)).map(|(_, target)| target)
+        let matches =
+            |at: &usize| self.routes.get(*at).is_some_and(|(rule, _)| rule.matches(head, host, service, method));
+        candidates.iter().copied().find(matches)
+    }
+
+    /// What the route at a place leads to.
+    pub fn get(&self, place: usize) -> Option<&T> {
+        self.routes.get(place).map(|(_, target)| target)
     }
 
     /// Every route, in the order in which they are tried.

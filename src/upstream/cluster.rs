@@ -86,9 +86,7 @@ impl Cluster {
     /// `now_ms` is by [`super::clock_ms`].
     pub fn pick(&self, agent: Option<&Agent>, tried: &[u64], now_ms: u64) -> Option<Arc<Instance>> {
         match (&self.group, agent) {
-            (Group::Listed { set, cursor, .. }, _) => {
-                balance::pick(self.policy, &set.load(), cursor, tried, now_ms)
-            }
+            (Group::Listed { set, cursor, .. }, _) => balance::pick(self.policy, &set.load(), cursor, tried, now_ms),
             (Group::Registered(_), Some(agent)) => {
                 balance::pick(self.policy, &agent.endpoints.load(), &agent.cursor, tried, now_ms)
             }

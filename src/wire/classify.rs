@@ -9,13 +9,9 @@ use super::parse_timeout;
 
 /// A call, as its head asks for it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Asked<'a> {
+pub struct Asked {
     /// What the caller speaks.
     pub protocol: Protocol,
-    /// `package.Service`.
-    pub service: &'a str,
-    /// The method's name.
-    pub method: &'a str,
     /// What the caller gives it to be done, from the head on.
     pub timeout: Option<Duration>,
 }
@@ -29,8 +25,9 @@ pub enum Rejected {
     Status(u16, Box<Refusal>),
 }
 
-/// Reads a head. Everything that is wrong with it is said here, before a route is chosen (DESIGN.md §4).
-pub fn classify(head: &RequestHead) -> Result<Asked<'_>, Rejected> {
+/// Reads a head but for its path ([`method_of`]). Everything that is wrong with it is said here, before a route is chosen (DESIGN.md
+/// §4).
+pub fn classify(head: &RequestHead) -> Result<Asked, Rejected> {
     let told = Told::by(head).ok_or(Rejected::Bare(400))?;
     let refuse =
         |http, code, message: &str| Rejected::Status(http, Box::new(Refusal::new(code, Reason::Protocol, message)));
@@ -41,10 +38,6 @@ pub fn classify(head: &RequestHead) -> Result<Asked<'_>, Rejected> {
     if head.method != Method::Post {
         return Err(refuse(405, Code::Unimplemented, "a gRPC call is a POST"));
     }
-    let Some((service, method)) = split_path(head.path()) else {
-        let message = "the path of a gRPC call is /package.Service/Method and nothing else";
-        return Err(Rejected::Status(200, Box::new(Refusal::new(Code::Unimplemented, Reason::NoRoute, message))));
-    };
     let timeout = match told.timeout.map(parse_timeout) {
         None => None,
         Some(Some(timeout)) => Some(timeout),
@@ -53,7 +46,15 @@ pub fn classify(head: &RequestHead) -> Result<Asked<'_>, Rejected> {
             return Err(refuse(200, Code::InvalidArgument, message));
         }
     };
-    Ok(Asked { protocol: Protocol::Grpc, service, method, timeout })
+    Ok(Asked { protocol: Protocol::Grpc, timeout })
+}
+
+/// Service and method of a call, by its path.
+pub fn method_of(head: &RequestHead) -> Result<(&str, &str), Rejected> {
+    split_path(head.path()).ok_or_else(|| {
+        let message = "the path of a gRPC call is /package.Service/Method and nothing else";
+        Rejected::Status(200, Box::new(Refusal::new(Code::Unimplemented, Reason::NoRoute, message)))
+    })
 }
 
 /// The fields that say what a request is.
@@ -136,7 +137,7 @@ mod tests {
     use fields::{Method, RequestHead};
     use filter_api::Code;
 
-    use super::{Rejected, authority_host, classify};
+    use super::{Rejected, authority_host, classify, method_of};
 
     fn head(method: Method, path: &str, fields: &[(&str, &str)]) -> RequestHead {
         let mut head = RequestHead::new(method, path, "host:1", (4, 64));
@@ -152,8 +153,8 @@ mod tests {
     fn a_call_is_read() {
         let head =
             head(Method::Post, "/a.b.C/D", &[GRPC, ("te", "trailers"), ("grpc-timeout", "5S"), ("host", "HOST:1")]);
-        let asked = classify(&head).unwrap();
-        assert_eq!((asked.service, asked.method, asked.timeout), ("a.b.C", "D", Some(Duration::from_secs(5))));
+        assert_eq!(classify(&head).unwrap().timeout, Some(Duration::from_secs(5)));
+        assert_eq!(method_of(&head), Ok(("a.b.C", "D")));
     }
 
     #[test]
@@ -176,12 +177,12 @@ mod tests {
             "", "/", "*", "/a", "/a/", "//b", "/a/b/", "/a/b/c", "/a/b?q=1", "/a%2eb/c", "/../a/b", "/1a/b", "/a/b#x",
             "/a b/c", "a/b", "/.a/b", "/a/-b", "/a;x/b", "/é/b",
         ] {
-            let Err(Rejected::Status(200, refusal)) = classify(&head(Method::Post, path, &[GRPC])) else {
+            let Err(Rejected::Status(200, refusal)) = method_of(&head(Method::Post, path, &[GRPC])) else {
                 panic!("{path} passed")
             };
             assert_eq!(refusal.code, Code::Unimplemented);
         }
-        assert!(classify(&head(Method::Post, "/_a.b_1/C_d.e", &[GRPC])).is_ok());
+        assert!(method_of(&head(Method::Post, "/_a.b_1/C_d.e", &[GRPC])).is_ok());
     }
 
     #[test]

@@ -9,7 +9,7 @@ mod identity;
 mod status;
 mod timeout;
 
-pub use classify::{Asked, Rejected, authority_host, classify};
+pub use classify::{Asked, Rejected, authority_host, classify, method_of};
 pub use envelope::{FramingError, Scanner};
 pub use identity::strip_identity;
 pub use status::{code_of_http, refusal_trailers, status_of_reset, trailers_only};

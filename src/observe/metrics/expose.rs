@@ -211,7 +211,7 @@ fn write_whole(sheet: &mut Sheet<'_>, metrics: &Metrics) -> fmt::Result {
     sheet
         .gauge("portunus_config_generation", "Configurations that came into force since the start")?
         .sole_level(signed(generation))?;
-    sheet.gauge("portunus_open_calls", "Calls that are open")?.sole_level(signed(metrics.open_calls.count() as u64))?;
+    sheet.gauge("portunus_open_calls", "Calls that are open")?.sole_level(signed(metrics.open_calls() as u64))?;
     sheet
         .counter(
             "portunus_access_log_dropped",

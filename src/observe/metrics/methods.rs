@@ -60,6 +60,8 @@ pub struct MethodMetrics {
     pub(super) received: Counter,
     pub(super) sent: Counter,
     pub(super) handled: CodeCounts,
+    /// Calls that ended without a status: the proxy stopped before they did.
+    lost: Counter,
     pub(super) seconds: Histogram,
 }
 
@@ -73,13 +75,22 @@ impl MethodMetrics {
             received: Counter::default(),
             sent: Counter::default(),
             handled: CodeCounts::default(),
+            lost: Counter::default(),
             seconds: Histogram::default(),
         })
     }
 
-    /// A call began. Each start is owed exactly one [`MethodMetrics::handled`].
-    pub fn started(&self) {
+    /// A call begins: it is open until the answer is ended or dropped.
+    pub fn begin(self: Arc<Self>) -> OpenCall {
         self.started.inc();
+        OpenCall { method: self, open: true }
+    }
+
+    /// Calls that are open now. No gauge that every call would move twice: what began and has not ended.
+    pub(super) fn open(&self) -> u64 {
+        // The ends first: a call that begins and ends in between must not count as less than nothing.
+        let ended = self.lost.value() + self.handled.seen().map(|(_, count)| count).sum::<u64>();
+        self.started.value().saturating_sub(ended)
     }
 
     /// `n` messages came from the caller.
@@ -92,16 +103,9 @@ impl MethodMetrics {
         self.sent.add(n);
     }
 
-    /// The call ended with this code, this long after its start. Calls that the caller cancelled count as `Cancelled`.
-    pub fn handled(&self, code: Code, took: Duration) {
-        self.handled.inc(code);
-        self.seconds.observe(took);
-    }
-
-    /// The names of a call that counts here, which are this handle's own where it has them.
-    pub fn names(&self, service: &str, method: &str) -> (Arc<str>, Arc<str>) {
-        let name = |own: &Arc<str>, called: &str| if **own == *called { Arc::clone(own) } else { called.into() };
-        (name(&self.service, service), name(&self.method, method))
+    /// Its service and its method.
+    pub fn own_names(&self) -> (Arc<str>, Arc<str>) {
+        (Arc::clone(&self.service), Arc::clone(&self.method))
     }
 
     /// Whether this is the handle of names that nobody vouches for. When a backend has answered such a call with
@@ -121,10 +125,37 @@ impl MethodMetrics {
     }
 }
 
+/// One open call of a method.
+#[derive(Debug)]
+#[must_use = "the call counts as lost when this is dropped"]
+pub struct OpenCall {
+    method: Arc<MethodMetrics>,
+    open: bool,
+}
+
+impl OpenCall {
+    /// The call ended with this code, this long after its start. Calls that the caller cancelled count as `Cancelled`.
+    pub fn end(&mut self, code: Code, took: Duration) -> &MethodMetrics {
+        if std::mem::take(&mut self.open) {
+            self.method.handled.inc(code);
+            self.method.seconds.observe(took);
+        }
+        &self.method
+    }
+}
+
+impl Drop for OpenCall {
+    fn drop(&mut self) {
+        if self.open {
+            self.method.lost.inc();
+        }
+    }
+}
+
 /// One service: its known methods, and the handle for all others.
 #[derive(Clone, Debug)]
 struct Service {
-    methods: HashMap<Arc<str>, Arc<MethodMetrics>, RandomState>,
+    methods: HashMap<Arc<str>, Arc<MethodMetrics>>,
     other: Arc<MethodMetrics>,
 }
 
@@ -137,10 +168,12 @@ struct Ledger {
     learned: usize,
 }
 
-/// All methods. Reading is one atomic load and two look-ups; writing copies the outer map and happens once a method.
+/// All methods. Reading is one atomic load and a look-up or two; writing copies the outer maps and happens once a method.
 #[derive(Debug)]
 pub(super) struct Methods {
-    services: ArcSwap<HashMap<Arc<str>, Arc<Service>, RandomState>>,
+    services: ArcSwap<HashMap<Arc<str>, Arc<Service>>>,
+    /// The methods that have a handle of their own, by `/service/method`. Strangers choose some of the names.
+    paths: ArcSwap<HashMap<Box<[u8]>, Arc<MethodMetrics>, RandomState>>,
     other: Arc<MethodMetrics>,
     ledger: Mutex<Ledger>,
 }
@@ -149,7 +182,7 @@ impl Default for Methods {
     fn default() -> Self {
         let other = MethodMetrics::new(Arc::from(OTHER), Arc::from(OTHER), CallKind::Unknown);
         let ledger = Mutex::new(Ledger { all: vec![Arc::clone(&other)], learned: 0 });
-        Self { services: ArcSwap::default(), other, ledger }
+        Self { services: ArcSwap::default(), paths: ArcSwap::default(), other, ledger }
     }
 }
 
@@ -161,6 +194,11 @@ impl Methods {
             Some(known) => Arc::clone(known.methods.get(method).unwrap_or(&known.other)),
             None => Arc::clone(&self.other),
         }
+    }
+
+    /// The handle of the method that a path names, where it has one of its own.
+    pub(super) fn at(&self, path: &[u8]) -> Option<Arc<MethodMetrics>> {
+        self.paths.load().get(path).cloned()
     }
 
     /// A route, a file or a schema names this method. A kind that becomes known later starts a series of its own.
@@ -205,8 +243,11 @@ impl Methods {
         let mut changed = known.map_or_else(|| new_service(service, ledger), Arc::unwrap_or_clone);
         let handle = MethodMetrics::new(Arc::clone(&changed.other.service), Arc::from(method), kind);
         ledger.all.push(Arc::clone(&handle));
-        changed.methods.insert(Arc::clone(&handle.method), handle);
+        changed.methods.insert(Arc::clone(&handle.method), Arc::clone(&handle));
         self.publish(service, Arc::new(changed));
+        let mut paths = HashMap::clone(&self.paths.load());
+        paths.insert(format!("/{service}/{method}").into_bytes().into(), handle);
+        self.paths.store(Arc::new(paths));
         true
     }
 
@@ -220,7 +261,7 @@ impl Methods {
 fn new_service(name: &str, ledger: &mut Ledger) -> Service {
     let other = MethodMetrics::new(Arc::from(name), Arc::from(OTHER), CallKind::Unknown);
     ledger.all.push(Arc::clone(&other));
-    Service { methods: HashMap::default(), other }
+    Service { methods: HashMap::new(), other }
 }
 
 #[cfg(test)]
@@ -233,8 +274,8 @@ mod tests {
         methods.know("a.S", "M", CallKind::Unary);
         let before = methods.all().len();
         for n in 0..1_000 {
-            methods.find(&format!("x{n}.S"), "M").started();
-            methods.find("a.S", &format!("M{n}")).started();
+            methods.find(&format!("x{n}.S"), "M").begin().end(Code::Ok, Duration::ZERO);
+            methods.find("a.S", &format!("M{n}")).begin().end(Code::Ok, Duration::ZERO);
         }
         assert_eq!(methods.all().len(), before);
         assert_eq!(methods.find("nobody", "M").started_total(), 1_000);
@@ -267,7 +308,7 @@ mod tests {
     fn a_kind_learned_later_keeps_the_old_series() {
         let methods = Methods::default();
         methods.learn("a.S", "M");
-        methods.find("a.S", "M").started();
+        methods.find("a.S", "M").begin().end(Code::Ok, Duration::ZERO);
         methods.know("a.S", "M", CallKind::ServerStream);
         methods.know("a.S", "M", CallKind::ServerStream);
         methods.know("a.S", "M", CallKind::Unknown);
@@ -306,5 +347,18 @@ mod tests {
         assert!(
             (0..4).all(|writer| (0..50).all(|n| !methods.find(&format!("s{n}"), &format!("m{writer}")).is_other()))
         );
+    }
+
+    #[test]
+    fn a_call_is_open_until_it_ends_or_is_dropped() {
+        let methods = Methods::default();
+        let open = || methods.all().iter().map(|method| method.open()).sum::<u64>();
+        let (mut ended, dropped) = (methods.find("a", "b").begin(), methods.find("c", "d").begin());
+        assert_eq!(open(), 2);
+        ended.end(Code::Ok, Duration::ZERO);
+        ended.end(Code::Ok, Duration::ZERO);
+        assert_eq!(open(), 1);
+        drop((ended, dropped));
+        assert_eq!(open(), 0);
     }
 }

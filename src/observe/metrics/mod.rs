@@ -18,20 +18,16 @@ mod upstream;
 pub use cells::{CodeCounts, Counter, Histogram, Words};
 pub use expose::{Format, InstanceCount};
 pub use listeners::{ListenerMetrics, OpenConnection};
-pub use methods::{CallKind, MethodMetrics};
+pub use methods::{CallKind, MethodMetrics, OpenCall};
 pub use process::allocated_bytes;
 pub use upstream::{ClusterMetrics, ConnectionState, InstanceMetrics, UpstreamConnection};
 
 use live::Live;
 use methods::Methods;
 
-use super::OpenCalls;
-
 /// The root of all counters. One a process; it outlives configurations, so that a reload resets nothing.
 #[derive(Debug)]
 pub struct Metrics {
-    /// Calls that are open now; the data path enters each call here.
-    pub open_calls: OpenCalls,
     methods: Methods,
     listeners: Live<ListenerMetrics>,
     clusters: Live<ClusterMetrics>,
@@ -44,7 +40,6 @@ impl Metrics {
     /// Nothing counted yet. Made first thing at a start: its age is reported as the process's.
     pub fn new() -> Arc<Self> {
         Arc::new(Self {
-            open_calls: OpenCalls::default(),
             methods: Methods::default(),
             listeners: Live::default(),
             clusters: Live::default(),
@@ -58,6 +53,17 @@ impl Metrics {
     /// no allocation. Names that nobody vouches for get a shared `_other` handle ([`MethodMetrics::is_other`]).
     pub fn method(&self, service: &str, method: &str) -> Arc<MethodMetrics> {
         self.methods.find(service, method)
+    }
+
+    /// The handle of the method that a path names, where it has one of its own: no need to take the path apart.
+    pub fn method_at(&self, path: &[u8]) -> Option<Arc<MethodMetrics>> {
+        self.methods.at(path)
+    }
+
+    /// Calls that are open now.
+    pub fn open_calls(&self) -> usize {
+        let open: u64 = self.methods.all().iter().map(|method| method.open()).sum();
+        usize::try_from(open).unwrap_or(usize::MAX)
     }
 
     /// Gives a method series of its own, because a route, a bundled contract or a schema names it.

@@ -23,14 +23,12 @@ fn busy() -> (Arc<Metrics>, impl Sized) {
     metrics.know("bindu.grpc.AgentHandler", "HandleMessages", CallKind::Unary);
     let method = metrics.method("bindu.grpc.AgentHandler", "HandleMessages");
     for (code, millis) in [(Code::Ok, 4), (Code::Ok, 7), (Code::DeadlineExceeded, 11_000)] {
-        method.started();
         method.received(1);
-        method.handled(code, Duration::from_millis(millis));
+        Arc::clone(&method).begin().end(code, Duration::from_millis(millis));
     }
     method.sent(2);
     let stranger = metrics.method("a\"b\\c\n", "X");
-    stranger.started();
-    stranger.handled(Code::Unimplemented, Duration::from_micros(10));
+    stranger.begin().end(Code::Unimplemented, Duration::from_micros(10));
 
     let listener = metrics.listener("sdk");
     listener.refused(Reason::NoRoute);
@@ -47,7 +45,7 @@ fn busy() -> (Arc<Metrics>, impl Sized) {
     upstream.turn(ConnectionState::Ready);
     metrics.set_generation(1);
     metrics.access_dropped().add(2);
-    let held = (metrics.open_calls.enter(), listener.connection(), instance, upstream);
+    let held = (metrics.method("x", "y").begin(), listener.connection(), instance, upstream);
     (metrics, held)
 }
 
@@ -89,7 +87,7 @@ fn a_strangers_names_are_never_on_the_page() {
     assert!(!page.contains("a\\\"b"), "{page}");
     assert!(
         page.contains(
-            "grpc_server_started_total{grpc_service=\"_other\",grpc_method=\"_other\",grpc_type=\"unknown\"} 1"
+            "grpc_server_started_total{grpc_service=\"_other\",grpc_method=\"_other\",grpc_type=\"unknown\"} 2"
         )
     );
 }
