@@ -196,7 +196,10 @@ fn read_head(
 ) -> Result<Box<Call>, Rejected> {
     let asked = wire::classify(&head)?;
     let (metrics, (service, method)) = match shared.metrics.method_at(head.path_bytes()) {
-        Some(known) => (Arc::clone(&known), known.own_names()),
+        Some(known) => {
+            let names = known.own_names();
+            (known, names)
+        }
         None => {
             let (service, method) = wire::method_of(&head)?;
             (shared.metrics.method(service, method), (service.into(), method.into()))

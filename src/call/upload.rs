@@ -6,7 +6,7 @@ use crate::wire::Scanner;
 use super::budget::Budget;
 
 /// The most that one call keeps for another try. A try that was refused was refused at once: what has gone by then is little.
-const MOST: usize = 256 * 1024;
+const MOST: usize = 64 * 1024;
 
 /// Room that stays with a call for the next one.
 pub(super) const ROOM: usize = 16 * 1024;

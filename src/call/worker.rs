@@ -19,7 +19,7 @@ use crate::h2::{Growth, Spare, Tag};
 use crate::upstream::{Clusters, Network, Pool};
 
 /// What is read from a socket at once. The buffer is the worker's: a connection that says nothing holds none.
-const READ: usize = 64 * 1024;
+const READ: usize = 128 * 1024;
 /// Buffers for uploads that are kept for the next calls.
 const ROOMS: usize = 256;
 /// How often connections are looked after.

@@ -46,7 +46,7 @@ impl Config {
             headers,
             frame: SMALLEST_MAX_FRAME,
             stream_window: 64 * 1024,
-            largest_stream_window: 256 * 1024,
+            largest_stream_window: 512 * 1024,
             connection_window: 1 << 20,
             held: 16 << 20,
         }
