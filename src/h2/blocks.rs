@@ -41,7 +41,7 @@ impl Connection {
             rest = after;
         }
         if !head.has(flag::END_HEADERS) {
-            self.block = Some(Block { head, own_parent, fragment: rest.to_vec(), continuations: 0 });
+            self.block = Some(Block { head, own_parent, fragment: rest.to_vec(), counted: 0, continuations: 0 });
             return Ok(None);
         }
         self.take_block(head, own_parent, rest, now, spare)
@@ -59,10 +59,19 @@ impl Connection {
         if block.continuations > CONTINUATIONS {
             return Err(Fatal::limit(Limit::Continuation));
         }
-        block.fragment.extend_from_slice(payload);
         if head.has(flag::END_HEADERS) {
+            self.growth.give_back(block.counted);
+            block.fragment.extend_from_slice(payload);
             return self.take_block(block.head, block.own_parent, &block.fragment, now, spare);
         }
+        // One frame of a head is each peer's own; what follows must not be held a thousand times.
+        let more = u32::try_from(payload.len()).unwrap_or(u32::MAX);
+        if !self.growth.take(more) {
+            self.growth.give_back(block.counted);
+            return Err(Fatal::limit(Limit::HeaderBlock));
+        }
+        block.counted += more;
+        block.fragment.extend_from_slice(payload);
         self.block = Some(block);
         Ok(None)
     }

@@ -8,12 +8,12 @@ use hpack::{Decoder, Encoder};
 use super::frame::PREFACE;
 use super::goodbye::Leaving;
 use super::guard::{FRAME_PATIENCE, Guard, SERVED, WRITE_PATIENCE};
+use super::growth::Growth;
 use super::memo::Memos;
 use super::output::Output;
 use super::receive::{Block, Reading};
 use super::settings::{Config, FIRST_WINDOW, Peer};
 use super::stream::{Gone, Past, Streams};
-use super::window::Growth;
 use super::{ErrorCode, Fatal, Limit, Millis, Role, StreamError, StreamId, Tag};
 
 /// One end of an HTTP/2 connection.
@@ -193,9 +193,16 @@ impl Connection {
         if count > 0 || was_empty || self.out.pending().is_empty() {
             self.moved = now;
         }
+        self.count_output();
         if !self.line.is_empty() {
             self.pump(now);
         }
+    }
+
+    /// What the socket did not take counts among what the worker's connections hold.
+    fn count_output(&mut self) {
+        let now = self.out.pending().len();
+        self.growth.output_moved(std::mem::replace(&mut self.out.counted, now), now);
     }
 
     /// Whether the peer lets so much output wait that nothing more must be read from it.
@@ -346,10 +353,12 @@ impl Connection {
 }
 
 impl Drop for Connection {
-    /// The windows of streams that end with their connection are given back too.
+    /// What its peer made it hold is given back too.
     fn drop(&mut self) {
         for (_, stream) in self.streams.iter_mut() {
             self.growth.give_back(stream.grown(&self.config));
         }
+        self.growth.give_back(self.block.as_ref().map_or(0, |block| block.counted));
+        self.growth.output_moved(self.out.counted, 0);
     }
 }

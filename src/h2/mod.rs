@@ -12,6 +12,7 @@ mod data;
 mod error;
 mod frame;
 mod goodbye;
+mod growth;
 mod guard;
 mod heads;
 mod kind;
@@ -26,11 +27,11 @@ mod window;
 
 pub use connection::{Connection, Event};
 pub use error::{ErrorCode, Fatal, StreamError};
+pub use growth::Growth;
 pub use guard::Limit;
 pub use send::{Given, Over};
 pub use settings::Config;
 pub use stream::StreamId;
-pub use window::Growth;
 
 use fields::Fields;
 

@@ -2,9 +2,6 @@
 
 use super::frame::{self, FrameHead, HEAD, flag, kind};
 
-/// What waits here before streams hold their DATA back. A turn of a busy connection fits; a peer that reads nothing holds no
-/// more than this and what heads and acknowledgements add.
-const FULL: usize = 128 * 1024;
 /// Past this much the peer is not read any more: it sends and does not take the answers.
 const BACKLOG: usize = 1 << 20;
 /// Room that is kept where nothing waits when it is looked at. An idle connection keeps none beyond it.
@@ -20,6 +17,8 @@ pub(super) struct Output {
     last_data: Option<LastData>,
     /// The socket took less than it was given.
     blocked: bool,
+    /// What of it the worker's sum has.
+    pub(super) counted: usize,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -63,9 +62,9 @@ impl Output {
         }
     }
 
-    /// How many octets of DATA fit now.
-    pub(super) fn room(&self) -> usize {
-        if self.blocked { 0 } else { FULL.saturating_sub(self.pending().len()) }
+    /// How many octets of DATA fit now, where so many may wait.
+    pub(super) fn room(&self, most: usize) -> usize {
+        if self.blocked { 0 } else { most.saturating_sub(self.pending().len()) }
     }
 
     /// Whether the peer lets so much wait that it must not be read.

@@ -35,6 +35,8 @@ pub(super) struct Block {
     /// It says that its stream depends on itself.
     pub(super) own_parent: bool,
     pub(super) fragment: Vec<u8>,
+    /// What of it counts among what the worker's connections hold.
+    pub(super) counted: u32,
     pub(super) continuations: u32,
 }
 

@@ -76,7 +76,7 @@ impl Connection {
         let mut direct = 0;
         if found.waiting.is_empty() && self.line.is_empty() {
             let window = usize::try_from(found.window.min(self.window)).unwrap_or_default();
-            direct = bytes.len().min(window).min(self.out.room());
+            direct = bytes.len().min(window).min(self.out.room(self.growth.output()));
         }
         let (now_given, later) = bytes.split_at(direct);
         let whole = later.is_empty() && found.waiting.is_empty();
@@ -141,7 +141,7 @@ impl Connection {
 
     /// Sends what waits, as far as the windows and the output take it: each stream in its turn.
     pub(super) fn pump(&mut self, now: Millis) {
-        while self.window > 0 && self.out.room() > 0 {
+        while self.window > 0 && self.out.room(self.growth.output()) > 0 {
             let Some(id) = self.line.pop_front() else { return };
             self.give_turn(id, now);
         }
@@ -151,7 +151,7 @@ impl Connection {
         let Some(stream) = self.streams.get(id) else { return };
         stream.queued = false;
         let window = usize::try_from(stream.window.min(self.window)).unwrap_or_default();
-        let mut left = window.min(self.out.room()).min(TURN);
+        let mut left = window.min(self.out.room(self.growth.output())).min(TURN);
         let mut given = 0;
         while left > 0 && !stream.waiting.is_empty() {
             let front = stream.waiting.front();

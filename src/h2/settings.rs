@@ -59,7 +59,7 @@ impl Config {
             streams: 0,
             headers: 256 * 1024,
             frame: 1 << 20,
-            stream_window: 32 * 1024,
+            stream_window: 16 * 1024,
             largest_stream_window: 1 << 20,
             connection_window: 16 << 20,
             held: 64 << 20,

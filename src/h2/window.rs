@@ -3,39 +3,9 @@
 //! A stream gets credit back only for what has gone on, so that its window bounds what it can have here, and flow control is end to
 //! end. The connection gets it back at once, or a few streams that do not move would stop all others (FIELD.md T2), up to a bound.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
-
 use super::connection::Connection;
 use super::frame::put_window_update;
 use super::stream::{Recv, StreamId};
-
-/// Octets by which the windows of all streams of a worker may be larger than they began.
-const MOST: usize = 32 << 20;
-
-/// By how much the windows of a worker's streams have grown: streams begin with small ones, since a thousand that do not move must
-/// not hold a thousand large ones, and get larger ones while they move and there is room.
-#[derive(Clone, Debug, Default)]
-pub struct Growth(Arc<AtomicUsize>);
-
-impl Growth {
-    fn take(&self, octets: u32) -> bool {
-        let fits = |used: usize| used.checked_add(octets as usize).filter(|sum| *sum <= MOST);
-        self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, fits).is_ok()
-    }
-
-    pub(super) fn give_back(&self, octets: u32) {
-        // Nearly every stream ends as it began: no need to touch what others count on.
-        if octets > 0 {
-            self.0.fetch_sub(octets as usize, Ordering::Relaxed);
-        }
-    }
-
-    /// Octets that are taken now.
-    pub fn used(&self) -> usize {
-        self.0.load(Ordering::Relaxed)
-    }
-}
 
 impl Connection {
     /// Gives credit back for octets of a stream that have gone on; true if there is output for it.
