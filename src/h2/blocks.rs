@@ -213,6 +213,11 @@ impl Connection {
             }
             self.close_recv(id);
         }
+        if tag == 0 {
+            // Its reset is about to go.
+            spare.put(head.fields);
+            return Ok(None);
+        }
         Ok(Some(Event::Response { tag, head, end }))
     }
 

@@ -7,10 +7,11 @@ use hpack::{Decoder, Encoder};
 
 use super::frame::PREFACE;
 use super::goodbye::Leaving;
-use super::guard::{FRAME_PATIENCE, Guard, SERVED, WRITE_PATIENCE};
 use super::growth::Growth;
+use super::guard::{FRAME_PATIENCE, Guard, SERVED, WRITE_PATIENCE};
 use super::memo::Memos;
 use super::output::Output;
+use super::pace::Pace;
 use super::receive::{Block, Reading};
 use super::settings::{Config, FIRST_WINDOW, Peer};
 use super::stream::{Gone, Past, Streams};
@@ -35,6 +36,7 @@ pub struct Connection {
     /// Events that need no input.
     pub(super) events: VecDeque<Happened>,
     pub(super) guard: Guard,
+    pub(super) pace: Pace,
     pub(super) growth: Growth,
 
     // What is being read.
@@ -159,6 +161,7 @@ impl Connection {
             overdue: Vec::new(),
             events: VecDeque::new(),
             guard: Guard::new(now),
+            pace: Pace::default(),
             growth,
             reading: if role == Role::Server { Reading::Preface(0) } else { Reading::Head },
             partial: Vec::new(),
@@ -235,6 +238,7 @@ impl Connection {
             + self.events.capacity() * size_of::<Happened>()
             + self.decoder.allocated()
             + self.memos.allocated()
+            + self.pace.allocated()
             + self.encoder.allocated()
     }
 
@@ -278,6 +282,7 @@ impl Connection {
         for id in std::mem::replace(&mut self.overdue, lingering) {
             self.cut_request(id);
         }
+        self.tick_pace();
         self.out.tidy();
         self.streams.tidy();
         if self.out.pending().is_empty() {

@@ -96,7 +96,9 @@ impl Connection {
         for id in above {
             let open = self.streams.find(id);
             if let Some(stream) = open.and_then(|open| self.forget(open, Gone::ResetByUs)) {
-                self.events.push_back(Happened::Reset { tag: stream.tag, error: StreamError::NotStarted });
+                if stream.tag != 0 {
+                    self.events.push_back(Happened::Reset { tag: stream.tag, error: StreamError::NotStarted });
+                }
             }
         }
     }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// Octets by which the windows of all streams may be larger than they began, and heads in pieces longer than one frame.
-const MOST: usize = 16 << 20;
+const MOST: usize = 12 << 20;
 /// Octets that wait in outputs that their sockets do not take, from which on each connection gets less room.
 const CROWD: usize = 8 << 20;
 /// What waits in an output before streams hold their DATA back. A turn of a busy connection fits; a peer that reads nothing holds no

@@ -18,6 +18,7 @@ mod heads;
 mod kind;
 mod memo;
 mod output;
+mod pace;
 mod receive;
 mod send;
 mod settings;

@@ -57,8 +57,12 @@ impl Output {
 
     /// Gives back the room of a busier moment.
     pub(super) fn tidy(&mut self) {
-        if self.bytes.is_empty() && self.bytes.capacity() > KEPT {
-            self.bytes.shrink_to(KEPT);
+        let needed = self.pending().len().max(KEPT);
+        if self.bytes.capacity() / 2 > needed {
+            self.bytes.drain(..self.written);
+            self.written = 0;
+            self.last_data = None;
+            self.bytes.shrink_to(needed);
         }
     }
 

@@ -288,8 +288,12 @@ impl Connection {
             kind::PING => {
                 sized(payload, 8, "PING has 8 octets (§6.7)")?;
                 on_connection(head, "PING on a stream (§6.7)")?;
-                self.count(Limit::Ping, now)?;
-                self.take_ping(head.flags, payload);
+                if head.has(flag::ACK) && self.is_round(payload) {
+                    self.next_round();
+                } else {
+                    self.count(Limit::Ping, now)?;
+                    self.take_ping(head.flags, payload);
+                }
             }
             kind::GOAWAY => {
                 on_connection(head, "GOAWAY on a stream (§6.8)")?;

@@ -130,15 +130,6 @@ impl Connection {
         }
     }
 
-    /// Ends a stream; false where it is over already, and nothing happens.
-    pub fn reset(&mut self, stream: StreamId, code: ErrorCode) -> bool {
-        let open = self.forget(stream, Gone::ResetByUs).is_some();
-        if open {
-            put_reset(self.out.frames(), stream.number, code);
-        }
-        open
-    }
-
     /// Sends what waits, as far as the windows and the output take it: each stream in its turn.
     pub(super) fn pump(&mut self, now: Millis) {
         while self.window > 0 && self.out.room(self.growth.output()) > 0 {

@@ -17,6 +17,7 @@ mod generate;
 mod link;
 mod model;
 mod oracle;
+mod pace;
 mod proxy;
 mod rules;
 mod rules_heads;
