@@ -19,7 +19,7 @@ use super::upload::Upload;
 use super::worker::{CallKey, LinkKey};
 use crate::config::snapshot::{Listener, Snapshot};
 use crate::filters::Waiting;
-use crate::h2::StreamId;
+use crate::h2::{ErrorCode, StreamId};
 use crate::wire::{self, Rejected, Scanner, refusal_trailers, trailers_only};
 
 impl Turn<'_> {
@@ -51,6 +51,7 @@ impl Turn<'_> {
             stage: Stage::Sent,
             answer: Scanner::default(),
             limits: (listener.limits.message, listener.limits.response_message),
+            unread: 0,
             idle: None,
             alarm: None,
         };
@@ -89,7 +90,11 @@ impl Turn<'_> {
         let Some(link) = self.hub.links.get_mut(down.link.0) else { return };
         if link.engine.respond(down.stream, head, false).is_ok() {
             let body = format!("{}\n", refusal.message);
-            link.engine.data(down.stream, body.as_bytes(), true, self.millis).ok();
+            let given = link.engine.data(down.stream, body.as_bytes(), true, self.millis);
+            if !given.is_ok_and(|given| given.end) {
+                // Nobody sees to it that a caller takes it, and to one whose windows are shut it is of no use.
+                link.engine.reset(down.stream, ErrorCode::CANCEL);
+            }
         }
         link.wake();
     }

@@ -82,6 +82,7 @@ impl Turn<'_> {
         if let Some(alarm) = passage.alarm.take() {
             self.hub.timers.remove(&alarm.key);
         }
+        self.hub.unread -= passage.unread;
         passage.upload.forget(&passage.origin.buffered);
         self.hub.put_room(passage.upload.take_room());
         if let Some(mut call) = passage.call.take() {

@@ -31,6 +31,8 @@ pub(super) struct Passage {
     /// Octets that a message may have, in the request and in the answer.
     pub(super) limits: (u64, u64),
     pub(super) deadline: Option<Instant>,
+    /// What of the answer waited for the caller when it was complete.
+    pub(super) unread: usize,
     pub(super) idle: Option<Idle>,
     pub(super) alarm: Option<Alarm>,
 }

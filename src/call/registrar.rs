@@ -68,6 +68,11 @@ impl Turn<'_> {
         let Some(passage) = self.hub.calls.get_mut(key.0) else { return };
         let ended = passage.upload.ended;
         let Stage::Registering(registering) = &mut passage.stage else { return };
+        if !passage.upload.charge(octets.len(), &passage.origin.buffered) {
+            let message =
+                "the listener holds as much of requests as it may (limits.buffered): come back a little later";
+            return self.stop(key, Stop::refuse(Code::ResourceExhausted, Reason::Overloaded, message));
+        }
         registering.body.extend_from_slice(octets);
         let came = registering.body.len();
         if came > MOST {

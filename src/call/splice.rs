@@ -2,20 +2,26 @@
 //! its windows do not take waits there, and the source gets its credit back as it goes. No task and no channel; an allocation only
 //! for what has to wait.
 
+use std::time::Duration;
+
 use fields::{Fields, ResponseHead};
 use filter_api::{Code, Message, Reason, Refusal, ResponseView};
 
 use super::context::End;
-use super::passage::{Leg, Passage, Stage};
+use super::passage::{Idle, Leg, Passage, Stage};
 use super::stop::{Stop, late, refusal_of};
 use super::turn::Turn;
-use super::worker::CallKey;
+use super::worker::{CallKey, Hub};
 use super::{forward::Unstarted, head};
 use crate::h2::{Given, StreamError};
 use crate::wire::{refusal_trailers, trailers_only};
 
 /// Octets of answers that may wait for the windows of one caller's connection once their calls are complete upstream.
 const MOST_UNREAD: usize = 16 << 20;
+/// The same of all connections of a worker.
+const MOST_UNREAD_IN_ALL: usize = 256 << 20;
+/// How long such an answer waits for a caller that takes nothing of it.
+const UNREAD_PATIENCE: Duration = Duration::from_secs(60);
 
 impl Turn<'_> {
     /// Octets of the request.
@@ -162,16 +168,29 @@ impl Turn<'_> {
         });
         self.hub.spare.put(trailers);
         match sent {
-            Some(Ok(false)) if self.hoards(down) => self.give_up_draining(key, down),
-            Some(Ok(false)) => self.set_stage(key, Stage::Draining(outcome)),
+            Some(Ok(false)) if !self.may_wait(key, down) => self.give_up_draining(key, down),
+            Some(Ok(false)) => self.drain(key, outcome),
             // Said, or nobody is there to hear it.
             Some(Ok(true) | Err(_)) | None => self.finish(key, outcome),
         }
     }
 
-    /// Whether a caller lets more of its answers wait than a connection may: those that are complete count nowhere else.
-    fn hoards(&self, down: Leg) -> bool {
-        self.hub.links.get(down.link.0).is_some_and(|link| link.engine.waiting() > MOST_UNREAD)
+    /// Whether what a caller has not taken of a complete answer may wait for it: it counts nowhere else any more.
+    fn may_wait(&mut self, key: CallKey, down: Leg) -> bool {
+        let Hub { links, calls, unread, .. } = &mut *self.hub;
+        let (Some(link), Some(passage)) = (links.get_mut(down.link.0), calls.get_mut(key.0)) else { return false };
+        passage.unread = link.engine.waiting_on(down.stream);
+        *unread += passage.unread;
+        link.engine.waiting() <= MOST_UNREAD && *unread <= MOST_UNREAD_IN_ALL
+    }
+
+    /// The rest of a complete answer waits for its caller, for as long as that takes something of it.
+    fn drain(&mut self, key: CallKey, outcome: End) {
+        let Some(passage) = self.hub.calls.get_mut(key.0) else { return };
+        passage.stage = Stage::Draining(outcome);
+        let limit = passage.idle.map_or(UNREAD_PATIENCE, |idle| idle.limit.min(UNREAD_PATIENCE));
+        passage.idle = Some(Idle { limit, moved: self.now });
+        self.arm(key);
     }
 
     /// The end of an answer that its caller does not take.

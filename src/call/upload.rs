@@ -109,6 +109,15 @@ impl Upload {
         budget.give_back(std::mem::take(&mut self.budgeted));
     }
 
+    /// Has the budget bear octets that wait elsewhere for this call; false if it has no room for them.
+    pub(super) fn charge(&mut self, octets: usize, budget: &Budget) -> bool {
+        let fits = budget.take(octets);
+        if fits {
+            self.budgeted += octets;
+        }
+        fits
+    }
+
     /// Begins anew for another try; false if not all was kept.
     pub(super) fn rewind(&mut self) -> bool {
         self.went = 0;

@@ -58,6 +58,8 @@ pub(super) struct Hub {
     pub(super) links: SlotMap<DefaultKey, Link>,
     pub(super) calls: SlotMap<DefaultKey, Passage>,
     pub(super) pool: Pool<LinkKey, CallKey>,
+    /// Octets of complete answers that their callers had not taken when they were complete.
+    pub(super) unread: usize,
     /// Calls that wait for a place on a connection.
     pub(super) waiting: usize,
     pub(super) timers: DelayQueue<CallKey>,
@@ -87,6 +89,7 @@ impl Worker {
             links: SlotMap::new(),
             calls: SlotMap::new(),
             pool: Pool::default(),
+            unread: 0,
             waiting: 0,
             timers: DelayQueue::new(),
             config: InForce {

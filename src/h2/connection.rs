@@ -253,6 +253,11 @@ impl Connection {
         self.streams.waiting()
     }
 
+    /// Octets that wait on one stream.
+    pub fn waiting_on(&mut self, stream: StreamId) -> usize {
+        self.streams.get(stream).map_or(0, |stream| stream.waiting.len())
+    }
+
     /// Whether it has ended with an error: nothing is left but its last words.
     pub fn is_dead(&self) -> bool {
         self.leaving == Leaving::Dead

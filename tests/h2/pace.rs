@@ -55,7 +55,9 @@ fn ten_go_and_the_others_wait_for_an_answer() {
 #[test]
 fn a_peer_that_does_not_answer_gets_them_by_the_second() {
     let (mut script, open) = client(25);
-    open.iter().for_each(|stream| drop(script.connection.reset(*stream, ErrorCode::CANCEL)));
+    for stream in &open {
+        script.connection.reset(*stream, ErrorCode::CANCEL);
+    }
     let mut counts = vec![kinds(&script.take_frames(0)).0];
     for second in 1..=9 {
         script.connection.tick(second * 1_000).unwrap();
@@ -67,11 +69,14 @@ fn a_peer_that_does_not_answer_gets_them_by_the_second() {
 #[test]
 fn a_stream_whose_reset_waits_is_nobodys() {
     let (mut script, open) = client(30);
-    open.iter().for_each(|stream| drop(script.connection.reset(*stream, ErrorCode::CANCEL)));
+    for stream in &open {
+        script.connection.reset(*stream, ErrorCode::CANCEL);
+    }
     let frames = script.take_frames(0);
     let (last, other) = (open[29].number(), open[28].number());
     // One is answered whole, and needs no reset; of one a head and octets come.
-    script.send(&[headers(last, &response(&[]), false), data(last, b"abc", false), headers(last, &[], true)].concat(), 0);
+    script
+        .send(&[headers(last, &response(&[]), false), data(last, b"abc", false), headers(last, &[], true)].concat(), 0);
     script.send(&[headers(other, &response(&[]), false), data(other, b"abc", false)].concat(), 0);
     assert_eq!((script.seen.as_slice(), script.fatal), (&[] as &[Seen], None));
     assert_eq!(script.connection.held(), 3);
@@ -92,7 +97,9 @@ fn a_stream_whose_reset_waits_is_nobodys() {
 #[test]
 fn few_resets_need_no_answer_and_answers_are_no_flood() {
     let (mut script, open) = client(4);
-    open.iter().for_each(|stream| drop(script.connection.reset(*stream, ErrorCode::CANCEL)));
+    for stream in &open {
+        script.connection.reset(*stream, ErrorCode::CANCEL);
+    }
     assert_eq!(kinds(&script.take_frames(0)), (4, 0));
     let head = RequestHead::new(Method::Post, "/a.B/C", "a", (0, 0));
     for at in 0..30_000 {

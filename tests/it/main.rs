@@ -21,6 +21,7 @@ mod ends;
 mod flow;
 mod forms;
 mod heads;
+mod hostile;
 mod listener;
 mod passing;
 mod registrar;
