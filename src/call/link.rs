@@ -12,12 +12,14 @@ use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, Re
 
 use super::context::Origin;
 use super::turn::Turn;
-use super::worker::{LinkKey, Worker};
+use super::worker::{FIRST_READ, LinkKey, READ, Worker};
 use crate::h2::{Config, Connection, Role};
 use crate::observe::metrics::UpstreamConnection;
 
 /// Reads in one turn: more would fill the outputs of others beyond what their turn writes.
 const READS: usize = 2;
+/// Octets of a frame on average, from which on a connection is one of large frames.
+const LARGE_FRAME: usize = 1_024;
 /// Output that is worth a write of its own.
 const ENOUGH: usize = 16 * 1024;
 /// What is still read of a connection that is over, so that its last words are not lost with a TCP reset, and how long.
@@ -34,6 +36,8 @@ pub(super) struct Link {
     awake: bool,
     /// It has output, and writes it in its next turn, with what others add until then.
     gathers: bool,
+    /// What is read of it at once: much only of those that send large pieces, or many small ones would hold up the others.
+    at_once: usize,
     /// Requests that came over it.
     pub(super) requests: u64,
     /// It closes with its last call.
@@ -94,6 +98,7 @@ impl Attached {
                 waker: None,
                 awake: true,
                 gathers: false,
+                at_once: FIRST_READ,
                 requests: 0,
                 retired: false,
                 dropped: false,
@@ -197,24 +202,32 @@ impl Turn<'_> {
     ) -> Result<(), Over> {
         for _ in 0..READS {
             // Its writability wakes the task, and then it may be read again.
-            if self.hub.links.get(key.0).is_none_or(|link| link.engine.is_backed_up()) {
-                return Ok(());
-            }
-            let mut octets = ReadBuf::new(buffer);
+            let link = self.hub.links.get(key.0).filter(|link| !link.engine.is_backed_up());
+            let Some(at_once) = link.map(|link| link.at_once) else { return Ok(()) };
+            let mut octets = ReadBuf::new(buffer.get_mut(..at_once).unwrap_or_default());
             match Pin::new(&mut *io).poll_read(cx, &mut octets) {
                 Poll::Pending => return Ok(()),
                 Poll::Ready(Ok(())) if octets.filled().is_empty() => return Err(Over),
                 Poll::Ready(Err(_)) => return Err(Over),
                 Poll::Ready(Ok(())) => {
-                    if !self.take_in(key, octets.filled()) {
-                        return Ok(());
-                    }
+                    let Some(frames) = self.take_in(key, octets.filled()) else { return Ok(()) };
+                    self.pace_reading(key, octets.filled().len(), frames);
                 }
             }
         }
         // There may be more: the others first.
         cx.waker().wake_by_ref();
         Ok(())
+    }
+
+    /// Reads more at once of a connection that fills what it is given with few frames, and little of others.
+    fn pace_reading(&mut self, key: LinkKey, octets: usize, frames: usize) {
+        let Some(link) = self.hub.links.get_mut(key.0) else { return };
+        if frames * LARGE_FRAME > octets {
+            link.at_once = FIRST_READ;
+        } else if octets == link.at_once {
+            link.at_once = (link.at_once * 2).min(READ);
+        }
     }
 
     /// Writes what waits, as far as the socket takes it.

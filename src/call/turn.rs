@@ -23,11 +23,13 @@ impl<'a> Turn<'a> {
         Self { worker, hub, now, millis: clock_ms(now) }
     }
 
-    /// Hands octets that came over a connection to its engine, and what they mean to the calls; false once it is over.
-    pub(super) fn take_in(&mut self, key: LinkKey, mut octets: &[u8]) -> bool {
+    /// Hands octets that came over a connection to its engine, and what they mean to the calls. Answers how many frames those were;
+    /// `None` once it is over.
+    pub(super) fn take_in(&mut self, key: LinkKey, mut octets: &[u8]) -> Option<usize> {
+        let before = self.hub.links.get(key.0)?.engine.frames();
         loop {
             let Hub { links, spare, .. } = &mut *self.hub;
-            let Some(link) = links.get_mut(key.0) else { return false };
+            let link = links.get_mut(key.0)?;
             match link.engine.receive(&mut octets, self.millis, spare) {
                 Ok(Some(event)) => match &link.side {
                     Side::Caller(_) => self.caller_sent(key, event),
@@ -36,7 +38,7 @@ impl<'a> Turn<'a> {
                 Ok(None) => break,
                 Err(fatal) => {
                     self.broken(key, fatal);
-                    return false;
+                    return None;
                 }
             }
         }
@@ -47,7 +49,7 @@ impl<'a> Turn<'a> {
             let instance = *instance;
             self.serve_waiting(instance);
         }
-        true
+        Some(self.hub.links.get(key.0)?.engine.frames().wrapping_sub(before))
     }
 
     fn caller_sent(&mut self, key: LinkKey, event: Event<'_>) {

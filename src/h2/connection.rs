@@ -43,6 +43,8 @@ pub struct Connection {
     pub(super) reading: Reading,
     /// Of a frame's head, or of a frame that must be whole: what has come.
     pub(super) partial: Vec<u8>,
+    /// Frames that came so far.
+    pub(super) frames: usize,
     /// A head whose CONTINUATION is to come.
     pub(super) block: Option<Block>,
     /// When what is partial began to be.
@@ -165,6 +167,7 @@ impl Connection {
             growth,
             reading: if role == Role::Server { Reading::Preface(0) } else { Reading::Head },
             partial: Vec::new(),
+            frames: 0,
             block: None,
             // The preface and the SETTINGS behind it must come too.
             partial_since: (role == Role::Server).then_some(now),
@@ -221,6 +224,11 @@ impl Connection {
     /// Streams that the peer takes at once.
     pub fn max_streams(&self) -> usize {
         self.peer.streams as usize
+    }
+
+    /// Frames that came so far: for owners who give each connection its turn.
+    pub fn frames(&self) -> usize {
+        self.frames
     }
 
     /// Octets that came and have not gone on.

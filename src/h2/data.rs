@@ -48,6 +48,7 @@ impl Connection {
         self.held += bytes.len();
         self.credit_owed += head.length;
         self.guard.earn();
+        self.frames = self.frames.wrapping_add(1);
         self.partial_since = None;
         *input = rest;
         let end = head.has(flag::END_STREAM);

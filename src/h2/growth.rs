@@ -7,12 +7,12 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 /// Octets by which the windows of all streams may be larger than they began, and heads in pieces longer than one frame.
 const MOST: usize = 12 << 20;
 /// Octets that wait in outputs that their sockets do not take, from which on each connection gets less room.
-const CROWD: usize = 8 << 20;
+const CROWD: usize = 4 << 20;
 /// What waits in an output before streams hold their DATA back. A turn of a busy connection fits; a peer that reads nothing holds no
 /// more than this and what heads and acknowledgements add.
 const FULL: usize = 128 * 1024;
 /// The same in a crowd.
-const FULL_IN_A_CROWD: usize = 16 * 1024;
+const FULL_IN_A_CROWD: usize = 8 * 1024;
 
 /// What a worker's connections hold beyond what each may by itself. Streams begin with small windows and get larger ones while they
 /// move and there is room.

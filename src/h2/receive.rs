@@ -110,6 +110,7 @@ impl Connection {
             Reading::Preface(have) => self.read_preface(input, have),
             Reading::Head => {
                 let Some(head) = self.read_head(input, now) else { return Ok(Step::Short) };
+                self.frames = self.frames.wrapping_add(1);
                 self.begin_frame(head, now)?;
                 if let Reading::Whole(head) = self.reading {
                     return self.read_whole(input, head, now, spare);

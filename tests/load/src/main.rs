@@ -4,9 +4,11 @@
 //! fresh proxy. Exit code 0 only if every check of every section passed.
 #![allow(clippy::print_stdout, reason = "a table on stdout is what it is for")]
 
+mod attack;
 mod balance;
 mod call;
 mod cancel;
+mod chaos;
 mod kill;
 mod metrics;
 mod plan;
@@ -49,6 +51,9 @@ struct Options {
     /// Calls of the soak; sizes and shares stay as they are
     #[arg(long, default_value_t = 100_000)]
     calls: u32,
+    /// Seconds for which instances and callers are killed at random
+    #[arg(long, default_value_t = 30)]
+    chaos: u64,
     /// Makes the soak's calls repeatable
     #[arg(long, default_value_t = 1)]
     seed: u64,
@@ -67,9 +72,14 @@ enum Section {
     Balance,
     /// Instances that die and instances that restart
     Kill,
+    /// What attacks on HTTP/2 cost, and what a caller beside them notices
+    Attack,
+    /// Instances and callers killed at random
+    Chaos,
 }
 
-const ALL: [Section; 4] = [Section::Soak, Section::Cancel, Section::Balance, Section::Kill];
+const ALL: [Section; 6] =
+    [Section::Soak, Section::Cancel, Section::Balance, Section::Kill, Section::Attack, Section::Chaos];
 
 #[tokio::main]
 async fn main() -> ExitCode {
@@ -79,7 +89,11 @@ async fn main() -> ExitCode {
     }
     let mut report = Report::default();
     for section in options.sections.clone() {
-        let outcome = Box::pin(tokio::time::timeout(PATIENCE, run(section, &options, &mut report))).await;
+        let outcome = Box::pin(tokio::time::timeout(
+            PATIENCE + Duration::from_secs(options.chaos),
+            run(section, &options, &mut report),
+        ))
+        .await;
         let failed = match outcome {
             Ok(Ok(())) => continue,
             Ok(Err(error)) => format!("could not go on: {error}"),
@@ -96,6 +110,8 @@ async fn run(section: Section, options: &Options, report: &mut Report) -> Result
         Section::Cancel => cancel::run(options, report).await,
         Section::Balance => balance::run(options, report).await,
         Section::Kill => kill::run(options, report).await,
+        Section::Attack => attack::run(options, report).await,
+        Section::Chaos => chaos::run(options, report).await,
     }
 }
 

@@ -29,6 +29,13 @@ impl Metrics {
         self.0.iter().filter(fits).map(|series| series.value).sum::<f64>() as u64
     }
 
+    /// The same in thousandths, for metrics that have a fraction.
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "seconds of a test")]
+    pub(crate) fn thousandths(&self, name: &str) -> u64 {
+        let all = self.0.iter().filter(|series| series.name == name).map(|series| series.value);
+        (all.sum::<f64>() * 1_000.0) as u64
+    }
+
     /// A metric's sums by the values of a label.
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "counts and bytes")]
     pub(crate) fn by(&self, name: &str, label: &str) -> BTreeMap<String, u64> {
