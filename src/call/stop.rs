@@ -47,7 +47,7 @@ impl Stop {
         if self.0.reason != Reason::Framing {
             return self;
         }
-        Self::refuse(Code::Internal, Reason::UpstreamReset, "the instance broke gRPC's framing; see the proxy's log")
+        Self::refuse(Code::Internal, Reason::UpstreamReset, "the instance broke gRPC's framing: its messages do not begin where the last one ends")
     }
 
     /// The request ended inside a message.
@@ -94,7 +94,7 @@ pub(super) fn refusal_of(error: StreamError, deadline: Option<Instant>, now: Ins
             (status_of_reset(code.0), format!("the instance reset the call with HTTP/2 error {}", code.0))
         }
         StreamError::Violation(code) => {
-            (Code::Internal, format!("the instance broke HTTP/2 (error {}); see the proxy's log", code.0))
+            (Code::Internal, format!("the instance broke HTTP/2 (error {}): is it a gRPC server?", code.0))
         }
     };
     Box::new(Refusal::new(code, Reason::UpstreamReset, message))

@@ -95,10 +95,9 @@ impl Connection {
         above.sort_unstable();
         for id in above {
             let open = self.streams.find(id);
-            if let Some(stream) = open.and_then(|open| self.forget(open, Gone::ResetByUs)) {
-                if stream.tag != 0 {
-                    self.events.push_back(Happened::Reset { tag: stream.tag, error: StreamError::NotStarted });
-                }
+            let gone = open.and_then(|open| self.forget(open, Gone::ResetByUs));
+            if let Some(stream) = gone.filter(|stream| stream.tag != 0) {
+                self.events.push_back(Happened::Reset { tag: stream.tag, error: StreamError::NotStarted });
             }
         }
     }
