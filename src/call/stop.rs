@@ -47,7 +47,11 @@ impl Stop {
         if self.0.reason != Reason::Framing {
             return self;
         }
-        Self::refuse(Code::Internal, Reason::UpstreamReset, "the instance broke gRPC's framing: its messages do not begin where the last one ends")
+        Self::refuse(
+            Code::Internal,
+            Reason::UpstreamReset,
+            "the instance broke gRPC's framing: its messages do not begin where the last one ends",
+        )
     }
 
     /// The request ended inside a message.
