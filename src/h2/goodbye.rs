@@ -102,3 +102,30 @@ impl Connection {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use fields::{Method, RequestHead};
+
+    use super::super::{Config, Connection, ErrorCode, Growth, Role, Spare, StreamError};
+    use super::{LARGEST_WINDOW, frame, kind};
+
+    #[test]
+    fn t20_a_connection_whose_numbers_run_out_is_over_with_its_last_call() {
+        let mut connection = Connection::new(Role::Client, Config::client(), Growth::default(), 0);
+        let mut settings = Vec::new();
+        frame::put(&mut settings, kind::SETTINGS, 0, 0, &[]);
+        assert!(connection.receive(&mut &settings[..], 0, &mut Spare::default()).is_ok());
+        connection.last = LARGEST_WINDOW - 2;
+        let head = RequestHead::new(Method::Post, "/a.B/C", "a", (0, 0));
+        let last_but_one = connection.open(&head, true, 1, 0).unwrap();
+        let last = connection.open(&head, true, 2, 0).unwrap();
+        assert_eq!((last_but_one.number(), last.number()), (LARGEST_WINDOW - 2, LARGEST_WINDOW));
+        assert_eq!(connection.open(&head, true, 3, 0), Err(StreamError::NotStarted));
+        assert!(!connection.is_open() && !connection.is_over());
+        connection.reset(last, ErrorCode::CANCEL);
+        assert!(!connection.is_over());
+        connection.reset(last_but_one, ErrorCode::CANCEL);
+        assert!(connection.is_over());
+    }
+}

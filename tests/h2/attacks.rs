@@ -64,7 +64,7 @@ fn rapid_resets_are_paid_for_by_instances_answers_alone() {
 }
 
 #[test]
-fn rapid_reset() {
+fn t08_rapid_reset() {
     let one = |at: u32| [open(at * 2 + 1), rst(at * 2 + 1, 8)].concat();
     assert_ends(Owner::Listens, Limit::RapidReset, 200, &[], one);
     // As many that live for longer are calls like others.
@@ -122,7 +122,7 @@ fn streams_over_the_limit() {
 }
 
 #[test]
-fn continuation() {
+fn t10_continuation() {
     let mut script = server(Owner::Listens);
     script.send(&frame(HEADERS, 0, 1, &[]), 0);
     let at = until_the_end(&mut script, 100, |_| frame(CONTINUATION, 0, 1, &[]));
@@ -172,7 +172,7 @@ fn header_list() {
 }
 
 #[test]
-fn settings_and_ping() {
+fn t19_settings_and_ping() {
     assert_ends(Owner::Listens, Limit::Settings, 99, &[], |_| settings(&[]));
     assert_ends(Owner::Listens, Limit::Ping, 1_000, &[], |_| frame(PING, 0, 0, &[0; 8]));
     assert_ends(Owner::Listens, Limit::Ping, 1_000, &[], |_| frame(PING, ACK, 0, &[0; 8]));

@@ -30,7 +30,7 @@ async fn others_keep_their_connection(round: impl AsyncFn(std::net::SocketAddr))
 }
 
 #[tokio::test]
-async fn broken_calls_cost_an_instance_no_connection() {
+async fn t09_broken_calls_cost_an_instance_no_connection() {
     others_keep_their_connection(async |address| {
         let mut wire = RawWire::connect(address).await;
         let mut say = Say::default();
@@ -47,7 +47,7 @@ async fn broken_calls_cost_an_instance_no_connection() {
 }
 
 #[tokio::test]
-async fn rapid_resets_cost_an_instance_no_connection() {
+async fn t09_rapid_resets_cost_an_instance_no_connection() {
     others_keep_their_connection(async |address| {
         let mut wire = RawWire::connect(address).await;
         let mut say = Say::default();

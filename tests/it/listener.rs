@@ -72,7 +72,7 @@ async fn streams_over_the_limit_are_refused_and_the_others_stay() {
 }
 
 #[tokio::test]
-async fn an_idle_connection_ends_with_goaway_and_a_busy_one_does_not() {
+async fn t07_an_idle_connection_ends_with_goaway_and_a_busy_one_does_not() {
     let echo = echo("e").await;
     let setup = Setup { listener: "limits: {idle: 400ms}", ..Setup::default() };
     let proxy = TestProxy::with(&[echo.address()], setup).await;

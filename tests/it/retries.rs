@@ -68,7 +68,7 @@ async fn a_stream_that_is_always_refused_is_unavailable_and_not_refused() {
 }
 
 #[tokio::test]
-async fn a_stream_above_goaways_last_id_is_tried_again() {
+async fn t06_a_stream_above_goaways_last_id_is_tried_again() {
     let first = Arc::new(AtomicUsize::new(0));
     let upstream = RawUpstream::answering(move |id| {
         if first.fetch_add(1, Ordering::SeqCst) == 0 {
@@ -85,7 +85,7 @@ async fn a_stream_above_goaways_last_id_is_tried_again() {
 }
 
 #[tokio::test]
-async fn calls_over_a_connection_that_says_goodbye_are_not_lost() {
+async fn t06_calls_over_a_connection_that_says_goodbye_are_not_lost() {
     // Two-phase or not: streams up to the last id are answered, those above go elsewhere.
     let upstream = RawUpstream::answering(|id| {
         let answer = Say::default().begin(id).data(id, false, &framed(b"m")).headers(id, true, &[("grpc-status", "0")]);
