@@ -49,7 +49,15 @@ impl<'a> Turn<'a> {
             let instance = *instance;
             self.serve_waiting(instance);
         }
-        Some(self.hub.links.get(key.0)?.engine.frames().wrapping_sub(before))
+        let link = self.hub.links.get_mut(key.0)?;
+        let (frames, cut) = (link.engine.frames().wrapping_sub(before), link.engine.take_cut());
+        if let Side::Instance(instance, _) = &link.side
+            && cut > 0
+            && let Some(lane) = self.hub.pool.get(*instance)
+        {
+            lane.metrics.heads_cut(cut);
+        }
+        Some(frames)
     }
 
     fn caller_sent(&mut self, key: LinkKey, event: Event<'_>) {

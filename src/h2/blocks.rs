@@ -192,6 +192,7 @@ impl Connection {
             heads::read_response(decoder, block, config.headers, room)
         });
         let Read { list: head, form, content } = read.map_err(lost)?;
+        self.cut += u32::from(form == Form::TooLarge);
         let informational = (100..200).contains(&head.status);
         if matches!(form, Form::Malformed(_)) || (informational && (end || head.status == 101)) {
             spare.put(head.fields);
@@ -234,6 +235,7 @@ impl Connection {
             heads::read_trailers(decoder, block, config.headers, room)
         });
         let Read { list: fields, form, .. } = read.map_err(lost)?;
+        self.cut += u32::from(form == Form::TooLarge);
         let Some(stream) = self.streams.get(id) else { return Ok(None) };
         if !end || matches!(form, Form::Malformed(_)) || !stream.is_as_long_as_said(0, true) {
             spare.put(fields);

@@ -45,6 +45,8 @@ pub struct Connection {
     pub(super) partial: Vec<u8>,
     /// Frames that came so far.
     pub(super) frames: usize,
+    /// Heads and trailers that were too large, of which the owner has not been told.
+    pub(super) cut: u32,
     /// A head whose CONTINUATION is to come.
     pub(super) block: Option<Block>,
     /// When what is partial began to be.
@@ -168,6 +170,7 @@ impl Connection {
             reading: if role == Role::Server { Reading::Preface(0) } else { Reading::Head },
             partial: Vec::new(),
             frames: 0,
+            cut: 0,
             block: None,
             // The preface and the SETTINGS behind it must come too.
             partial_since: (role == Role::Server).then_some(now),
@@ -229,6 +232,11 @@ impl Connection {
     /// Frames that came so far: for owners who give each connection its turn.
     pub fn frames(&self) -> usize {
         self.frames
+    }
+
+    /// Heads and trailers since the last look of which fields were dropped, because they were too large.
+    pub fn take_cut(&mut self) -> u32 {
+        std::mem::take(&mut self.cut)
     }
 
     /// Octets that came and have not gone on.

@@ -54,6 +54,21 @@ async fn t11_large_trailers_and_status_details_pass_both_ways() {
 }
 
 #[tokio::test]
+async fn t11_trailers_that_are_too_large_keep_their_status_and_are_counted() {
+    let upstream = Upstream::start(|mut got: Got| async move {
+        let mut stream = got.begin();
+        stream.send_data(framed(b"m"), false).unwrap();
+        let details = "d".repeat(300 << 10);
+        stream.send_trailers(fields(&[("grpc-status-details-bin", &details), ("grpc-status", "3")])).unwrap();
+    })
+    .await;
+    let proxy = TestProxy::before(&[upstream.address()]).await;
+    let answer = proxy.caller().await.unary(Ask::echo("ServerStream"), b"x").await;
+    assert_eq!((answer.code(), answer.messages().len(), answer.field("grpc-status-details-bin")), (Some(3), 1, None));
+    eventually!(proxy.metric("portunus_upstream_heads_cut_total", &[]).await == 1.0);
+}
+
+#[tokio::test]
 async fn t12_trailers_only_stays_trailers_only() {
     const STATUS: [(&str, &str); 4] =
         [(":status", "200"), ("content-type", "application/grpc"), ("grpc-status", "5"), ("x-more", "kept")];

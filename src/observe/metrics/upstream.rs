@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use filter_api::Code;
 
-use super::cells::{CodeCounts, Histogram, Words};
+use super::cells::{CodeCounts, Counter, Histogram, Words};
 use super::live::Live;
 
 /// What an upstream connection is doing: the `state` label of `portunus_upstream_connections`.
@@ -42,6 +42,7 @@ pub struct ClusterMetrics {
     pub(super) seconds: Histogram,
     pub(super) retries: Words,
     pub(super) limited: Words,
+    pub(super) heads_cut: Counter,
     pub(super) registrations: Words,
     pub(super) heartbeats: Words,
     pub(super) unregistrations: Words,
@@ -73,6 +74,11 @@ impl ClusterMetrics {
     /// A connection to an instance was ended over a limit of HTTP/2.
     pub fn limited(&self, limit: &'static str) {
         self.limited.inc(limit);
+    }
+
+    /// So many heads or trailers of answers lost fields, because they were too large.
+    pub fn heads_cut(&self, count: u32) {
+        self.heads_cut.add(count.into());
     }
 
     /// RegisterAgent was answered: `added`, `renewed`, `taken_over` or `refused`.
