@@ -24,7 +24,7 @@
 //! `18` another configuration, `19` the listener closes, `1a` steps that follow at once, others let tasks run. What a head, a
 //! message, a stream, a size and a number are is in `support/splice`.
 //!
-//! What must hold: no panic; no memory but a multiple of what came; no turns for ever; frames of the proxy's that keep to HTTP/2 and
+//! What must hold: no panic; no memory but a multiple of what came; no turns for ever; counts of what there is; frames of the proxy's that keep to HTTP/2 and
 //! to the peer's windows. Once all have left nothing is open, held or counted, and a call of peers that behave is served.
 #![no_main]
 
@@ -80,8 +80,7 @@ impl Script {
         let shape = input.octet();
         let size = [64, 1 << 10, 16 << 10, 256 << 10][usize::from(shape & 3)];
         let is = |bit: u8| shape & bit != 0;
-        let manners =
-            |greets, serves| Manners { greets, reads: !is(0x20), answers: !is(0x40), serves };
+        let manners = |greets, serves| Manners { greets, reads: !is(0x20), answers: !is(0x40), serves };
         let mut script = Self {
             world: World::new(is(4), size),
             callers: [None, None, None],
@@ -169,7 +168,7 @@ impl Script {
     }
 
     fn check(&self) {
-        let holds = self.world.worker.holds();
+        let holds = self.world.check();
         let most = BASE + EACH * holds.links + FACTOR * self.moved;
         assert!(holds.allocated <= most, "{} octets for {}", holds.allocated, self.moved);
         let most = POLLS + POLLS_A_STEP * self.steps + self.moved + POLLS_A_SECOND * self.seconds as usize;
@@ -240,47 +239,12 @@ fn act(peer: &mut Peer, what: u8, input: &mut Input<'_>) {
             peer.say(&frames::head(stream, kind & 1 != 0, &block, piece));
         }
         3..=6 => {
-            let octet = input.octet();
-            let (stream, end) = (peer.stream(octet), octet >> 6 & 1);
-            let octets = match what {
-                3 => frames::frame(frames::DATA, end, stream, &frames::message(input.size(), octet >> 7)),
-                4 => {
-                    let count = usize::from(input.octet());
-                    frames::frame(frames::DATA, end, stream, input.octets(count))
-                }
-                5 => {
-                    let (padding, size) = (input.octet(), input.size());
-                    let payload = [&[padding][..], &frames::message(size, 0), &vec![0; padding.into()]].concat();
-                    frames::frame(frames::DATA, end | frames::PADDED, stream, &payload)
-                }
-                _ => frames::head(stream, octet & 0x80 == 0, &frames::trailers(input.octet()), usize::MAX),
-            };
+            let octets = of_a_message(peer, what, input);
             peer.say(&octets);
         }
-        7 | 8 => {
-            let octet = input.octet();
-            let stream = if octet & 0x80 != 0 && what == 8 { 0 } else { peer.stream(octet) };
-            let number = if what == 7 { u32::from(input.octet() & 15) } else { input.number() };
-            peer.say(&frames::frame(if what == 7 { frames::RST_STREAM } else { 8 }, 0, stream, &number.to_be_bytes()));
-        }
-        9 => {
-            let octet = input.octet();
-            // Also the answer to the PING of a goodbye.
-            let octets = if octet & 2 == 0 { b"goodbye!" } else { b"somebody" };
-            peer.say(&frames::frame(frames::PING, octet & END, 0, octets));
-        }
-        0xa => {
-            let last = input.number();
-            let payload = [last & (u32::MAX >> 1), u32::from(input.octet() & 15)].map(u32::to_be_bytes);
-            peer.say(&frames::frame(frames::GOAWAY, 0, 0, payload.as_flattened()));
-        }
-        0xb => {
-            let [a, b, c, d] = input.number().to_be_bytes();
-            peer.say(&frames::frame(frames::SETTINGS, 0, 0, &[0, input.octet() % 8, a, b, c, d]));
-        }
-        0xc => {
-            let (kind, flags, stream, count) = (input.octet(), input.octet(), input.octet(), input.octet());
-            peer.say(&frames::frame(kind & 0xf, flags, stream.into(), input.octets(count.into())));
+        7..=0xc => {
+            let octets = control(peer, what, input);
+            peer.say(&octets);
         }
         0xd if peer.is_caller() => {
             let (count, kind) = (input.octet() & 0x3f, input.octet());
@@ -305,5 +269,57 @@ fn act(peer: &mut Peer, what: u8, input: &mut Input<'_>) {
         }
         0x12 => peer.close(),
         _ => peer.shut(),
+    }
+}
+
+/// DATA, or trailers. The first octet is the stream, 40 of it the end, 80 something that is not as it should be.
+fn of_a_message(peer: &Peer, what: u8, input: &mut Input<'_>) -> Vec<u8> {
+    let octet = input.octet();
+    let (stream, end) = (peer.stream(octet), octet >> 6 & 1);
+    match what {
+        3 => frames::frame(frames::DATA, end, stream, &frames::message(input.size(), octet >> 7)),
+        4 => {
+            let count = usize::from(input.octet());
+            frames::frame(frames::DATA, end, stream, input.octets(count))
+        }
+        5 => {
+            let (padding, size) = (input.octet(), input.size());
+            let payload = [&[padding][..], &frames::message(size, 0), &vec![0; padding.into()]].concat();
+            frames::frame(frames::DATA, end | frames::PADDED, stream, &payload)
+        }
+        _ => frames::head(stream, octet & 0x80 == 0, &frames::trailers(input.octet()), usize::MAX),
+    }
+}
+
+/// A frame that steers.
+fn control(peer: &Peer, what: u8, input: &mut Input<'_>) -> Vec<u8> {
+    let octet = input.octet();
+    match what {
+        7 => {
+            let code = u32::from(input.octet() & 15);
+            frames::frame(frames::RST_STREAM, 0, peer.stream(octet), &code.to_be_bytes())
+        }
+        8 => {
+            let stream = if octet & 0x80 != 0 { 0 } else { peer.stream(octet) };
+            frames::frame(frames::WINDOW_UPDATE, 0, stream, &input.number().to_be_bytes())
+        }
+        9 => {
+            // Also the answer to the PING of a goodbye.
+            let octets = if octet & 2 == 0 { b"goodbye!" } else { b"somebody" };
+            frames::frame(frames::PING, octet & END, 0, octets)
+        }
+        0xa => {
+            let last = if octet & 0x80 == 0 { peer.stream(octet) } else { input.number() >> 1 };
+            let payload = [last, u32::from(input.octet() & 15)].map(u32::to_be_bytes);
+            frames::frame(frames::GOAWAY, 0, 0, payload.as_flattened())
+        }
+        0xb => {
+            let [a, b, c, d] = input.number().to_be_bytes();
+            frames::frame(frames::SETTINGS, 0, 0, &[0, octet % 8, a, b, c, d])
+        }
+        _ => {
+            let (flags, stream, count) = (input.octet(), input.octet(), input.octet());
+            frames::frame(octet & 0xf, flags, stream.into(), input.octets(count.into()))
+        }
     }
 }

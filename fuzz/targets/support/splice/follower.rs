@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::frames::{
-    CONTINUATION, DATA, END, GOAWAY, HEADERS, PADDED, PING, PREFACE, RST_STREAM, SETTINGS, WINDOW_UPDATE,
+    CONTINUATION, DATA, END, GOAWAY, HEADERS, PADDED, PING, PREFACE, PRIORITY, RST_STREAM, SETTINGS, WINDOW_UPDATE,
 };
 
 /// The window that a stream and a connection have before anybody says otherwise, and the largest frame.
@@ -51,6 +51,8 @@ pub(crate) struct Allowed {
     /// The largest window that new streams ever had, the largest frame, and credit by stream.
     window: u64,
     frame: usize,
+    /// A PRIORITY that cannot be is an error of its stream, also where that is reset (§6.3).
+    priority: bool,
     credit: BTreeMap<u32, u64>,
 }
 
@@ -61,7 +63,9 @@ impl Allowed {
         if !self.begun {
             self.begun = !caller || self.cutter.skip(PREFACE.len()).is_some();
         }
-        while self.begun && let Some(frame) = self.cutter.next() {
+        while self.begun
+            && let Some(frame) = self.cutter.next()
+        {
             match (frame.kind, &*frame.payload) {
                 (WINDOW_UPDATE, [a, b, c, d]) => {
                     *self.credit.entry(frame.stream).or_default() +=
@@ -77,6 +81,7 @@ impl Allowed {
                         }
                     }
                 }
+                (PRIORITY, _) => self.priority = true,
                 _ => {}
             }
         }
@@ -130,7 +135,9 @@ impl Follower {
             }
         }
         let mut frames = Vec::new();
-        while self.begun && let Some(frame) = self.cutter.next() {
+        while self.begun
+            && let Some(frame) = self.cutter.next()
+        {
             self.check(&frame, caller, allowed);
             frames.push(frame);
         }
@@ -173,8 +180,8 @@ impl Follower {
             RST_STREAM => {
                 assert_eq!(payload.len(), 4);
                 let known = self.streams.entry(stream).or_default();
-                assert!(!std::mem::replace(&mut known.reset, true), "stream {stream} is reset twice");
-                known.ended = true;
+                assert!(!known.reset || allowed.priority, "stream {stream} is reset twice");
+                (known.reset, known.ended) = (true, true);
             }
             SETTINGS if flags & END != 0 => assert!(payload.is_empty()),
             SETTINGS => assert!(!std::mem::replace(&mut self.settled, true), "SETTINGS again"),

@@ -26,7 +26,8 @@ use tokio::sync::watch;
 use super::peer::{Manners, Peer};
 
 /// Everything that is small in one and by default in the other; and one without the listener.
-const NARROW: &str = "limits: {streams: 6, message: 20KiB, response_message: 20KiB, headers: 2KiB, buffered: 3KiB, connection_age: 50s}, ";
+const NARROW: &str = "limits: {streams: 6, message: 20KiB, response_message: 20KiB, headers: 2KiB, buffered: 3KiB, \
+    connection_age: 50s}, ";
 const ROUTES: &str = "routes: [\
     {match: {service: a.A}, cluster: c}, {match: {service: a.T}, cluster: c, timeout: 3s}, \
     {match: {service: a.L}, cluster: c, filters: [{limits: {messages: 3, idle: 2s}}, {metadata: {set: {x-b: c}}}]}]";
@@ -154,12 +155,8 @@ impl World {
             metrics: Arc::clone(&metrics),
             access_log: None,
         });
-        let pipes = Arc::new(Pipes {
-            size,
-            polls: Arc::default(),
-            modes: Default::default(),
-            accepted: Mutex::default(),
-        });
+        let pipes =
+            Arc::new(Pipes { size, polls: Arc::default(), modes: Default::default(), accepted: Mutex::default() });
         let worker = Worker::new(shared, Arc::clone(&pipes) as Arc<dyn Network>);
         tokio::spawn(Arc::clone(&worker).keep());
         let mut world = Self {
@@ -234,6 +231,18 @@ impl World {
         // Instances at one address share their counters.
         let now = self.instances.iter().rev().take(INSTANCES.into());
         now.map(|instance| instance.metrics.handled_total(filter_api::Code::Ok)).sum()
+    }
+
+    /// At any moment: what is counted is there. Answers what the worker holds.
+    pub(crate) fn check(&self) -> Holds {
+        let holds = self.worker.holds();
+        assert_eq!(holds.calls, self.worker.shared.metrics.open_calls(), "calls, and what is counted of them");
+        let in_flight: u32 = self.instances.iter().map(|instance| instance.in_flight()).sum();
+        assert!(in_flight as usize <= holds.calls, "{in_flight} calls on instances, of {}", holds.calls);
+        assert!(holds.waiting <= holds.calls && holds.alarms <= holds.calls, "{holds:?}");
+        assert!(self.buffered.used() <= self.listener.limits.buffered, "too much is kept for another try");
+        assert!(holds.calls > 0 || self.buffered.used() == 0, "octets are kept for no call");
+        holds
     }
 
     /// Every peer has left, and time has passed: nothing is open, held or counted.
