@@ -47,9 +47,9 @@ use tokio::time::sleep;
 use world::World;
 
 /// Octets that a worker may hold whatever happens, for each connection, and for each octet that came.
-const BASE: usize = 256 * 1024;
-const EACH: usize = 64 * 1024;
-const FACTOR: usize = 64;
+const BASE: usize = 64 * 1024;
+const EACH: usize = 32 * 1024;
+const FACTOR: usize = 16;
 /// How often sockets may be read: at all, for each step, for each octet that came, and for each second.
 const POLLS: usize = 10_000;
 const POLLS_A_STEP: usize = 100;
