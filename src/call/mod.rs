@@ -33,4 +33,4 @@ pub mod register;
 pub use budget::Budget;
 pub use context::{Call, CallPath, End, Origin, Shared, Tally};
 pub use link::{Attached, close};
-pub use worker::Worker;
+pub use worker::{Holds, Worker};

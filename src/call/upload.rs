@@ -132,6 +132,11 @@ impl Upload {
         usize::try_from(due).unwrap_or(usize::MAX)
     }
 
+    /// Octets that it has from the allocator.
+    pub(super) fn allocated(&self) -> usize {
+        self.kept.capacity()
+    }
+
     /// The buffer, for the next call.
     pub(super) fn take_room(&mut self) -> Vec<u8> {
         std::mem::take(&mut self.kept)

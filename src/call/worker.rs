@@ -77,6 +77,23 @@ pub(super) struct InForce {
     pub(super) clusters: Cache<Arc<ArcSwap<Clusters>>, Arc<Clusters>>,
 }
 
+/// What a worker holds at one moment: nothing, once every connection is gone. For tests, which bound it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Holds {
+    /// Connections.
+    pub links: usize,
+    /// Calls.
+    pub calls: usize,
+    /// Calls that wait for a place on a connection.
+    pub waiting: usize,
+    /// Alarms that are set for calls.
+    pub alarms: usize,
+    /// Octets in sums: by which windows grew, that wait for sockets, and of complete answers that their callers did not take.
+    pub counted: usize,
+    /// Octets that connections, and uploads of calls, have from the allocator.
+    pub allocated: usize,
+}
+
 impl std::fmt::Debug for Worker {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Worker").finish_non_exhaustive()
@@ -103,6 +120,21 @@ impl Worker {
             rooms: Vec::new(),
         };
         Arc::new(Self { shared, network, hub: Mutex::new(hub) })
+    }
+
+    /// What it holds now.
+    pub fn holds(&self) -> Holds {
+        let hub = self.hub.lock();
+        let engines = hub.links.values().map(|link| link.engine.allocated());
+        let uploads = hub.calls.values().map(|passage| passage.upload.allocated());
+        Holds {
+            links: hub.links.len(),
+            calls: hub.calls.len(),
+            waiting: hub.waiting,
+            alarms: hub.timers.len(),
+            counted: hub.growth.used() + hub.growth.waiting() + hub.unread,
+            allocated: engines.chain(uploads).sum(),
+        }
     }
 
     /// Does something with the worker's connections and calls, at one moment.

@@ -57,6 +57,7 @@ impl Connection {
         let Some(mut block) = self.block.take() else { return Ok(None) };
         block.continuations += 1;
         if block.continuations > CONTINUATIONS {
+            self.growth.give_back(block.counted);
             return Err(Fatal::limit(Limit::Continuation));
         }
         if head.has(flag::END_HEADERS) {

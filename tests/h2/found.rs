@@ -369,3 +369,21 @@ fn goaway_from_a_caller_ends_no_call() {
     assert!(frames.iter().any(|frame| frame.kind == HEADERS) && !frames.iter().any(|frame| frame.kind == DATA));
     assert!(Reader::all(script.connection.output()).is_empty());
 }
+
+#[test]
+fn a_head_in_too_many_pieces_is_no_longer_counted() {
+    let growth = Growth::default();
+    let mut connection = Connection::new(Role::Server, config(Role::Server), growth.clone(), 0);
+    let pieces = (0..40).map(|_| frame(CONTINUATION, 0, 1, &[0; 100])).collect::<Vec<_>>().concat();
+    let octets = [PREFACE, &settings(&[]), &frame(HEADERS, 0, 1, &request(&[])), &pieces].concat();
+    let (mut input, mut spare) = (&octets[..], Spare::default());
+    let fatal = loop {
+        match connection.receive(&mut input, 0, &mut spare) {
+            Ok(event) => assert!(event.is_some(), "40 pieces are taken"),
+            Err(fatal) => break fatal,
+        }
+    };
+    assert_eq!(fatal.limit, Some(Limit::Continuation));
+    drop(connection);
+    assert_eq!(growth.used(), 0, "or the worker's sum would fill, and no head in pieces be taken any more");
+}
