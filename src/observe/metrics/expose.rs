@@ -176,8 +176,8 @@ fn write_upstream(sheet: &mut Sheet<'_>, clusters: &[Arc<ClusterMetrics>], insta
     words(sheet, clusters, ("portunus_retries", "Tries that were repeated"), "why", |cluster| &cluster.retries)?;
     let family = ("portunus_upstream_http2_limits", "Connections to instances that were ended over a limit of HTTP/2");
     words(sheet, clusters, family, "limit", |cluster| &cluster.limited)?;
-    let mut family =
-        sheet.counter("portunus_upstream_heads_cut", "Heads and trailers of answers that lost fields, being too large")?;
+    let mut family = sheet
+        .counter("portunus_upstream_heads_cut", "Heads and trailers of answers that lost fields, being too large")?;
     let cut = clusters.iter().filter(|cluster| cluster.heads_cut.value() > 0);
     cut.map(|cluster| family.count(&[("cluster", &*cluster.name)], cluster.heads_cut.value())).collect()
 }
