@@ -178,8 +178,8 @@ fn write_upstream(sheet: &mut Sheet<'_>, clusters: &[Arc<ClusterMetrics>], insta
     words(sheet, clusters, family, "limit", |cluster| &cluster.limited)?;
     let mut family = sheet
         .counter("portunus_upstream_heads_cut", "Heads and trailers of answers that lost fields, being too large")?;
-    let cut = clusters.iter().filter(|cluster| cluster.heads_cut.value() > 0);
-    cut.map(|cluster| family.count(&[("cluster", &*cluster.name)], cluster.heads_cut.value())).collect()
+    let mut cut = clusters.iter().filter(|cluster| cluster.heads_cut.value() > 0);
+    cut.try_for_each(|cluster| family.count(&[("cluster", &*cluster.name)], cluster.heads_cut.value()))
 }
 
 fn write_registrar(sheet: &mut Sheet<'_>, clusters: &[Arc<ClusterMetrics>]) -> fmt::Result {
