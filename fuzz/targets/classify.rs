@@ -5,7 +5,7 @@
 
 use fields::{Method, RequestHead, is_name, is_value};
 use libfuzzer_sys::fuzz_target;
-use portunus::wire::{authority_host, classify, strip_identity};
+use portunus::wire::{authority_host, classify, method_of, strip_identity};
 
 fuzz_target!(|data: &str| {
     let mut lines = data.split('\n');
@@ -19,9 +19,9 @@ fuzz_target!(|data: &str| {
         }
     }
     assert!(authority_host(authority).len() <= authority.len());
-    if let Ok(asked) = classify(&head) {
-        assert_eq!(path, format!("/{}/{}", asked.service, asked.method));
-        assert!(!asked.service.contains(['/', '?', '%']) && !asked.method.contains(['/', '?', '%']));
+    if let (Ok(_), Ok((service, method))) = (classify(&head), method_of(&head)) {
+        assert_eq!(path, format!("/{service}/{method}"));
+        assert!(!service.contains(['/', '?', '%']) && !method.contains(['/', '?', '%']));
         assert_eq!(head.fields.get_all("content-type").count(), 1);
     }
     strip_identity(&mut head.fields, &["x-user-id".to_owned()]);
