@@ -20,6 +20,8 @@ use crate::wire::{refusal_trailers, trailers_only};
 const MOST_UNREAD: usize = 16 << 20;
 /// The same of all connections of a worker.
 const MOST_UNREAD_IN_ALL: usize = 256 << 20;
+/// What a connection may have of it even then.
+const FAIR_UNREAD: usize = 1 << 20;
 /// How long such an answer waits for a caller that takes nothing of it.
 const UNREAD_PATIENCE: Duration = Duration::from_secs(60);
 
@@ -117,6 +119,9 @@ impl Turn<'_> {
         let now = self.now;
         let Some(passage) = self.hub.calls.get_mut(key.0) else { return };
         passage.moved(now);
+        let read = octets.min(passage.unread);
+        passage.unread -= read;
+        self.hub.unread -= read;
         match passage.stage {
             Stage::Draining(outcome) if end => self.finish(key, outcome),
             _ => {
@@ -181,7 +186,9 @@ impl Turn<'_> {
         let (Some(link), Some(passage)) = (links.get_mut(down.link.0), calls.get_mut(key.0)) else { return false };
         passage.unread = link.engine.waiting_on(down.stream);
         *unread += passage.unread;
-        link.engine.waiting() <= MOST_UNREAD && *unread <= MOST_UNREAD_IN_ALL
+        let own = link.engine.waiting();
+        // Past the sum of all, those pay that have much of it.
+        own <= MOST_UNREAD && (*unread <= MOST_UNREAD_IN_ALL || own <= FAIR_UNREAD)
     }
 
     /// The rest of a complete answer waits for its caller, for as long as that takes something of it.

@@ -158,6 +158,12 @@ impl<'a> Turn<'a> {
         for (key, fatal) in stalled {
             self.broken(key, fatal);
         }
+        if self.hub.waiting > 0 {
+            // Streams whose resets waited have gone, and others have their places.
+            for instance in self.hub.pool.with_waiting() {
+                self.serve_waiting(instance);
+            }
+        }
         for (links, calls) in self.hub.pool.tidy() {
             for key in links {
                 if let Some(link) = self.hub.links.get_mut(key.0) {

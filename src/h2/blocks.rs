@@ -57,21 +57,24 @@ impl Connection {
         let Some(mut block) = self.block.take() else { return Ok(None) };
         block.continuations += 1;
         if block.continuations > CONTINUATIONS {
-            self.growth.give_back(block.counted);
+            self.growth.give_back_pieces(block.counted);
             return Err(Fatal::limit(Limit::Continuation));
         }
         if head.has(flag::END_HEADERS) {
-            self.growth.give_back(block.counted);
+            self.growth.give_back_pieces(block.counted);
             block.fragment.extend_from_slice(payload);
             return self.take_block(block.head, block.own_parent, &block.fragment, now, spare);
         }
-        // One frame of a head is each peer's own; what follows must not be held a thousand times.
-        let more = u32::try_from(payload.len()).unwrap_or(u32::MAX);
-        if !self.growth.take(more) {
-            self.growth.give_back(block.counted);
-            return Err(Fatal::limit(Limit::HeaderBlock));
+        // One frame of a head is each caller's own; what follows must not be held a thousand times. Instances are few, and their
+        // connections shared.
+        if self.role == Role::Server {
+            let more = u32::try_from(payload.len()).unwrap_or(u32::MAX);
+            if !self.growth.take_piece(more) {
+                self.growth.give_back_pieces(block.counted);
+                return Err(Fatal::limit(Limit::HeaderBlock));
+            }
+            block.counted += more;
         }
-        block.counted += more;
         block.fragment.extend_from_slice(payload);
         self.block = Some(block);
         Ok(None)

@@ -306,6 +306,9 @@ impl Connection {
         self.tick_pace();
         self.out.tidy();
         self.streams.tidy();
+        if self.streams.len() == 0 {
+            self.memos = Memos::default();
+        }
         if self.out.pending().is_empty() {
             // Nothing waits: what comes next begins to wait when it comes.
             self.moved = now;
@@ -384,7 +387,7 @@ impl Drop for Connection {
         for (_, stream) in self.streams.iter_mut() {
             self.growth.give_back(stream.grown(&self.config));
         }
-        self.growth.give_back(self.block.as_ref().map_or(0, |block| block.counted));
+        self.growth.give_back_pieces(self.block.as_ref().map_or(0, |block| block.counted));
         self.growth.output_moved(self.out.counted, 0);
     }
 }

@@ -198,9 +198,17 @@ impl Connection {
             self.settle_credit();
             return None;
         };
+        let tag = stream.tag;
+        if tag == 0 && self.role == Role::Client {
+            // Its reset is about to go.
+            if end {
+                self.close_recv(id);
+            }
+            self.settle_credit();
+            return None;
+        }
         stream.held += bytes.len();
         self.held += bytes.len();
-        let tag = stream.tag;
         let too_long = stream.send == Send::Closed && stream.held > MOST_LINGERING;
         if end {
             self.close_recv(id);

@@ -17,6 +17,10 @@ pub(super) trait List {
     /// An empty one in this room.
     fn over(room: Fields) -> Self;
     fn fields(&self) -> &Fields;
+    /// Octets beside its fields.
+    fn beside(&self) -> usize {
+        0
+    }
     /// Becomes equal to another, in its own room.
     fn copy_from(&mut self, other: &Self);
 }
@@ -81,7 +85,7 @@ impl<T: List> Memo<T> {
     fn keep(&mut self, block: &[u8], generation: u64, read: &Read<T>) {
         let fields = read.list.fields();
         // What no hop may put into a table is not kept either.
-        if fields.size() > LARGEST || fields.raw().any(|(_, _, never_indexed)| never_indexed) {
+        if fields.size() + read.list.beside() > LARGEST || fields.raw().any(|(_, _, never_indexed)| never_indexed) {
             return;
         }
         self.block.clear();
@@ -99,6 +103,10 @@ impl<T: List> Memo<T> {
 impl List for RequestHead {
     fn over(room: Fields) -> Self {
         Self::over(room)
+    }
+
+    fn beside(&self) -> usize {
+        self.path_bytes().len() + self.authority_bytes().len()
     }
 
     fn fields(&self) -> &Fields {

@@ -15,6 +15,8 @@ use super::{ErrorCode, Role};
 const A_ROUND: u32 = 10;
 /// Ticks for which an answer is waited for: one that never comes must not keep streams open.
 const PATIENCE: u32 = 2;
+/// Of those that wait then, ten for each so many go each tick.
+const PART: usize = 100;
 /// The PING behind them.
 const MARK: [u8; 8] = *b"a round.";
 
@@ -52,6 +54,12 @@ impl Connection {
         found.tag = 0;
         found.waiting = Waiting::default();
         found.tail = Tail::None;
+        // What came is nobody's, and its window needs no room any more.
+        let grown = found.grown(&self.config);
+        found.size = self.config.stream_window;
+        self.held -= std::mem::take(&mut found.held);
+        self.growth.give_back(grown);
+        self.settle_credit();
         self.pace.later.push_back((stream, code));
         true
     }
@@ -78,10 +86,17 @@ impl Connection {
         }
     }
 
-    /// A peer that does not answer gets the next all the same, a few a second.
+    /// A peer that does not answer gets the next all the same, a part of them each second.
     pub(super) fn tick_pace(&mut self) {
         match &mut self.pace.asked {
-            Some(ticks) if *ticks >= PATIENCE => self.next_round(),
+            Some(ticks) if *ticks >= PATIENCE => {
+                for _ in 0..=self.pace.later.len() / PART {
+                    self.next_round();
+                }
+                if let Some(ticks) = &mut self.pace.asked {
+                    *ticks = PATIENCE;
+                }
+            }
             Some(ticks) => *ticks += 1,
             None => {}
         }

@@ -81,6 +81,11 @@ impl<L: Copy + PartialEq, C: Copy + PartialEq> Pool<L, C> {
         self.lanes.get_mut(&instance)
     }
 
+    /// Instances for which calls wait.
+    pub fn with_waiting(&self) -> Vec<u64> {
+        self.lanes.iter().filter(|(_, lane)| !lane.waiting.is_empty()).map(|(instance, _)| *instance).collect()
+    }
+
     /// Forgets lanes to instances that were removed, and gives what they had: connections, which close when their calls are
     /// done, and calls, which have to go elsewhere. Called every second or so.
     pub fn tidy(&mut self) -> Vec<(Vec<L>, Vec<C>)> {
