@@ -1,6 +1,7 @@
 //! A request's head: what it is, where it goes. Decided at once where no filter takes its time, and beside the turn where one does.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use fields::{Method, RequestHead, ResponseHead};
 use filter_api::{CallInfo, Code, Reason, Refusal};
@@ -22,7 +23,24 @@ use crate::filters::Waiting;
 use crate::h2::{ErrorCode, StreamId};
 use crate::wire::{self, Rejected, Scanner, refusal_trailers, trailers_only};
 
+/// How long an answer in words waits for a window.
+const UNHEARD_PATIENCE: Duration = Duration::from_secs(5);
+
 impl Turn<'_> {
+    /// Gives up answers in words that nobody took. Called every second.
+    pub(super) fn give_up_unheard(&mut self) {
+        while let Some((until, down)) = self.hub.unheard.front().copied()
+            && until <= self.now
+        {
+            self.hub.unheard.pop_front();
+            if let Some(link) = self.hub.links.get_mut(down.link.0)
+                && link.engine.reset(down.stream, ErrorCode::CANCEL)
+            {
+                link.wake();
+            }
+        }
+    }
+
     /// A request begins.
     pub(super) fn begin(&mut self, link: LinkKey, stream: StreamId, head: RequestHead, end: bool) {
         let Some(found) = self.hub.links.get_mut(link.0) else { return };
@@ -92,8 +110,8 @@ impl Turn<'_> {
             let body = format!("{}\n", refusal.message);
             let given = link.engine.data(down.stream, body.as_bytes(), true, self.millis);
             if !given.is_ok_and(|given| given.end) {
-                // Nobody sees to it that a caller takes it, and to one whose windows are shut it is of no use.
-                link.engine.reset(down.stream, ErrorCode::CANCEL);
+                // It is no call, so that nothing else ends it for a caller who never opens the window.
+                self.hub.unheard.push_back((self.now + UNHEARD_PATIENCE, down));
             }
         }
         link.wake();

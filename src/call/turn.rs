@@ -143,6 +143,7 @@ impl<'a> Turn<'a> {
         // An idle worker too lets go of what is no longer in force.
         self.hub.config.snapshot.load();
         self.hub.config.clusters.load();
+        self.give_up_unheard();
         let millis = self.millis;
         let mut stalled = Vec::new();
         for (key, link) in &mut self.hub.links {

@@ -1,5 +1,6 @@
 //! A thread that carries calls: its connections, the calls between them, and its clock. Both ends of a call live on one worker.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
@@ -7,11 +8,12 @@ use std::time::Duration;
 use arc_swap::{ArcSwap, Cache};
 use parking_lot::Mutex;
 use slotmap::{DefaultKey, Key as _, KeyData, SlotMap};
+use tokio::time::Instant;
 use tokio_util::time::DelayQueue;
 
 use super::context::Shared;
 use super::link::Link;
-use super::passage::Passage;
+use super::passage::{Leg, Passage};
 use super::turn::Turn;
 use super::upload::ROOM;
 use crate::config::snapshot::Snapshot;
@@ -59,6 +61,8 @@ pub(super) struct Hub {
     pub(super) links: SlotMap<DefaultKey, Link>,
     pub(super) calls: SlotMap<DefaultKey, Passage>,
     pub(super) pool: Pool<LinkKey, CallKey>,
+    /// Answers in words that wait for a window, and until when.
+    pub(super) unheard: VecDeque<(Instant, Leg)>,
     /// Octets of complete answers that their callers had not taken when they were complete.
     pub(super) unread: usize,
     /// Calls that wait for a place on a connection.
@@ -107,6 +111,7 @@ impl Worker {
             links: SlotMap::new(),
             calls: SlotMap::new(),
             pool: Pool::default(),
+            unheard: VecDeque::new(),
             unread: 0,
             waiting: 0,
             timers: DelayQueue::new(),

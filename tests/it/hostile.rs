@@ -62,7 +62,7 @@ async fn t09_rapid_resets_cost_an_instance_no_connection() {
 }
 
 #[tokio::test]
-async fn an_answer_in_words_does_not_wait_for_a_window() {
+async fn an_answer_in_words_does_not_wait_for_a_window_for_ever() {
     let proxy = TestProxy::before(&[echo("e").await.address()]).await;
     let mut wire = RawWire::connect(proxy.address()).await;
     // SETTINGS_INITIAL_WINDOW_SIZE = 0.
@@ -70,6 +70,10 @@ async fn an_answer_in_words_does_not_wait_for_a_window() {
     wire.say(Say::default().frame(kind::SETTINGS, 0, 0, &[0, 4, 0, 0, 0, 0]).call(1, true, "/a.B/C", text)).await;
     let frames = wire.stream(1).await;
     assert_eq!(frames.last().and_then(crate::harness::Frame::reset_code), Some(8), "{frames:?}");
+    // A window that opens in time is enough.
+    wire.say(Say::default().call(3, true, "/a.B/C", text).frame(kind::WINDOW_UPDATE, 0, 3, &[0, 0, 4, 0])).await;
+    let frames = wire.stream(3).await;
+    assert!(frames.last().is_some_and(|last| last.kind == kind::DATA && last.ends()), "{frames:?}");
 }
 
 #[tokio::test]
