@@ -38,7 +38,7 @@ const NOTHING: Duration = Duration::from_millis(25);
 /// Connections of a crowd, and what the proxy may hold for them: the 70 MB of PERFORMANCE.md for 1,000 connections with a stream each,
 /// and what the allocator has not given back yet at the worst moment.
 const CROWD: usize = 1_000;
-const MOST: u64 = 80 << 20;
+const MOST: u64 = 96 << 20;
 
 pub(crate) async fn run(options: &Options, report: &mut Report) -> Result<()> {
     report.section("attack: each kind of attack beside a caller with 250 calls a second");
