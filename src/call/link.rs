@@ -21,7 +21,7 @@ const READS: usize = 2;
 /// Octets of a frame on average, from which on a connection is one of large frames.
 const LARGE_FRAME: usize = 1_024;
 /// Output that is worth a write of its own.
-const ENOUGH: usize = 16 * 1024;
+const ENOUGH: usize = 1;
 /// What is still read of a connection that is over, so that its last words are not lost with a TCP reset, and how long.
 const LAST_READS: usize = 64;
 const LAST_WORDS: Duration = Duration::from_secs(1);
