@@ -20,8 +20,6 @@ use crate::observe::metrics::UpstreamConnection;
 const READS: usize = 2;
 /// Octets of a frame on average, from which on a connection is one of large frames.
 const LARGE_FRAME: usize = 1_024;
-/// Output that is worth a write of its own.
-const ENOUGH: usize = 1;
 /// What is still read of a connection that is over, so that its last words are not lost with a TCP reset, and how long.
 const LAST_READS: usize = 64;
 const LAST_WORDS: Duration = Duration::from_secs(1);
@@ -34,8 +32,6 @@ pub(super) struct Link {
     waker: Option<Waker>,
     /// Its turn is coming or under way: it need not be woken.
     awake: bool,
-    /// It has output, and writes it in its next turn, with what others add until then.
-    gathers: bool,
     /// What is read of it at once: much only of those that send large pieces, or many small ones would hold up the others.
     at_once: usize,
     /// Requests that came over it.
@@ -97,7 +93,6 @@ impl Attached {
                 side,
                 waker: None,
                 awake: true,
-                gathers: false,
                 at_once: FIRST_READ,
                 requests: 0,
                 retired: false,
@@ -122,17 +117,7 @@ impl Attached {
             }
             link.awake = true;
             let mut over = turn.read(self.key, io, cx).is_err();
-            let mut unread = false;
-            if let Some(link) = turn.hub.links.get_mut(self.key.0).filter(|_| !over) {
-                unread = link.engine.is_backed_up();
-                let waits = link.engine.output().len();
-                if !link.gathers && waits > 0 && waits < ENOUGH {
-                    link.gathers = true;
-                    let _: Poll<()> = std::pin::pin!(tokio::task::yield_now()).poll(cx);
-                    return Poll::Pending;
-                }
-                link.gathers = false;
-            }
+            let unread = turn.hub.links.get(self.key.0).is_some_and(|link| link.engine.is_backed_up());
             over |= turn.write(self.key, io, cx).is_err();
             match turn.hub.links.get_mut(self.key.0) {
                 Some(link) if !over => {
