@@ -212,31 +212,23 @@ impl std::fmt::Debug for Fields {
     }
 }
 
-/// Whether this can stand as the name of a field: a lower-case token (RFC 9113 §8.2.1).
-pub fn is_name(name: &str) -> bool {
-    !name.is_empty()
-        && name.bytes().all(|b| {
-            b.is_ascii_lowercase()
-                || b.is_ascii_digit()
-                || matches!(
-                    b,
-                    b'!' | b'#'
-                        | b'$'
-                        | b'%'
-                        | b'&'
-                        | b'\''
-                        | b'*'
-                        | b'+'
-                        | b'-'
-                        | b'.'
-                        | b'^'
-                        | b'_'
-                        | b'`'
-                        | b'|'
-                        | b'~'
-                )
-        })
+/// Whether this can stand as the name of a field: a lower-case token (RFC 9110 §5.6.2, RFC 9113 §8.2.1).
+pub fn is_name(name: impl AsRef<[u8]>) -> bool {
+    let name = name.as_ref();
+    !name.is_empty() && name.iter().all(|octet| TOKEN[usize::from(*octet)])
 }
+
+/// Octets of a lower-case token.
+const TOKEN: [bool; 256] = {
+    let mut table = [false; 256];
+    let chars = b"!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyz";
+    let mut at = 0;
+    while at < chars.len() {
+        table[chars[at] as usize] = true;
+        at += 1;
+    }
+    table
+};
 
 /// Whether this can stand as the value of a field: no control characters, no blank at either end (RFC 9113 §8.2.1).
 pub fn is_value(value: &[u8]) -> bool {

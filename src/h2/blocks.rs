@@ -142,9 +142,7 @@ impl Connection {
             return self.read_past(block).map(|()| None);
         }
         let Self { decoder, memos, config, .. } = self;
-        let read = memos.request.recall(decoder, block, spare.take(), |decoder, room| {
-            heads::read_request(decoder, block, config.headers, room)
-        });
+        let read = memos.request.recall(decoder, block, config.headers, spare.take(), heads::read_request);
         let Read { list: head, form, content } = read.map_err(lost)?;
         if self.streams.len() >= self.config.streams as usize {
             super::frame::put_reset(self.out.frames(), id, ErrorCode::REFUSED_STREAM);
@@ -192,9 +190,7 @@ impl Connection {
         spare: &mut Spare,
     ) -> Taken<'a> {
         let Self { decoder, memos, config, .. } = self;
-        let read = memos.response.recall(decoder, block, spare.take(), |decoder, room| {
-            heads::read_response(decoder, block, config.headers, room)
-        });
+        let read = memos.response.recall(decoder, block, config.headers, spare.take(), heads::read_response);
         let Read { list: head, form, content } = read.map_err(lost)?;
         self.cut += u32::from(form == Form::TooLarge);
         let informational = (100..200).contains(&head.status);
@@ -235,9 +231,7 @@ impl Connection {
         spare: &mut Spare,
     ) -> Taken<'a> {
         let Self { decoder, memos, config, .. } = self;
-        let read = memos.trailers.recall(decoder, block, spare.take(), |decoder, room| {
-            heads::read_trailers(decoder, block, config.headers, room)
-        });
+        let read = memos.trailers.recall(decoder, block, config.headers, spare.take(), heads::read_trailers);
         let Read { list: fields, form, .. } = read.map_err(lost)?;
         self.cut += u32::from(form == Form::TooLarge);
         let Some(stream) = self.streams.get(id) else { return Ok(None) };

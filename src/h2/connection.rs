@@ -355,11 +355,15 @@ impl Connection {
         past
     }
 
+    /// The same, by the number that a frame has.
+    pub(super) fn forget_numbered(&mut self, number: u32, how: Gone) -> Option<Past> {
+        self.streams.find(number).and_then(|id| self.forget(id, how))
+    }
+
     /// Ends a stream whose peer broke a rule on it alone (RFC 9113 §5.4.2).
     pub(super) fn violate(&mut self, id: u32, code: ErrorCode, now: Millis) -> Result<(), Fatal> {
         super::frame::put_reset(self.out.frames(), id, code);
-        let open = self.streams.find(id);
-        match open.and_then(|open| self.forget(open, Gone::ResetByUs)) {
+        match self.forget_numbered(id, Gone::ResetByUs) {
             Some(past) if past.tag != 0 => {
                 self.events.push_back(Happened::Reset { tag: past.tag, error: StreamError::Violation(code) });
             }

@@ -119,8 +119,7 @@ impl Connection {
     pub(super) fn take_reset(&mut self, head: FrameHead, payload: &[u8], now: Millis) -> Result<(), Fatal> {
         sized(payload, 4, "RST_STREAM has 4 octets (§6.4)")?;
         self.not_idle(head.stream)?;
-        let open = self.streams.find(head.stream);
-        let Some(stream) = open.and_then(|open| self.forget(open, Gone::Over)) else {
+        let Some(stream) = self.forget_numbered(head.stream, Gone::Over) else {
             return self.count_stray(now);
         };
         if stream.tag != 0 {

@@ -92,11 +92,9 @@ impl Connection {
             return;
         }
         let mut above = self.streams.above(last);
-        above.sort_unstable();
+        above.sort_unstable_by_key(|id| id.number);
         for id in above {
-            let open = self.streams.find(id);
-            let gone = open.and_then(|open| self.forget(open, Gone::ResetByUs));
-            if let Some(stream) = gone.filter(|stream| stream.tag != 0) {
+            if let Some(stream) = self.forget(id, Gone::ResetByUs).filter(|stream| stream.tag != 0) {
                 self.events.push_back(Happened::Reset { tag: stream.tag, error: StreamError::NotStarted });
             }
         }

@@ -3,7 +3,7 @@
 //! Decoding always reads the whole block: the connection's compression state depends on it, whatever becomes of the stream.
 
 use fields::{Fields, Method, RequestHead, ResponseHead};
-use hpack::{Bounds, Decoder, Encoder, Error, Field};
+use hpack::{Block, Bounds, Decoder, Encoder, Error, Field};
 
 use super::guard::LIST_FACTOR;
 use super::kind::Kind;
@@ -252,9 +252,7 @@ pub(super) fn write_request(encoder: &mut Encoder, out: &mut Vec<u8>, head: &Req
     block.push_static(SCHEME_HTTP);
     block.push(Field::new(b":path", head.path_bytes()));
     block.push(Field::new(b":authority", head.authority_bytes()));
-    for (name, value, never_indexed) in head.fields.raw() {
-        block.push(Field { never_indexed, ..Field::new(name, value) });
-    }
+    push_all(&mut block, &head.fields);
 }
 
 /// Appends the block of a response.
@@ -267,14 +265,15 @@ pub(super) fn write_response(encoder: &mut Encoder, out: &mut Vec<u8>, head: &Re
         let digits = [digit(head.status / 100), digit(head.status / 10), digit(head.status)];
         block.push(Field::new(b":status", &digits));
     }
-    for (name, value, never_indexed) in head.fields.raw() {
-        block.push(Field { never_indexed, ..Field::new(name, value) });
-    }
+    push_all(&mut block, &head.fields);
 }
 
 /// Appends the block of trailers.
 pub(super) fn write_trailers(encoder: &mut Encoder, out: &mut Vec<u8>, fields: &Fields) {
-    let mut block = encoder.block(out);
+    push_all(&mut encoder.block(out), fields);
+}
+
+fn push_all(block: &mut Block<'_>, fields: &Fields) {
     for (name, value, never_indexed) in fields.raw() {
         block.push(Field { never_indexed, ..Field::new(name, value) });
     }

@@ -1,7 +1,7 @@
 //! What a field is and what is wrong with it, by its name and value alone (RFC 9113 §8.2). The decoder keeps the answer with the
 //! field, so that one that comes again by its index is not looked at again.
 
-use fields::is_value;
+use fields::{is_name, is_value};
 
 /// A kind of field.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,7 +61,7 @@ fn pseudo(name: &[u8], value: &[u8]) -> Kind {
 }
 
 fn regular(name: &[u8], value: &[u8]) -> Kind {
-    if name.is_empty() || !name.iter().all(|byte| TOKEN[usize::from(*byte)]) {
+    if !is_name(name) {
         return Kind::BadName;
     }
     if !is_value(value) {
@@ -108,18 +108,6 @@ impl Kind {
         }
     }
 }
-
-/// Octets of a lower-case token (RFC 9110 §5.6.2, RFC 9113 §8.2.1).
-const TOKEN: [bool; 256] = {
-    let mut table = [false; 256];
-    let chars = b"!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyz";
-    let mut at = 0;
-    while at < chars.len() {
-        table[chars[at] as usize] = true;
-        at += 1;
-    }
-    table
-};
 
 #[cfg(test)]
 mod tests {

@@ -61,13 +61,14 @@ impl<T: List> Memo<T> {
         Self { block: Vec::new(), generation: 0, list: T::over(Fields::default()), content: None }
     }
 
-    /// What a block reads as, in this room: `read` is asked where it is not the last one again.
+    /// What a block reads as, in this room: `read` is asked where it is not the last one again. `limit` is the one for heads.
     pub(super) fn recall(
         &mut self,
         decoder: &mut Decoder,
         block: &[u8],
+        limit: u32,
         room: Fields,
-        read: impl FnOnce(&mut Decoder, Fields) -> Result<Read<T>, Error>,
+        read: impl FnOnce(&mut Decoder, &[u8], u32, Fields) -> Result<Read<T>, Error>,
     ) -> Result<Read<T>, Error> {
         let generation = decoder.generation();
         if generation == self.generation && block == self.block && !block.is_empty() {
@@ -75,7 +76,7 @@ impl<T: List> Memo<T> {
             list.copy_from(&self.list);
             return Ok(Read { list, form: Form::Good, content: self.content });
         }
-        let read = read(decoder, room)?;
+        let read = read(decoder, block, limit, room)?;
         if decoder.generation() == generation && block.len() <= LONGEST && read.form == Form::Good {
             self.keep(block, generation, &read);
         }
@@ -172,11 +173,11 @@ mod tests {
 
         fn read(&mut self, block: &[u8]) -> RequestHead {
             let decoded = &mut self.decoded;
-            let read = self.memo.recall(&mut self.decoder, block, Fields::default(), |decoder, room| {
+            let counting = |decoder: &mut Decoder, block: &[u8], limit, room| {
                 *decoded += 1;
-                read_request(decoder, block, 16_384, room)
-            });
-            read.unwrap().list
+                read_request(decoder, block, limit, room)
+            };
+            self.memo.recall(&mut self.decoder, block, 16_384, Fields::default(), counting).unwrap().list
         }
     }
 

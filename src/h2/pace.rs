@@ -7,8 +7,7 @@ use std::collections::VecDeque;
 
 use super::connection::Connection;
 use super::frame::{self, kind, put_reset};
-use super::stream::{Gone, StreamId, Tail};
-use super::waiting::Waiting;
+use super::stream::{Gone, StreamId};
 use super::{ErrorCode, Role};
 
 /// Resets between two answers.
@@ -52,8 +51,7 @@ impl Connection {
         }
         let Some(found) = self.streams.get(stream) else { return false };
         found.tag = 0;
-        found.waiting = Waiting::default();
-        found.tail = Tail::None;
+        found.discard();
         // What came is nobody's, and its window needs no room any more.
         let grown = found.grown(&self.config);
         found.size = self.config.stream_window;

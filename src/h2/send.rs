@@ -125,8 +125,7 @@ impl Connection {
     /// Forgets what waits on a stream: its end is to come at once, and what was to come before it is moot.
     pub fn discard(&mut self, stream: StreamId) {
         if let Some(found) = self.streams.get(stream) {
-            found.waiting = super::waiting::Waiting::default();
-            found.tail = Tail::None;
+            found.discard();
         }
     }
 

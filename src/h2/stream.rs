@@ -111,6 +111,12 @@ impl Stream {
         }
     }
 
+    /// Forgets what waits to be sent.
+    pub(super) fn discard(&mut self) {
+        self.waiting = Waiting::default();
+        self.tail = Tail::None;
+    }
+
     /// By how much its window is larger than it began.
     pub(super) fn grown(&self, config: &Config) -> u32 {
         self.size - config.stream_window
@@ -190,8 +196,7 @@ impl Streams {
         let stream = self.get(id)?;
         let past = Past { tag: stream.tag, send: stream.send, opened: stream.opened };
         stream.id = 0;
-        stream.waiting = Waiting::default();
-        stream.tail = Tail::None;
+        stream.discard();
         self.free.push(id.slot);
         self.by_number.remove(&id.number);
         self.remember(id.number, how);
@@ -257,7 +262,8 @@ impl Streams {
     }
 
     /// Streams that the peer will not process, by GOAWAY's last number.
-    pub(super) fn above(&self, last: u32) -> Vec<u32> {
-        self.by_number.keys().copied().filter(|number| *number > last).collect()
+    pub(super) fn above(&self, last: u32) -> Vec<StreamId> {
+        let named = self.by_number.iter().map(|(number, slot)| StreamId { number: *number, slot: *slot });
+        named.filter(|id| id.number > last).collect()
     }
 }
