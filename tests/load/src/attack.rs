@@ -7,6 +7,7 @@ mod wire;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use portunus_agents::echo;
 use portunus_proto::echo::Chunk;
 use portunus_proto::echo::echo_client::EchoClient;
 use prost::Message as _;
@@ -18,9 +19,8 @@ use tonic::transport::Channel;
 
 use crate::metrics::Metrics;
 use crate::proxy::Proxy;
-use crate::report::{Report, mib};
-use crate::{Error, Options, Result, backends, client, endpoints};
-use portunus_agents::echo;
+use crate::report::{Report, mib, percentile};
+use crate::{Error, Options, Result, backends, before, client};
 
 use kinds::{Attack, KINDS};
 use wire::{END, HEADERS, WHOLE, frame, greeting, head};
@@ -43,20 +43,13 @@ const MOST: u64 = 96 << 20;
 pub(crate) async fn run(options: &Options, report: &mut Report) -> Result<()> {
     report.section("attack: each kind of attack beside a caller with 250 calls a second");
     let backends = backends().await?;
-    let config = |workers: u16| {
-        format!(
-            "workers: {workers}\nadmin: {{address: 127.0.0.1:0}}\nclusters:\n  echo: {{endpoints: {}}}\n\
-             listeners:\n  edge:\n    address: 127.0.0.1:0\n    routes:\n      - cluster: echo\n",
-            endpoints(&backends)
-        )
-    };
-    let proxy = Proxy::start(&options.proxy()?, &config(options.workers)).await?;
+    let proxy = Proxy::start(&options.proxy()?, &before(&backends, options.workers)).await?;
     let address = proxy.listener("edge")?;
     let direct = backends.first().map(echo::Server::address).ok_or("no backend")?;
     let quiet = rank(beside(address).await?);
     report.figure("p99 without an attack", format!("{quiet:?}"));
-    let before = proxy.metrics().await?;
-    report.figure("allocated before", mib(before.sum("portunus_allocated_bytes", None)));
+    let rested = proxy.metrics().await?;
+    report.figure("allocated before", mib(rested.sum("portunus_allocated_bytes", None)));
     for attack in KINDS {
         one(&proxy, (address, direct), attack, quiet, report).await?;
     }
@@ -64,7 +57,7 @@ pub(crate) async fn run(options: &Options, report: &mut Report) -> Result<()> {
     let open = after.sum("portunus_open_calls", None);
     report.check("open calls afterwards", open == 0, open);
     let grown =
-        after.sum("portunus_allocated_bytes", None) as i64 - before.sum("portunus_allocated_bytes", None) as i64;
+        after.sum("portunus_allocated_bytes", None) as i64 - rested.sum("portunus_allocated_bytes", None) as i64;
     report.check("allocated afterwards, beyond before", grown < 8 << 20, grown);
     report.check("it ends with 0 after SIGTERM", proxy.end().await?, "");
 
@@ -72,7 +65,7 @@ pub(crate) async fn run(options: &Options, report: &mut Report) -> Result<()> {
     for (what, greeting) in
         [("inside a frame", stalled()), ("inside a head in pieces", in_pieces()), ("slow readers", unread())]
     {
-        let proxy = Proxy::start(&options.proxy()?, &config(1)).await?;
+        let proxy = Proxy::start(&options.proxy()?, &before(&backends, 1)).await?;
         crowd(&proxy, what, &greeting, report).await?;
         report.check("it ends with 0 after SIGTERM", proxy.end().await?, "");
     }
@@ -98,7 +91,8 @@ async fn one(
     attackers.shutdown().await;
     let met = |metrics: &Metrics| metrics.sum("portunus_http2_limits_total", Some(("limit", attack.limit)));
     let times = met(&during) - met(&before);
-    let cpu = millis(&during) - millis(&before);
+    let spent = |metrics: &Metrics| metrics.thousandths("process_cpu_seconds_total");
+    let cpu = spent(&during) - spent(&before);
     let (p99, bare) = (rank(took), rank(took_directly));
     let found = format!(
         "met {times} times; p99 {p99:?}, past the proxy {bare:?}; CPU {cpu} ms in {} s; allocated {}",
@@ -107,11 +101,6 @@ async fn one(
     );
     report.check(attack.name, times > 0 && (p99 <= bare.max(quiet) * 2 || p99 <= NOTHING), found);
     Ok(())
-}
-
-/// CPU time so far; the metric is in seconds, with a fraction.
-fn millis(metrics: &Metrics) -> u64 {
-    metrics.thousandths("process_cpu_seconds_total")
 }
 
 /// Attacks, until the connection is ended, and again after a moment.
@@ -172,10 +161,10 @@ async fn calls(client: &EchoClient<Channel>, lasts: Duration) -> Result<Vec<Dura
     Ok(took)
 }
 
-/// The 99th percentile, nearest rank.
+/// The 99th percentile.
 fn rank(mut took: Vec<Duration>) -> Duration {
     took.sort_unstable();
-    took.get((took.len() * 99).div_ceil(100).max(1) - 1).copied().unwrap_or_default()
+    percentile(&took, 99).unwrap_or_default()
 }
 
 /// Many connections that say the same and then nothing.

@@ -17,8 +17,8 @@ use tonic::transport::Channel;
 
 use crate::plan::{KINDS, Kind};
 use crate::proxy::Proxy;
-use crate::report::Report;
-use crate::{Error, Options, Result, backends, client, endpoints};
+use crate::report::{Report, percentile};
+use crate::{Error, Options, Result, backends, before, client};
 
 const CANCELS: usize = 200;
 /// One background call in so much time: 500 a second.
@@ -32,13 +32,7 @@ const LATE: Duration = Duration::from_secs(5);
 pub(crate) async fn run(options: &Options, report: &mut Report) -> Result<()> {
     report.section("cancel: 200 calls cancelled beside 500 calls a second");
     let backends = backends().await?;
-    let config = format!(
-        "workers: {}\nadmin: {{address: 127.0.0.1:0}}\nclusters:\n  echo: {{endpoints: {}}}\n\
-         listeners:\n  edge:\n    address: 127.0.0.1:0\n    routes:\n      - cluster: echo\n",
-        options.workers,
-        endpoints(&backends)
-    );
-    let proxy = Proxy::start(&options.proxy()?, &config).await?;
+    let proxy = Proxy::start(&options.proxy()?, &before(&backends, options.workers)).await?;
     let address = proxy.listener("edge")?;
     let background = tokio::spawn(load(vec![client(address).await?, client(address).await?]));
     let clients = [client(address).await?, client(address).await?];
@@ -62,8 +56,7 @@ pub(crate) async fn run(options: &Options, report: &mut Report) -> Result<()> {
     report.check("every cancellation reached its backend", noticed.len() == CANCELS, noticed.len());
     let mut took: Vec<Duration> = noticed.into_values().collect();
     took.sort_unstable();
-    // Nearest rank.
-    let rank = |share: usize| took.get((took.len() * share).div_ceil(100).max(1) - 1).copied().unwrap_or(LATE);
+    let rank = |share| percentile(&took, share).unwrap_or(LATE);
     report.figure("from the reset to the backend: p50", format!("{:?}", rank(50)));
     report.figure("the latest", format!("{:?}", rank(100)));
     report.check("p99 is within 50 ms", rank(99) <= BOUND, format!("{:?}", rank(99)));

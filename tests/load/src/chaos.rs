@@ -16,7 +16,7 @@ use tokio_stream::StreamExt as _;
 use crate::proxy::Proxy;
 use crate::report::{Report, mib};
 use crate::settle::{self, Held};
-use crate::{Options, Result, client};
+use crate::{Options, Result, backends, before, client};
 
 /// Callers at once; each has a connection of its own, and some calls on it.
 const CALLERS: usize = 12;
@@ -25,7 +25,6 @@ const CALLS_OF_A_CALLER: usize = 6;
 const LIFE_MS: std::ops::Range<u64> = 20..1_500;
 /// An instance is killed so often.
 const KILL_MS: std::ops::Range<u64> = 300..2_000;
-const INSTANCES: usize = 3;
 /// Load before the killing.
 const WARM: Duration = Duration::from_secs(5);
 
@@ -40,18 +39,9 @@ struct Seen {
 
 pub(crate) async fn run(options: &Options, report: &mut Report) -> Result<()> {
     report.section(&format!("chaos: instances and callers killed at random for {} s", options.chaos));
-    let mut instances = Vec::new();
-    for _ in 0..INSTANCES {
-        instances.push(echo::Server::start(echo::Options::default()).await?);
-    }
+    let mut instances = backends().await?;
     let addresses: Vec<_> = instances.iter().map(echo::Server::address).collect();
-    let list = addresses.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
-    let config = format!(
-        "workers: {}\nadmin: {{address: 127.0.0.1:0}}\nclusters:\n  echo: {{endpoints: [{list}]}}\n\
-         listeners:\n  edge:\n    address: 127.0.0.1:0\n    routes:\n      - cluster: echo\n",
-        options.workers
-    );
-    let proxy = Proxy::start(&options.proxy()?, &config).await?;
+    let proxy = Proxy::start(&options.proxy()?, &before(&instances, options.workers)).await?;
     let address = proxy.listener("edge")?;
     let warm = [client(address).await?];
     // What a busy proxy keeps for the next calls is no leak: it is there before the killing begins.
@@ -60,13 +50,13 @@ pub(crate) async fn run(options: &Options, report: &mut Report) -> Result<()> {
     while let Some(caller) = callers.join_next().await {
         caller?;
     }
-    let (before, _) = settle::memory(&proxy, &warm, u64::MAX).await?;
+    let (rested, _) = settle::memory(&proxy, &warm, u64::MAX).await?;
     let descriptors = proxy.metrics().await?.sum("process_open_fds", None);
     let end = Instant::now() + Duration::from_secs(options.chaos);
     let (mut callers, mut kills) = (begin(address, &seen, end), 0);
     while Instant::now() < end {
         sleep(Duration::from_millis(rand::rng().random_range(KILL_MS))).await;
-        let place = rand::rng().random_range(0..INSTANCES);
+        let place = rand::rng().random_range(0..addresses.len());
         // Dropped, it ends all its connections without a word; another takes its place.
         drop(instances.remove(place));
         sleep(Duration::from_millis(rand::rng().random_range(1..300))).await;
@@ -78,7 +68,7 @@ pub(crate) async fn run(options: &Options, report: &mut Report) -> Result<()> {
         caller?;
     }
     speak(report, &seen, kills);
-    rest(&proxy, &warm, (before, descriptors), report).await?;
+    rest(&proxy, &warm, (rested, descriptors), report).await?;
     drop(warm);
     report.check("it ends with 0 after SIGTERM", proxy.end().await?, "");
     Ok(())

@@ -154,6 +154,15 @@ fn endpoints(backends: &[echo::Server]) -> String {
     format!("[{}]", addresses.join(", "))
 }
 
+/// A proxy's configuration: one listener, `edge`, before these backends.
+fn before(backends: &[echo::Server], workers: u16) -> String {
+    format!(
+        "workers: {workers}\nadmin: {{address: 127.0.0.1:0}}\nclusters:\n  echo: {{endpoints: {}}}\n\
+         listeners:\n  edge:\n    address: 127.0.0.1:0\n    routes:\n      - cluster: echo\n",
+        endpoints(backends)
+    )
+}
+
 /// A connection of a caller's own.
 async fn client(address: std::net::SocketAddr) -> Result<EchoClient<Channel>> {
     let channel = Endpoint::from_shared(format!("http://{address}"))?.tcp_nodelay(true).connect().await?;

@@ -2,6 +2,7 @@
 
 use std::fmt::Display;
 use std::process::ExitCode;
+use std::time::Duration;
 
 /// Checks so far.
 #[derive(Debug, Default)]
@@ -33,6 +34,11 @@ impl Report {
         println!("\nload: {} passed, {} failed", self.passed, self.failed);
         if self.failed == 0 && self.passed > 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
     }
+}
+
+/// The time within which this share of calls was over, in percent: nearest rank. `took` is in order.
+pub(crate) fn percentile(took: &[Duration], share: usize) -> Option<Duration> {
+    took.get((took.len() * share).div_ceil(100).max(1) - 1).copied()
 }
 
 /// Bytes for a reader.
