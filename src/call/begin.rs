@@ -27,20 +27,6 @@ use crate::wire::{self, Rejected, Scanner, refusal_trailers, trailers_only};
 const UNHEARD_PATIENCE: Duration = Duration::from_secs(5);
 
 impl Turn<'_> {
-    /// Gives up answers in words that nobody took. Called every second.
-    pub(super) fn give_up_unheard(&mut self) {
-        while let Some((until, down)) = self.hub.unheard.front().copied()
-            && until <= self.now
-        {
-            self.hub.unheard.pop_front();
-            if let Some(link) = self.hub.links.get_mut(down.link.0)
-                && link.engine.reset(down.stream, ErrorCode::CANCEL)
-            {
-                link.wake();
-            }
-        }
-    }
-
     /// A request begins.
     pub(super) fn begin(&mut self, link: LinkKey, stream: StreamId, head: RequestHead, end: bool) {
         let Some(found) = self.hub.links.get_mut(link.0) else { return };
@@ -117,6 +103,20 @@ impl Turn<'_> {
         link.wake();
     }
 
+    /// Gives up answers in words that nobody took. Called every second.
+    pub(super) fn give_up_unheard(&mut self) {
+        while let Some((until, down)) = self.hub.unheard.front().copied()
+            && until <= self.now
+        {
+            self.hub.unheard.pop_front();
+            if let Some(link) = self.hub.links.get_mut(down.link.0)
+                && link.engine.reset(down.stream, ErrorCode::CANCEL)
+            {
+                link.wake();
+            }
+        }
+    }
+
     /// The listener went with the last configuration, and its connections are on their way out.
     fn refuse_unserved(&mut self, origin: &Origin, down: Leg) {
         origin.metrics.refused(Reason::Draining);
@@ -167,9 +167,8 @@ impl Turn<'_> {
                     self.advance(key);
                 }
             }
-            Ok(Plan::Register { cluster, open }) => {
-                let registering = Registering::new(cluster, open, self.now);
-                self.set_stage(key, Stage::Registering(registering));
+            Ok(Plan::Register { open }) => {
+                self.set_stage(key, Stage::Registering(Registering::new(open, self.now)));
                 self.arm(key);
                 self.register_what_came(key);
             }

@@ -17,12 +17,10 @@ use crate::wire::authority_host;
 /// What becomes of a call.
 #[derive(Debug)]
 pub(super) enum Plan {
-    /// It goes to an instance: [`Call::forward`] says whose.
+    /// It goes to an instance of the cluster in [`Call::forward`].
     Forward,
-    /// The registrar of a cluster answers it here.
+    /// The registrar of that cluster answers it here.
     Register {
-        /// The cluster that is registered into.
-        cluster: Arc<Cluster>,
         /// Whether anybody who reaches the route may register.
         open: bool,
     },
@@ -97,7 +95,7 @@ pub(super) fn decide(
                 choose(clusters, origin, route_at(place)?, call)?;
                 Next::Late(place)
             }
-            Next::Late(place) => return settle(route_at(place)?, call).map(Decision::Made),
+            Next::Late(place) => return Ok(Decision::Made(settle(route_at(place)?, call))),
         };
     }
 }
@@ -112,13 +110,11 @@ fn choose(clusters: &Clusters, origin: &Origin, route: &Route, call: &mut Call) 
     Ok(())
 }
 
-fn settle(route: &Route, call: &mut Call) -> Result<Plan, Box<Refusal>> {
+fn settle(route: &Route, call: &mut Call) -> Plan {
     limit_time(call, route.timeout);
-    match (&route.target, &call.forward) {
-        (Target::Register { open, .. }, Some(forward)) => {
-            Ok(Plan::Register { cluster: Arc::clone(&forward.cluster), open: *open })
-        }
-        _ => Ok(Plan::Forward),
+    match route.target {
+        Target::Register { open, .. } => Plan::Register { open },
+        _ => Plan::Forward,
     }
 }
 

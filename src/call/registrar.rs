@@ -27,7 +27,6 @@ const PATIENCE: Duration = Duration::from_secs(15);
 
 /// A call of `bindu.grpc.BinduService`.
 pub(super) struct Registering {
-    cluster: Arc<Cluster>,
     /// Whether anybody who reaches the route may register.
     open: bool,
     body: Vec<u8>,
@@ -37,8 +36,8 @@ pub(super) struct Registering {
 }
 
 impl Registering {
-    pub(super) fn new(cluster: Arc<Cluster>, open: bool, now: Instant) -> Self {
-        Self { cluster, open, body: Vec::new(), until: now + PATIENCE, asking: None }
+    pub(super) fn new(open: bool, now: Instant) -> Self {
+        Self { open, body: Vec::new(), until: now + PATIENCE, asking: None }
     }
 
     /// How long the request may take to come; none once it has.
@@ -92,10 +91,11 @@ impl Turn<'_> {
     fn ask_registry(&mut self, key: CallKey, request: Vec<u8>) {
         let Some(passage) = self.hub.calls.get_mut(key.0) else { return };
         let (Some(call), Stage::Registering(registering)) = (&mut passage.call, &mut passage.stage) else { return };
+        let Some(forward) = &call.forward else { return };
         call.tally.request_messages = 1;
         call.tally.request_bytes = request.len() as u64;
         let (info, origin, open) = (call.info.clone(), Arc::clone(&passage.origin), registering.open);
-        let (worker, cluster) = (Arc::clone(self.worker), Arc::clone(&registering.cluster));
+        let (worker, cluster) = (Arc::clone(self.worker), Arc::clone(&forward.cluster));
         let task = tokio::spawn(async move {
             let answer = dispatch(&info, &origin, &cluster, open, &request).await;
             worker.turn(|turn| turn.registered(key, answer));
