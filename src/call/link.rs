@@ -20,6 +20,9 @@ use crate::observe::metrics::UpstreamConnection;
 const READS: usize = 2;
 /// Octets of a frame on average, from which on a connection is one of large frames.
 const LARGE_FRAME: usize = 1_024;
+/// Output that is worth a write of its own. Less waits for this many more looks at the sockets, and goes with what others add until then.
+const ENOUGH: usize = 16 * 1024;
+const LOOKS: u8 = 3;
 /// What is still read of a connection that is over, so that its last words are not lost with a TCP reset, and how long.
 const LAST_READS: usize = 64;
 const LAST_WORDS: Duration = Duration::from_secs(1);
@@ -32,6 +35,8 @@ pub(super) struct Link {
     waker: Option<Waker>,
     /// Its turn is coming or under way: it need not be woken.
     awake: bool,
+    /// Looks at the sockets that its output has waited for.
+    looks: u8,
     /// What is read of it at once: much only of those that send large pieces, or many small ones would hold up the others.
     at_once: usize,
     /// Requests that came over it.
@@ -93,6 +98,7 @@ impl Attached {
                 side,
                 waker: None,
                 awake: true,
+                looks: 0,
                 at_once: FIRST_READ,
                 requests: 0,
                 retired: false,
@@ -117,7 +123,18 @@ impl Attached {
             }
             link.awake = true;
             let mut over = turn.read(self.key, io, cx).is_err();
-            let unread = turn.hub.links.get(self.key.0).is_some_and(|link| link.engine.is_backed_up());
+            let mut unread = false;
+            if let Some(link) = turn.hub.links.get_mut(self.key.0).filter(|_| !over) {
+                unread = link.engine.is_backed_up();
+                let waits = link.engine.output().len();
+                if link.looks < LOOKS && waits > 0 && waits < ENOUGH {
+                    link.looks += 1;
+                    // Wakes its owner once the sockets have been looked at.
+                    let _: Poll<()> = std::pin::pin!(tokio::task::yield_now()).poll(cx);
+                    return Poll::Pending;
+                }
+                link.looks = 0;
+            }
             over |= turn.write(self.key, io, cx).is_err();
             match turn.hub.links.get_mut(self.key.0) {
                 Some(link) if !over => {
@@ -208,7 +225,7 @@ impl Turn<'_> {
     /// Reads more at once of a connection that fills what it is given with few frames, and little of others.
     fn pace_reading(&mut self, key: LinkKey, octets: usize, frames: usize) {
         let Some(link) = self.hub.links.get_mut(key.0) else { return };
-        if frames * LARGE_FRAME > octets {
+        if octets >= FIRST_READ && frames * LARGE_FRAME > octets {
             link.at_once = FIRST_READ;
         } else if octets == link.at_once {
             link.at_once = (link.at_once * 2).min(READ);

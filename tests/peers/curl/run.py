@@ -84,7 +84,9 @@ def calls(tally, curl):
         tally.check(f"{name}: status 0 in the trailers", answer.headers.get("grpc-status") == "0", f"{answer.headers}")
         tally.check(f"{name}: the message comes back", answer.body == body, f"{len(answer.body)} bytes")
     for name, path, body, status in [
-        ("no such method", "/portunus.test.Echo/None", message, UNIMPLEMENTED),
+        # Nothing to upload: curl 7.88 now and then waits for ever when it has the whole answer before it has sent its body, past
+        # the proxy as well.
+        ("no such method", "/portunus.test.Echo/None", b"", UNIMPLEMENTED),
         ("a body that is not framed", echo.UNARY, b"no gRPC message", INVALID_ARGUMENT),
         ("an end in the middle of a message", echo.UNARY, message[:-1], INVALID_ARGUMENT),
     ]:
