@@ -209,7 +209,7 @@ impl Run {
                     return;
                 }
                 match self.connection.receive(&mut input, self.now, &mut self.spare) {
-                    Ok(Some(event)) => take(&mut self.streams, &mut self.connection, event),
+                    Ok(Some(event)) => take(&mut self.streams, &mut self.connection, self.role, event),
                     Ok(None) => break,
                     Err(_) => self.end(),
                 }
@@ -333,7 +333,7 @@ impl Run {
     }
 }
 
-fn take(streams: &mut BTreeMap<u64, Known>, connection: &mut Connection, event: Event<'_>) {
+fn take(streams: &mut BTreeMap<u64, Known>, connection: &mut Connection, role: Role, event: Event<'_>) {
     match event {
         Event::Settled => {}
         Event::Request { stream, end, .. } => {
@@ -360,10 +360,12 @@ fn take(streams: &mut BTreeMap<u64, Known>, connection: &mut Connection, event: 
             );
         }
         Event::Reset { tag, .. } => live(streams, tag).gone = true,
-        Event::Went { tag, bytes, .. } => {
+        Event::Went { tag, bytes, end } => {
             // May be told behind an end or a reset.
             let known = streams.get_mut(&tag).expect("a known tag");
             known.went += bytes;
+            // A caller whose answer is complete is not told of any more.
+            known.gone |= end && (known.ended || role == Role::Server);
             assert!(known.went <= known.handed, "more went than was handed over");
         }
     }
