@@ -9,10 +9,20 @@ use super::{AdminState, Surface, config, guard, health, inventory, metrics};
 /// One endpoint. `GET` includes `HEAD`.
 pub(super) struct Endpoint {
     pub(super) method: Method,
+    /// Exactly this; or what is before `{id}`, which is the rest, without a slash.
     pub(super) path: &'static str,
     /// Offered on `admin.public` too.
     public: bool,
     answer: fn(&AdminState, &Parts) -> Reply,
+}
+
+impl Endpoint {
+    fn fits(&self, path: &str) -> bool {
+        match self.path.strip_suffix("{id}") {
+            Some(before) => path.strip_prefix(before).is_some_and(|id| !id.is_empty() && !id.contains('/')),
+            None => self.path == path,
+        }
+    }
 }
 
 /// Every endpoint. docs/admin.md describes each; a test holds the two together.
@@ -22,6 +32,7 @@ pub(super) const ENDPOINTS: &[Endpoint] = &[
     Endpoint { method: Method::GET, path: "/metrics", public: true, answer: metrics::metrics },
     Endpoint { method: Method::GET, path: "/instances", public: false, answer: inventory::instances },
     Endpoint { method: Method::GET, path: "/agents", public: false, answer: inventory::agents },
+    Endpoint { method: Method::DELETE, path: "/agents/{id}", public: false, answer: inventory::release },
     Endpoint { method: Method::GET, path: "/clusters", public: false, answer: inventory::clusters },
     Endpoint { method: Method::GET, path: "/routes", public: false, answer: inventory::routes },
     Endpoint { method: Method::GET, path: "/config", public: false, answer: config::running },
@@ -37,7 +48,7 @@ pub(super) fn answer(state: &AdminState, surface: &Surface, request: &Parts) -> 
     }
     let offered = || ENDPOINTS.iter().filter(|endpoint| endpoint.public || matches!(surface, Surface::Full(_)));
     let path = request.uri.path();
-    let here: Vec<&Endpoint> = offered().filter(|endpoint| endpoint.path == path).collect();
+    let here: Vec<&Endpoint> = offered().filter(|endpoint| endpoint.fits(path)).collect();
     if here.is_empty() {
         return not_found(offered().map(|endpoint| endpoint.path));
     }

@@ -50,6 +50,9 @@ impl View for Sample {
             last_probe: Some(moment(30)),
             last_error: Some("the health check got no answer within 2s".to_owned()),
             registered_by: Some("127.0.0.1".to_owned()),
+            registered_from: Some("127.0.0.1".to_owned()),
+            connected: Some(true),
+            waits_for_sdk: Some(false),
             lease_left_ms: Some(61_500),
         }]
     }
@@ -62,11 +65,17 @@ impl View for Sample {
             author: "ada@example.com".to_owned(),
             owner: "127.0.0.1".to_owned(),
             cluster: "agents".to_owned(),
+            callback: Some("0b6f0c56-9b3e-5f2c-8a1d-3c2b1a09f8e7.localhost:3790".to_owned()),
+            core_error: None,
             aliases: vec![],
             instances: counts(),
             core: CoreState::Ok,
             registered_at: moment(0),
         }]
+    }
+
+    fn release(&self, id: &str) -> Vec<String> {
+        if id == "0b6f0c56-9b3e-5f2c-8a1d-3c2b1a09f8e7" { vec!["agents".to_owned()] } else { vec![] }
     }
 
     fn clusters(&self) -> Vec<ClusterView> {
@@ -155,7 +164,7 @@ async fn ask(server: &Server, method: &str, path: &str) -> Answer {
 async fn every_endpoint_answers_json() {
     let server = start().await;
     let mut pages = String::new();
-    for endpoint in ENDPOINTS.iter().filter(|endpoint| endpoint.path != "/metrics") {
+    for endpoint in ENDPOINTS.iter().filter(|endpoint| endpoint.method == "GET" && endpoint.path != "/metrics") {
         let answer = ask(&server, "GET", endpoint.path).await;
         assert_eq!(answer.status, 200, "{}: {}", endpoint.path, answer.body);
         assert_eq!(answer.header("content-type"), Some("application/json"));
@@ -212,6 +221,22 @@ async fn other_methods_are_refused_with_allow() {
         assert_eq!(answer.status, 405, "{method}");
         assert_eq!(answer.header("allow"), Some("GET, HEAD"), "{method}");
     }
+}
+
+#[tokio::test]
+async fn an_agent_is_released_on_purpose_only() {
+    let server = start().await;
+    let path = "/agents/0b6f0c56-9b3e-5f2c-8a1d-3c2b1a09f8e7";
+    assert_eq!(ask(&server, "GET", path).await.status, 405);
+    assert_eq!(ask(&server, "DELETE", path).await.status, 415, "a page could send that");
+    let delete = |path: &str, more: &str| {
+        format!("DELETE {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n{more}\r\n")
+    };
+    assert_eq!(exchange(server.address, &delete(path, "Origin: http://evil.example\r\n")).await.status, 403);
+    let answer = exchange(server.address, &delete(path, "")).await;
+    assert_eq!((answer.status, answer.body.contains("agents")), (200, true), "{}", answer.body);
+    assert_eq!(exchange(server.address, &delete("/agents/other", "")).await.status, 404);
+    assert_eq!(exchange(server.address, &delete("/agents/", "")).await.status, 404);
 }
 
 #[tokio::test]

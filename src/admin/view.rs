@@ -16,6 +16,8 @@ pub trait View: Send + Sync + 'static {
     fn instances(&self) -> Vec<InstanceView>;
     /// Every agent of every registry cluster.
     fn agents(&self) -> Vec<AgentView>;
+    /// Takes an agent from its owner, with its instances: the clusters in which it was.
+    fn release(&self, id: &str) -> Vec<String>;
     /// Every cluster. `/metrics` takes `portunus_instances` from here, so that it stays cheap with many instances.
     fn clusters(&self) -> Vec<ClusterView>;
     /// Every route, in the order in which they are tried.
@@ -64,6 +66,13 @@ pub struct InstanceView {
     pub last_error: Option<String>,
     /// The identity that registered it; null outside registry clusters.
     pub registered_by: Option<String>,
+    /// The address from which it was registered last; null outside registry clusters.
+    pub registered_from: Option<String>,
+    /// Whether the connection over which it was heard last is open; null outside registry clusters.
+    pub connected: Option<bool>,
+    /// Whether only a heartbeat or a registration brings it back, since somebody else may answer at its address; null outside
+    /// registry clusters.
+    pub waits_for_sdk: Option<bool>,
     /// Milliseconds until its lease runs out, 0 if it has; null outside registry clusters.
     pub lease_left_ms: Option<u64>,
 }
@@ -78,6 +87,9 @@ pub enum CoreState {
     Pending,
     /// The core said no.
     Refused,
+    /// The core knew it before, and calls the address that somebody else told it, until it restarts.
+    #[serde(rename = "foreign callback")]
+    Foreign,
     /// The cluster has no core.
     None,
 }
@@ -97,6 +109,10 @@ pub struct AgentView {
     pub owner: String,
     /// The registry cluster that holds it.
     pub cluster: String,
+    /// What the core was told to call, or would be; null without a core.
+    pub callback: Option<String>,
+    /// Why the core refuses it, has not answered, or calls somebody else; null otherwise.
+    pub core_error: Option<String>,
     /// Other ids that name it: those that a core gave it.
     pub aliases: Vec<String>,
     /// Its instances by state.

@@ -106,6 +106,18 @@ fn settings(file: &config::Registry, cluster: &config::Cluster, reserved: &[Forb
         lease: file.lease.0,
         forget: file.forget.0,
         allow: file.allow.as_ref().map(|allow| allow.iter().map(|cidr| cidr.0).collect()),
+        allow_names: file
+            .allow_names
+            .iter()
+            .map(|pattern| pattern.to_string().trim_start_matches('*').to_owned())
+            .collect(),
+        config_allow: file.config_allow.clone(),
+        limits: registry::Limits {
+            agents: file.limits.agents as usize,
+            instances_per_agent: file.limits.instances_per_agent as usize,
+            instances_per_peer: file.limits.instances_per_peer as usize,
+            config_bytes: usize::try_from(file.limits.config.0).unwrap_or(usize::MAX),
+        },
         authorities: file
             .authorities
             .iter()
@@ -119,7 +131,6 @@ fn settings(file: &config::Registry, cluster: &config::Cluster, reserved: &[Forb
             healthy_after: health.healthy_after,
         },
         forbidden,
-        ..registry::Settings::default()
     }
 }
 

@@ -20,7 +20,7 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use crate::admin::{self, AdminState, Hosts, Surface};
-use crate::call::{Budget, Shared};
+use crate::call::{Budget, HopId, Shared};
 use crate::config::snapshot::{self, Listener, Snapshot, Target};
 use crate::config::{AccessLog as LogConfig, Config, Errors, Loaded};
 use crate::observe::metrics::{CallKind, ListenerMetrics};
@@ -97,6 +97,7 @@ pub async fn start(loaded: Loaded) -> Result<Proxy, StartError> {
         snapshot: Arc::new(ArcSwap::from_pointee(snapshot)),
         clusters: Arc::new(ArcSwap::from_pointee(clusters)),
         metrics: Arc::clone(&metrics),
+        hop: HopId::new(),
         access_log,
     });
     let (closing, closed) = watch::channel(false);

@@ -50,6 +50,9 @@ impl Running {
                     last_probe: None,
                     last_error: None,
                     registered_by: None,
+                    registered_from: None,
+                    connected: None,
+                    waits_for_sdk: None,
                     lease_left_ms: None,
                 };
                 listed.instances.iter().map(one).collect()
@@ -91,6 +94,14 @@ impl View for Running {
         let clusters = self.in_order();
         let registries = clusters.iter().filter_map(|cluster| cluster.registry());
         registries.flat_map(|registry| registry.view(Instant::now())).map(agent).collect()
+    }
+
+    fn release(&self, id: &str) -> Vec<String> {
+        let clusters = self.in_order();
+        let released = clusters
+            .iter()
+            .filter(|cluster| cluster.registry().is_some_and(|registry| registry.release(id, Instant::now())));
+        released.map(|cluster| cluster.name.to_string()).collect()
     }
 
     fn clusters(&self) -> Vec<ClusterView> {
@@ -170,6 +181,9 @@ fn registered(instance: registry::InstanceView) -> InstanceView {
         last_probe: instance.last_probe.map(|probe| ago(probe.ago_seconds)),
         last_error,
         registered_by: Some(instance.registered_by),
+        registered_from: Some(instance.registered_from.to_string()),
+        connected: Some(instance.connected),
+        waits_for_sdk: Some(instance.waits_for_sdk),
         lease_left_ms: Some(
             Duration::from_secs_f64(instance.lease_left_seconds.max(0.0)).as_millis().try_into().unwrap_or(u64::MAX),
         ),
@@ -183,7 +197,10 @@ fn agent(agent: registry::AgentView) -> AgentView {
             registry::CoreState::Pending => CoreState::Pending,
             registry::CoreState::Ok => CoreState::Ok,
             registry::CoreState::Refused => CoreState::Refused,
+            registry::CoreState::Foreign => CoreState::Foreign,
         },
+        callback: agent.callback,
+        core_error: agent.core_error,
         aliases: agent.core_id.into_iter().filter(|id| *id != agent.id).collect(),
         instances: counted(agent.instances.iter().map(|instance| instance.state)),
         registered_at: ago(agent.registered_for_seconds),

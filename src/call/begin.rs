@@ -160,7 +160,7 @@ impl Turn<'_> {
         match decided {
             Ok(Plan::Forward) => {
                 if let Some(call) = self.hub.calls.get_mut(key.0).and_then(|passage| passage.call.as_mut()) {
-                    head::prepare(call);
+                    head::prepare(call, &self.worker.shared.hop);
                 }
                 self.arm(key);
                 if self.read_unread(key) {
@@ -237,7 +237,8 @@ fn read_head(
     let timeout = asked.timeout;
     let mut call = Box::new(Call::begin(info, metrics, head, now));
     call.deadline = timeout.and_then(|timeout| now.checked_add(timeout));
-    wire::strip_identity(&mut call.head.fields, &snapshot.identity);
+    let has_hops = wire::strip_identity(&mut call.head.fields, &snapshot.identity);
+    call.loops = has_hops && shared.hop.has_seen(&call.head.fields);
     head::identify(&mut call);
     Ok(call)
 }

@@ -16,6 +16,7 @@ use crate::observe::metrics::{ListenerMetrics, MethodMetrics, OpenCall};
 use crate::observe::{AccessLog, CallRecord, Metrics};
 use crate::registry::Connection;
 use crate::upstream::Clusters;
+use crate::wire::HopId;
 
 use super::budget::Budget;
 use super::plan::Forward;
@@ -29,6 +30,8 @@ pub struct Shared {
     pub clusters: Arc<ArcSwap<Clusters>>,
     /// Every counter.
     pub metrics: Arc<Metrics>,
+    /// This proxy among those that a call passes.
+    pub hop: HopId,
     /// Where calls are written down.
     pub access_log: Option<AccessLog>,
 }
@@ -58,6 +61,8 @@ pub struct Call {
     pub info: CallInfo,
     /// Its head, as each try begins with it.
     pub head: RequestHead,
+    /// It has been here before.
+    pub loops: bool,
     /// When the head came.
     pub started: Instant,
     /// Bounds that filters and the route set.
@@ -125,6 +130,7 @@ impl Call {
         Self {
             info,
             head,
+            loops: false,
             started: now,
             bounds: Bounds::default(),
             deadline: None,

@@ -10,7 +10,7 @@ use super::worker::{Hub, Worker};
 use crate::h2::{Config, Role};
 use crate::observe::metrics::{ConnectionState, UpstreamConnection};
 use crate::registry::Instance;
-use crate::upstream::{ConnectError, Io, connect};
+use crate::upstream::{ConnectError, Io, Place, connect};
 
 impl Turn<'_> {
     /// Opens another connection to an instance; calls wait for it in its lane, which counts it.
@@ -42,7 +42,7 @@ impl Turn<'_> {
 /// Opens a connection and moves it to its end.
 async fn carry(worker: Arc<Worker>, instance: Arc<Instance>, counted: UpstreamConnection) {
     let greet = |io| greet(&worker, &instance, counted, io);
-    let (attached, mut io) = match connect(&*worker.network, &instance.target, greet).await {
+    let (attached, mut io) = match connect(&*worker.network, &Place::from(&*instance), greet).await {
         Ok(open) => open,
         Err(error) => return worker.turn(|turn| turn.not_opened(&instance, error)),
     };

@@ -7,7 +7,7 @@ use tokio::time::Instant;
 
 use super::context::{Call, RequestId};
 use crate::registry::Instance;
-use crate::wire::{code_of_http, format_timeout};
+use crate::wire::{HopId, code_of_http, format_timeout};
 
 /// The longest name that a caller may give its call.
 const LONGEST_ID: usize = 128;
@@ -27,7 +27,7 @@ pub(super) fn identify(call: &mut Call) {
 }
 
 /// Takes off a request's head what ends at this hop, once for all tries.
-pub(super) fn prepare(call: &mut Call) {
+pub(super) fn prepare(call: &mut Call, hop: &HopId) {
     let Call { head, info, forward, .. } = call;
     let to_agent = forward.as_ref().is_some_and(|forward| forward.agent.is_some());
     head.fields.retain(|name, _| match name {
@@ -35,6 +35,7 @@ pub(super) fn prepare(call: &mut Call) {
         b"x-portunus-agent" => !to_agent,
         _ => true,
     });
+    hop.sign(&mut head.fields);
     // Grpc servers refuse a call without it, and it is per hop (FIELD.md T15).
     head.fields.push("te", b"trailers");
     // What was matched is what is sent (DESIGN.md §4), also where a filter wrote another.

@@ -30,6 +30,7 @@ mod worker;
 
 pub mod register;
 
+pub use crate::wire::HopId;
 pub use budget::Budget;
 pub use context::{Call, CallPath, End, Origin, Shared, Tally};
 pub use link::{Attached, close};

@@ -75,6 +75,9 @@ pub(super) fn decide(
     call: &mut Call,
     progress: &mut Progress,
 ) -> Result<Decision, Box<Refusal>> {
+    if call.loops {
+        return Err(came_back());
+    }
     let route_at = |place| listener.router.get(place).ok_or_else(no_route);
     loop {
         let chain = match progress.next {
@@ -98,6 +101,12 @@ pub(super) fn decide(
             Next::Late(place) => return Ok(Decision::Made(settle(route_at(place)?, call))),
         };
     }
+}
+
+fn came_back() -> Box<Refusal> {
+    let message = "the call has come back to a proxy that it went through: something behind this proxy, an instance or a name, \
+                   leads to it again";
+    Box::new(Refusal::new(Code::FailedPrecondition, Reason::Loop, message))
 }
 
 /// Chooses the cluster, and the agent that a call to a registry cluster is for.

@@ -14,23 +14,28 @@ use prost::Message;
 use tokio::time::Instant;
 
 use crate::observe::metrics::ListenerMetrics;
-use crate::registry::{Admitted, Beat, Caller, Card, Departure, Forward, Refusal, Registry, Verdict};
+use crate::registry::{Admitted, Beat, Caller, Card, Departure, Forward, Place, Refusal, Registry, Verdict, clip};
+use crate::upstream::Network;
 
 /// How long the core has to answer before an SDK is told success without it. SDKs set no deadline, but people wait.
 const CORE_PATIENCE: Duration = Duration::from_secs(10);
+/// For the look-up of a name.
+const LOOK_UP: Duration = Duration::from_secs(5);
 
 /// The registrar of one registry cluster.
 #[derive(Clone, Debug)]
 pub struct Registrar {
     registry: Arc<Registry>,
+    /// Looks up what an SDK gives by name.
+    network: Arc<dyn Network>,
     /// Where refusals of another owner are counted as what they are; what else is refused is counted by the registry alone.
     listener: Option<Arc<ListenerMetrics>>,
 }
 
 impl Registrar {
     /// Registers into `registry`.
-    pub fn new(registry: Arc<Registry>) -> Self {
-        Self { registry, listener: None }
+    pub fn new(registry: Arc<Registry>, network: Arc<dyn Network>) -> Self {
+        Self { registry, network, listener: None }
     }
 
     /// The same, for calls that come in on this listener.
@@ -113,13 +118,13 @@ impl Registrar {
         let settings = self.registry.settings();
         let refuse = |error| Refusal { reason: "config", error };
         let skills: usize = request.skills.iter().map(Message::encoded_len).sum();
-        let left = settings.config_bytes.checked_sub(skills).ok_or_else(|| {
+        let most = settings.limits.config_bytes;
+        let left = most.checked_sub(skills).ok_or_else(|| {
             refuse(format!(
-                "the skills have {skills} bytes, and at most {} are taken with config_json: shorten their raw_content",
-                settings.config_bytes
+                "the skills have {skills} bytes, and at most {most} are taken with config_json: shorten their raw_content"
             ))
         })?;
-        let card = Card::read(&request.config_json, left).map_err(refuse)?;
+        let card = Card::read(&request.config_json, left, &settings.config_allow).map_err(refuse)?;
         if let (None, Some(problem)) = (&settings.core, &card.problem) {
             return Err(refuse(problem.clone()));
         }
@@ -129,7 +134,8 @@ impl Registrar {
             tracing::warn!(cluster, agent, keys, "keys of config_json that are not for the core are left out");
         }
         let forward = Forward { config: card.config.clone(), skills: request.skills };
-        let plan = self.registry.plan(&card, forward, &request.grpc_callback_address, caller, Instant::now())?;
+        let place = self.placed(&request.grpc_callback_address, caller).await?;
+        let plan = self.registry.plan(&card, forward, place, caller, Instant::now())?;
         // Hangs here, and not in a task, so that an SDK that gives up takes its registration with it.
         let asked = tokio::time::timeout(CORE_PATIENCE, self.registry.core_settles(&card.identity.id));
         let response = match (asked.await.unwrap_or(Verdict::Unanswered), card.problem) {
@@ -149,6 +155,27 @@ impl Registrar {
         };
         let admitted = plan.admit(Instant::now())?;
         Ok((admitted, response))
+    }
+}
+
+impl Registrar {
+    /// Where a caller says that its instance is, looked up and checked.
+    async fn placed(&self, callback: &str, caller: &Caller) -> Result<Place, Refusal> {
+        let place = self.registry.place(callback, caller)?;
+        let Some((host, port)) = place.name() else { return Ok(place) };
+        let addresses = match tokio::time::timeout(LOOK_UP, self.network.resolve(host, port)).await {
+            Ok(Ok(addresses)) => addresses,
+            Ok(Err(error)) => {
+                let error =
+                    format!("`{}` cannot be looked up: {error}; use an address, or see to the name", clip(host));
+                return Err(Refusal { reason: "address", error });
+            }
+            Err(_) => {
+                let error = format!("the look-up of `{}` has not ended within {LOOK_UP:?}: try again", clip(host));
+                return Err(Refusal { reason: "address", error });
+            }
+        };
+        place.resolved(&addresses)
     }
 }
 

@@ -16,7 +16,7 @@ use super::register::Registrar;
 use super::splice::Ending;
 use super::stop::Stop;
 use super::turn::Turn;
-use super::worker::CallKey;
+use super::worker::{CallKey, Worker};
 use crate::registry::{Caller, owner_by_address};
 use crate::upstream::Cluster;
 
@@ -97,7 +97,7 @@ impl Turn<'_> {
         let (info, origin, open) = (call.info.clone(), Arc::clone(&passage.origin), registering.open);
         let (worker, cluster) = (Arc::clone(self.worker), Arc::clone(&forward.cluster));
         let task = tokio::spawn(async move {
-            let answer = dispatch(&info, &origin, &cluster, open, &request).await;
+            let answer = dispatch(&info, &origin, registrar(&worker, &origin, &cluster), open, &request).await;
             worker.turn(|turn| turn.registered(key, answer));
         });
         registering.asking = Some(task.abort_handle());
@@ -132,21 +132,25 @@ impl Turn<'_> {
     }
 }
 
+fn registrar(worker: &Worker, origin: &Origin, cluster: &Cluster) -> Option<Registrar> {
+    let registry = Arc::clone(cluster.registry()?);
+    Some(Registrar::new(registry, Arc::clone(&worker.network)).on(&origin.metrics))
+}
+
 async fn dispatch(
     info: &CallInfo,
     origin: &Origin,
-    cluster: &Cluster,
+    registrar: Option<Registrar>,
     open: bool,
     request: &[u8],
 ) -> Result<Vec<u8>, Stop> {
-    let registry = cluster.registry().ok_or_else(|| unimplemented("this cluster has no registry"))?;
+    let registrar = registrar.ok_or_else(|| unimplemented("this cluster has no registry"))?;
     let caller = Caller {
         peer: origin.peer,
         local: Some(origin.local.ip()),
         connection: origin.connection.clone(),
         owner: owner_by_address(origin.peer.ip(), open),
     };
-    let registrar = Registrar::new(Arc::clone(registry)).on(&origin.metrics);
     Ok(match (&*info.service, &*info.method) {
         ("bindu.grpc.BinduService", "RegisterAgent") => {
             registrar.register(decode::<RegisterAgentRequest>(request)?, &caller).await.encode_to_vec()

@@ -1,18 +1,19 @@
 //! Registration in two steps: a plan claims the agent's record (owner, port) and tells the core; admission adds the
 //! instance or renews it. Between the two the registrar waits for the core. Dropping a plan takes the claim back.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use tokio::time::Instant;
 
-use super::address::check_callback;
+use super::address::{Permit, fold, holder_key};
 use super::agent::{Agent, Caller};
 use super::book::{Book, Entry, Record, Slot, enact};
 use super::card::Card;
 use super::core::{CoreState, Forward, Standing};
 use super::health::Health;
-use super::instance::{Instance, State, Target};
-use super::settings::{Callback, Settings};
+use super::instance::{Instance, Target};
+use super::settings::{Callback, Limits, Settings};
 use super::{Registry, identity::Identity};
 
 /// Why something is refused.
@@ -29,6 +30,8 @@ impl Refusal {
         Self { reason, error: error.into() }
     }
 }
+
+const RELEASED: &str = "the agent was released by an operator while it registered: register again";
 
 /// What admission did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,12 +55,49 @@ impl Admitted {
     }
 }
 
+/// Where an instance is to be: as its SDK named it, and the addresses that the name has now.
+#[derive(Clone, Debug)]
+pub struct Place {
+    target: Target,
+    permit: Permit,
+    addresses: Vec<SocketAddr>,
+}
+
+impl Place {
+    /// The name that has to be looked up first, if it is one.
+    pub fn name(&self) -> Option<(&str, u16)> {
+        match &self.target {
+            Target::Name(host, port) => Some((host, *port)),
+            Target::Socket(_) | Target::Loopback(_) => None,
+        }
+    }
+
+    /// The name has been looked up. The error is for the SDK.
+    pub fn resolved(self, addresses: &[SocketAddr]) -> Result<Self, Refusal> {
+        let mut refused = format!("{} has no address: register once its name can be looked up here", self.target);
+        let mut kept = Vec::new();
+        for address in addresses {
+            match self.permit.check(*address) {
+                Ok(()) => kept.push(*address),
+                Err(why) => refused = format!("{} is {address} now, and {why}", self.target),
+            }
+        }
+        if kept.is_empty() { Err(Refusal::new("address", refused)) } else { Ok(Self { addresses: kept, ..self }) }
+    }
+
+    /// Under how many keys the place is to be nobody else's.
+    fn keys(&self) -> impl Iterator<Item = Target> {
+        let resolved = self.addresses.iter().map(|address| holder_key(&Target::Socket(*address)));
+        std::iter::once(holder_key(&self.target)).chain(resolved)
+    }
+}
+
 /// A registration under way.
 #[derive(Debug)]
 pub struct Plan {
     registry: Arc<Registry>,
     agent: Arc<Agent>,
-    target: Target,
+    place: Place,
     caller: Caller,
     forward: Arc<Forward>,
 }
@@ -82,66 +122,87 @@ impl Plan {
 
 impl Drop for Plan {
     fn drop(&mut self) {
-        self.registry.release(&self.agent.id);
+        self.registry.plan_ended(&self.agent.id);
     }
 }
 
 impl Registry {
-    /// Begins a registration: checks the callback and the owner, and claims a record (and a port) for the agent. Where
+    /// Checks where a caller says that its instance is.
+    pub fn place(&self, callback: &str, caller: &Caller) -> Result<Place, Refusal> {
+        let permit = self.permit(caller);
+        let target = permit.callback(callback).map_err(|error| Refusal::new("address", error))?;
+        Ok(Place { target, permit, addresses: Vec::new() })
+    }
+
+    /// Begins a registration: checks the owner and what is held, and claims a record (and a port) for the agent. Where
     /// there is a core that has not registered the agent yet, it is told now.
     pub fn plan(
         self: &Arc<Self>,
         card: &Card,
         forward: Forward,
-        callback: &str,
+        place: Place,
         caller: &Caller,
         now: Instant,
     ) -> Result<Plan, Refusal> {
         let settings = self.settings();
-        let target = check_callback(callback, caller.peer.ip(), caller.local, &settings)
-            .map_err(|error| Refusal::new("address", error))?;
         let forward = Arc::new(forward);
         let mut book = self.book.lock();
         if let Some(record) = book.records.get(&card.identity.id) {
             check_owner(record, caller)?;
         }
-        self.check_holder(&mut book, &card.identity.id, &target, caller, now)?;
+        let held = self.check_holder(&mut book, &card.identity.id, &place, caller, now)?;
+        check_room(&mut book, &card.identity.id, held, caller, &settings.limits)?;
         if !book.records.contains_key(&card.identity.id) {
             let record = claim(&book, &card.identity, &settings, caller, Arc::clone(&forward), now)?;
             book.records.insert(Arc::clone(&card.identity.id), record);
             self.reindex(&book);
         }
         let Some(record) = book.records.get_mut(&card.identity.id) else {
-            return Err(Refusal::new("owner", "the agent's record has just been released: register again"));
+            return Err(Refusal::new("owner", RELEASED));
+        };
+        if std::mem::take(&mut record.released) {
+            record.agent = Agent::new(&card.identity, Arc::clone(&caller.owner));
+            record.created = now;
+            book.presence += 1;
+            self.reindex(&book);
+        }
+        let Some(record) = book.records.get_mut(&card.identity.id) else {
+            return Err(Refusal::new("owner", RELEASED));
         };
         record.plans += 1;
-        if settings.core.is_some() && record.core.state != CoreState::Ok {
+        if settings.core.is_some() && !record.core.is_registered() {
             record.core.state = CoreState::Pending;
             record.core.forward = Arc::clone(&forward);
             self.wish(&record.agent.id);
         }
         let agent = Arc::clone(&record.agent);
-        Ok(Plan { registry: Arc::clone(self), agent, target, caller: caller.clone(), forward })
+        Ok(Plan { registry: Arc::clone(self), agent, place, caller: caller.clone(), forward })
     }
 
     fn admit(&self, book: &mut Book, plan: &Plan, now: Instant) -> Result<Admitted, Refusal> {
         let (id, caller) = (&plan.agent.id, &plan.caller);
         // Much may have happened while the core was asked.
-        let holder = self.check_holder(book, id, &plan.target, caller, now)?;
-        let lease_until = now + self.settings().lease;
-        let Some(record) = book.records.get_mut(id) else {
-            return Err(Refusal::new("owner", "the agent was released while it registered: register again"));
-        };
+        let holder = self.check_holder(book, id, &plan.place, caller, now)?;
+        let settings = self.settings();
+        check_room(book, id, holder, caller, &settings.limits)?;
+        let lease_until = now + settings.lease;
+        let record = book.records.get_mut(id).filter(|record| !record.released);
+        let Some(record) = record else { return Err(Refusal::new("owner", RELEASED)) };
         check_owner(record, caller)?;
         record.core.forward = Arc::clone(&plan.forward);
         if let Some(entry) = holder.and_then(|held| record.entry(held)) {
             entry.lease_until = lease_until;
             entry.connection = caller.connection.clone();
             entry.registered_by = Arc::clone(&caller.owner);
+            let before = std::mem::replace(&mut entry.registered_from, fold(caller.peer.ip()));
             let instance = entry.instance.id;
             let change = entry.health.registered(now);
-            if enact(&plan.agent, &entry.instance, change) {
+            let turned = enact(&plan.agent, &entry.instance, change);
+            if turned {
                 record.publish();
+            }
+            book.moved(before, fold(caller.peer.ip()));
+            if turned {
                 book.probe_at(instance, now);
                 self.probing.notify_one();
             }
@@ -150,8 +211,9 @@ impl Registry {
         if let Some(held) = holder {
             self.remove(book, held, now, "another agent was registered at its address");
         }
-        let metrics = self.metrics.instance(&plan.target.to_string());
-        let instance = Instance::new(Arc::clone(&self.name), plan.target.clone(), 1, State::New, metrics, now);
+        let Place { target, permit, .. } = &plan.place;
+        let metrics = self.metrics.instance(&target.to_string());
+        let instance = Instance::registered(Arc::clone(&self.name), target.clone(), permit.clone(), metrics, now);
         tracing::info!(cluster = &*self.name, agent = &**id, instance = &*instance.authority, "instance is registered");
         let entry = Entry {
             instance,
@@ -159,6 +221,7 @@ impl Registry {
             lease_until,
             connection: caller.connection.clone(),
             registered_by: Arc::clone(&caller.owner),
+            registered_from: fold(caller.peer.ip()),
             probe: Slot::Due(now),
         };
         book.add(id, entry, now);
@@ -171,11 +234,12 @@ impl Registry {
         &self,
         book: &mut Book,
         id: &str,
-        target: &Target,
+        place: &Place,
         caller: &Caller,
         now: Instant,
     ) -> Result<Option<u64>, Refusal> {
-        let Some(held) = book.holder(target) else { return Ok(None) };
+        let Some(held) = place.keys().find_map(|key| book.holder(&key)) else { return Ok(None) };
+        let target = &place.target;
         let Some(record) = book.record_of(held) else { return Ok(None) };
         if &*record.agent.id == id || record.agent.owner == caller.owner {
             return Ok(Some(held));
@@ -208,7 +272,7 @@ impl Registry {
         }
     }
 
-    fn release(&self, id: &Arc<str>) {
+    fn plan_ended(&self, id: &Arc<str>) {
         let mut book = self.book.lock();
         let Some(record) = book.records.get_mut(id) else { return };
         record.plans = record.plans.saturating_sub(1);
@@ -217,7 +281,7 @@ impl Registry {
         }
         if record.core.told {
             self.wish(id);
-        } else if record.vacant_since.is_none() {
+        } else if record.vacant_since.is_none() || record.released {
             // It never had an instance: nothing is left of a registration that was refused or given up.
             book.records.remove(id);
             self.reindex(&book);
@@ -225,8 +289,47 @@ impl Registry {
     }
 }
 
+/// Whether what is held leaves room for an instance more, where it is not one that is there already.
+fn check_room(book: &mut Book, id: &str, held: Option<u64>, caller: &Caller, limits: &Limits) -> Result<(), Refusal> {
+    let full = |error: String| Err(Refusal::new("limit", error));
+    let agents = book.records.len();
+    let Some(record) = book.records.get_mut(id) else {
+        return if agents < limits.agents {
+            check_peer(book, held, caller, limits)
+        } else {
+            full(format!(
+                "{agents} agents are registered, which is the most (`registry.limits.agents`): raise it, or release an agent that is gone"
+            ))
+        };
+    };
+    if held.is_some_and(|held| record.entry(held).is_some()) {
+        return Ok(());
+    }
+    let own = record.entries.len();
+    if own >= limits.instances_per_agent {
+        return full(format!(
+            "the agent has {own} instances, which is the most (`registry.limits.instances_per_agent`): raise it, or \
+             unregister one"
+        ));
+    }
+    check_peer(book, held, caller, limits)
+}
+
+fn check_peer(book: &Book, held: Option<u64>, caller: &Caller, limits: &Limits) -> Result<(), Refusal> {
+    let from = fold(caller.peer.ip());
+    let count = book.registered_from(from);
+    if held.is_some() || count < limits.instances_per_peer {
+        return Ok(());
+    }
+    let error = format!(
+        "{count} instances were registered from {from}, which is the most (`registry.limits.instances_per_peer`): raise \
+         it, or unregister one"
+    );
+    Err(Refusal::new("limit", error))
+}
+
 pub(super) fn check_owner(record: &Record, caller: &Caller) -> Result<(), Refusal> {
-    if record.agent.owner == caller.owner {
+    if record.agent.owner == caller.owner || record.released {
         return Ok(());
     }
     let agent = &*record.agent.id;
@@ -267,6 +370,7 @@ fn claim(
         plans: 0,
         port,
         vacant_since: None,
+        released: false,
         core: Standing::new(forward),
     })
 }

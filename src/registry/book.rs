@@ -1,7 +1,8 @@
 //! The records behind the registry's lock, and what keeps them consistent with each other: who holds which address, which
 //! probe is due when, what is published to calls. Every change goes through here; decides no policy.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use tokio::time::Instant;
@@ -24,6 +25,8 @@ pub(super) struct Record {
     pub port: Option<u16>,
     /// Since when it has no instance, where it had one.
     pub vacant_since: Option<Instant>,
+    /// An operator took it from its owner: the next to register it owns it.
+    pub released: bool,
     pub core: Standing,
 }
 
@@ -64,6 +67,7 @@ pub(super) struct Entry {
     /// The one that registered it, or on which its SDK was heard last.
     pub connection: Connection,
     pub registered_by: Arc<str>,
+    pub registered_from: IpAddr,
     pub probe: Slot,
 }
 
@@ -101,15 +105,19 @@ pub(super) struct Removed {
 
 #[derive(Debug, Default)]
 pub(super) struct Book {
-    pub records: HashMap<Arc<str>, Record>,
+    pub records: BTreeMap<Arc<str>, Record>,
     /// Ids that the core gave to agents which we know by another.
     pub aliases: HashMap<Arc<str>, Arc<str>>,
     pub leaving: Vec<Leaving>,
+    /// The agent about which the core was asked last.
+    pub asked: Arc<str>,
     /// Counts the changes of who is present.
     pub presence: u64,
     whose: HashMap<u64, Arc<str>>,
     holders: HashMap<Target, u64>,
     due: BTreeSet<(Instant, u64)>,
+    /// How many instances each address has registered.
+    from: HashMap<IpAddr, usize>,
 }
 
 impl Book {
@@ -129,16 +137,38 @@ impl Book {
         self.holders.get(&holder_key(target)).copied()
     }
 
+    /// How many instances that are held an address has registered.
+    pub(super) fn registered_from(&self, from: IpAddr) -> usize {
+        self.from.get(&from).copied().unwrap_or_default()
+    }
+
+    /// An instance is registered again, perhaps from elsewhere.
+    pub(super) fn moved(&mut self, before: IpAddr, now: IpAddr) {
+        if before != now {
+            self.count_from(before, false);
+            self.count_from(now, true);
+        }
+    }
+
+    fn count_from(&mut self, from: IpAddr, more: bool) {
+        let count = self.from.entry(from).or_default();
+        *count = if more { *count + 1 } else { count.saturating_sub(1) };
+        if *count == 0 {
+            self.from.remove(&from);
+        }
+    }
+
     /// Adds an instance to a record that is there; it is probed at once.
     pub(super) fn add(&mut self, id: &str, entry: Entry, now: Instant) {
         let Some(record) = self.records.get_mut(id) else { return };
-        let instance = entry.instance.id;
+        let (instance, from) = (entry.instance.id, entry.registered_from);
         self.whose.insert(instance, Arc::clone(&record.agent.id));
         self.holders.insert(holder_key(&entry.instance.target), instance);
         self.presence += u64::from(record.entries.is_empty());
         record.entries.push(entry);
         record.vacant_since = None;
         record.publish();
+        self.count_from(from, true);
         self.probe_at(instance, now);
     }
 
@@ -156,6 +186,7 @@ impl Book {
         }
         record.publish();
         let agent = Arc::clone(&record.agent);
+        self.count_from(entry.registered_from, false);
         self.holders.remove(&holder_key(&entry.instance.target));
         if let Slot::Due(at) = entry.probe {
             self.due.remove(&(at, instance));

@@ -1,6 +1,8 @@
 //! An agent's configuration (`config_json`), read with bounds and rebuilt from known keys: what reaches the core is never
 //! what a stranger wrote. Called by the registrar before anything is recorded.
 
+use std::collections::BTreeSet;
+
 use portunus_proto::refusals;
 use serde_json::{Map, Value};
 
@@ -38,7 +40,8 @@ pub struct Card {
 
 impl Card {
     /// Reads `config_json`. The error is for the SDK and says what to change.
-    pub fn read(config_json: &str, most_bytes: usize) -> Result<Self, String> {
+    /// `allowed`: keys that reach the core besides the harmless ones.
+    pub fn read(config_json: &str, most_bytes: usize, allowed: &BTreeSet<String>) -> Result<Self, String> {
         if config_json.len() > most_bytes {
             return Err(format!(
                 "config_json has {} bytes, and at most {most_bytes} are taken: leave out what the agent card does not need",
@@ -75,7 +78,11 @@ impl Card {
         let deployment = given.remove("deployment");
         let (url, problem) = card.deployment(deployment);
         for (key, value) in given {
-            if PASSED.contains(&key.as_str()) { card.keep(&key, value) } else { card.dropped.push(clip(&key)) }
+            if PASSED.contains(&key.as_str()) || allowed.contains(&key) {
+                card.keep(&key, value)
+            } else {
+                card.dropped.push(clip(&key))
+            }
         }
         let config = Value::Object(card.kept).to_string();
         Ok(Self { identity, url, config, dropped: card.dropped, problem })
@@ -157,12 +164,14 @@ fn is_http(url: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use serde_json::{Value, json};
 
     use super::Card;
 
     fn read(value: &Value) -> Result<Card, String> {
-        Card::read(&value.to_string(), 256 * 1024)
+        Card::read(&value.to_string(), 256 * 1024, &BTreeSet::new())
     }
 
     fn plain() -> Value {
@@ -218,6 +227,16 @@ mod tests {
     }
 
     #[test]
+    fn an_operator_can_let_more_keys_through() {
+        let mut config = plain();
+        config["auth"] = json!({"type": "none"});
+        config["vault"] = json!(1);
+        let card = Card::read(&config.to_string(), 10_000, &BTreeSet::from(["auth".to_owned()])).unwrap();
+        assert!(card.config.contains(r#""auth":{"type":"none"}"#) && !card.config.contains("vault"), "{}", card.config);
+        assert_eq!(card.dropped, ["vault"]);
+    }
+
+    #[test]
     fn the_id_is_passed_on_as_it_is_kept() {
         let mut config = plain();
         config["id"] = json!("3F2B8C1E0D4A4B6F9A517C2E8D90B1F3");
@@ -228,6 +247,7 @@ mod tests {
 
     #[test]
     fn what_no_agent_can_be_is_refused_as_the_core_does() {
+        let none = BTreeSet::new();
         for (bad, words) in [
             ("", "Invalid config_json: Expecting value: line 1 column 1 (char 0)"),
             ("[]", "Registration failed: 'list' object has no attribute 'get'"),
@@ -242,12 +262,12 @@ mod tests {
             (r#"{"author": "a", "name": "n", "id": null}"#, "`id` must be a UUID in quotes, not null"),
             (r#"{"author": "a", "name": "n", "x": NaN}"#, "Invalid config_json: expected value at line 1 column"),
         ] {
-            let refusal = Card::read(bad, 1000).unwrap_err();
+            let refusal = Card::read(bad, 1000, &none).unwrap_err();
             assert!(refusal.contains(words), "{bad}: {refusal}");
         }
         let deep = format!(r#"{{"author":"a","name":"n","x":{}1{}}}"#, "[".repeat(5000), "]".repeat(5000));
-        assert!(Card::read(&deep, 100_000).is_err());
-        assert!(Card::read(&plain().to_string(), 10).unwrap_err().contains("at most 10"));
+        assert!(Card::read(&deep, 100_000, &none).is_err());
+        assert!(Card::read(&plain().to_string(), 10, &none).unwrap_err().contains("at most 10"));
     }
 
     #[test]

@@ -7,6 +7,7 @@ use portunus_proto::bindu::{RegisterAgentRequest, RegisterAgentResponse, SkillDe
 
 use super::Registry;
 use super::book::{Book, Record};
+use super::settings::Settings;
 
 /// An agent's newest configuration, as the core may see it.
 #[derive(Clone, Debug, PartialEq)]
@@ -25,8 +26,11 @@ pub enum CoreState {
     None,
     /// It is to be told, and has not answered yet.
     Pending,
-    /// It registered the agent.
+    /// It registered the agent, and calls it through us.
     Ok,
+    /// It knew the agent before we told it: what it calls is what somebody else told it, until it restarts.
+    #[serde(rename = "foreign callback")]
+    Foreign,
     /// It said no.
     Refused,
 }
@@ -34,8 +38,8 @@ pub enum CoreState {
 /// What the core should be told about an agent next.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Wish {
-    /// Register it, with our callback.
-    Register(Box<RegisterAgentRequest>),
+    /// Register it, with our callback; unless it is known there under this id, and by us.
+    Register { request: Box<RegisterAgentRequest>, core_id: String, by_us: bool },
     /// Its last instance has left.
     Unregister(String),
 }
@@ -49,12 +53,24 @@ pub(super) struct Standing {
     pub error: Option<String>,
     /// A registration was sent and not taken back: the core may know the agent, whatever it answered.
     pub told: bool,
+    /// The callback under which it registered the agent for us.
+    pub callback: Option<String>,
     pub answer: Option<RegisterAgentResponse>,
 }
 
 impl Standing {
     pub(super) fn new(forward: Arc<Forward>) -> Self {
-        Self { state: CoreState::None, forward, error: None, told: false, answer: None }
+        Self { state: CoreState::None, forward, error: None, told: false, callback: None, answer: None }
+    }
+
+    /// Whether the core has answered, and not no.
+    pub(super) fn is_registered(&self) -> bool {
+        matches!(self.state, CoreState::Ok | CoreState::Foreign)
+    }
+
+    /// The id by which the core knows the agent with this id.
+    pub(super) fn id<'a>(&'a self, own: &'a str) -> &'a str {
+        self.answer.as_ref().map(|answer| answer.agent_id.as_str()).filter(|id| !id.is_empty()).unwrap_or(own)
     }
 
     /// The DID that the core gave it.
@@ -95,20 +111,59 @@ impl Registry {
         if wanted && record.core.state == CoreState::Pending {
             let callback = settings.callback.as_ref().and_then(|callback| callback.fill(id, record.port));
             record.core.told = true;
-            return Some(Wish::Register(Box::new(RegisterAgentRequest {
-                config_json: record.core.forward.config.clone(),
-                skills: record.core.forward.skills.clone(),
-                grpc_callback_address: callback.unwrap_or_default(),
-            })));
+            return Some(Wish::Register {
+                core_id: record.core.id(id).to_owned(),
+                by_us: record.core.answer.is_some() && record.core.callback == callback,
+                request: Box::new(RegisterAgentRequest {
+                    config_json: record.core.forward.config.clone(),
+                    skills: record.core.forward.skills.clone(),
+                    grpc_callback_address: callback.unwrap_or_default(),
+                }),
+            });
         }
-        (!wanted && record.core.told).then(|| {
-            let answered = record.core.answer.as_ref().map(|answer| answer.agent_id.clone());
-            Wish::Unregister(answered.filter(|id| !id.is_empty()).unwrap_or_else(|| id.to_owned()))
-        })
+        (!wanted && record.core.told).then(|| Wish::Unregister(record.core.id(id).to_owned()))
     }
 
-    /// The core answered a registration.
-    pub fn core_answered(&self, id: &str, answer: RegisterAgentResponse) {
+    /// The core still knows the agent, with our callback: there was nothing to tell.
+    pub fn core_confirmed(&self, id: &str) {
+        let mut book = self.book.lock();
+        let Some(record) = book.records.get_mut(id) else { return };
+        tracing::debug!(cluster = &*self.name, agent = id, "the core still knows the agent");
+        record.core.state = CoreState::Ok;
+        record.core.error = None;
+        drop(book);
+        self.settled.notify_waiters();
+    }
+
+    /// An agent that the core should know, and its id there: to be asked about now and then, each in its turn.
+    pub fn core_should_know(&self) -> Option<(Arc<str>, String)> {
+        let mut book = self.book.lock();
+        let Book { records, asked, .. } = &mut *book;
+        let known = |(_, record): &(&Arc<str>, &Record)| record.core.is_registered() && record.is_present();
+        let after = std::ops::Bound::Excluded(asked.clone());
+        let next = records.range((after, std::ops::Bound::Unbounded)).find(known);
+        let (id, record) = next.or_else(|| records.iter().find(known))?;
+        let found = (Arc::clone(id), record.core.id(id).to_owned());
+        *asked = Arc::clone(id);
+        Some(found)
+    }
+
+    /// The core does not know an agent that it should: it was restarted, and has most likely forgotten all of them. Each is asked
+    /// about, and told again where it is so.
+    pub fn core_forgot(&self, id: &str) {
+        tracing::warn!(cluster = &*self.name, agent = id, "the core has forgotten the agent: all are told to it again");
+        let mut book = self.book.lock();
+        for record in book.records.values_mut().filter(|record| record.is_present()) {
+            if record.core.is_registered() || record.core.state == CoreState::Refused {
+                record.core.state = CoreState::Pending;
+                self.wish(&record.agent.id);
+            }
+        }
+    }
+
+    /// The core answered a registration. `before`: it knew the agent already, and not from us.
+    pub fn core_answered(&self, id: &str, answer: RegisterAgentResponse, before: bool) {
+        let callback = self.settings().callback.clone();
         let mut book = self.book.lock();
         let Some(record) = book.records.get_mut(id) else { return };
         if !answer.success {
@@ -119,10 +174,15 @@ impl Registry {
             record.core.error = Some(error);
             self.metrics.forwarded("refused");
         } else {
-            tracing::info!(cluster = &*self.name, agent = id, "the core has registered the agent");
-            record.core.state = CoreState::Ok;
+            if before {
+                tracing::warn!(cluster = &*self.name, agent = id, error = FOREIGN, "the core calls somebody else");
+            } else {
+                tracing::info!(cluster = &*self.name, agent = id, "the core has registered the agent");
+            }
+            record.core.state = if before { CoreState::Foreign } else { CoreState::Ok };
             record.core.told = true;
-            record.core.error = None;
+            record.core.error = before.then(|| FOREIGN.to_owned());
+            record.core.callback = callback.and_then(|callback| callback.fill(id, record.port)).filter(|_| !before);
             let other = answer.agent_id.to_ascii_lowercase();
             record.core.answer = Some(answer);
             self.metrics.forwarded("ok");
@@ -161,12 +221,13 @@ impl Registry {
         let wanted = record.is_present() || record.plans > 0;
         record.core.told = false;
         record.core.answer = None;
+        record.core.callback = None;
         record.core.error = None;
         // Whoever registered meanwhile was told that the core knows it: make that true.
         record.core.state = if wanted { CoreState::Pending } else { CoreState::None };
-        let never_had_instances = !wanted && record.vacant_since.is_none();
+        let nothing_to_keep = !wanted && (record.vacant_since.is_none() || record.released);
         book.aliases.retain(|_, known| &**known != id);
-        if never_had_instances {
+        if nothing_to_keep {
             book.records.remove(id);
         }
         self.reindex(&book);
@@ -179,9 +240,9 @@ impl Registry {
         let standing = &record.core;
         match (standing.state, &standing.answer, &standing.error) {
             (CoreState::Pending, _, _) => None,
-            (CoreState::Ok, Some(answer), _) => Some(Verdict::Accepted(answer.clone())),
+            (CoreState::Ok | CoreState::Foreign, Some(answer), _) => Some(Verdict::Accepted(answer.clone())),
             (CoreState::Refused, _, error) => Some(Verdict::Refused(error.clone().unwrap_or_default())),
-            (CoreState::Ok | CoreState::None, _, _) => Some(Verdict::Unanswered),
+            (CoreState::Ok | CoreState::Foreign | CoreState::None, _, _) => Some(Verdict::Unanswered),
         }
     }
 
@@ -204,9 +265,27 @@ impl Registry {
     }
 }
 
+/// After a reload that changed the callback: the core goes on with the one that it was told.
+pub(super) fn callback_changed(book: &mut Book, settings: &Settings) {
+    for record in book.records.values_mut().filter(|record| record.core.state == CoreState::Ok) {
+        let now = settings.callback.as_ref().and_then(|callback| callback.fill(&record.agent.id, record.port));
+        let told = record.core.callback.take();
+        if told == now {
+            record.core.callback = told;
+        } else if let Some(told) = told {
+            record.core.state = CoreState::Foreign;
+            record.core.error = Some(format!(
+                "the core calls {told}, which it was told before the configuration changed, until it restarts: restart it"
+            ));
+        }
+    }
+}
+
+/// The core does not change the callback of an agent that it knows.
+pub(super) const FOREIGN: &str = "the core knew the agent before it was registered through this proxy, and calls the address \
+    that it was told then until it restarts: restart the core (where `state: memory` is set, the proxy before this one may have \
+    told it, with the same address: then all is well)";
+
 fn forget_core(record: &mut Record) {
-    record.core.state = CoreState::None;
-    record.core.told = false;
-    record.core.answer = None;
-    record.core.error = None;
+    record.core = Standing::new(Arc::clone(&record.core.forward));
 }

@@ -9,6 +9,8 @@ use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
 
 use tokio::time::Instant;
 
+use super::address::Permit;
+
 /// Where an instance listens, as it was written down: it is resolved again at every dial.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Target {
@@ -112,6 +114,8 @@ pub struct Instance {
     pub created: Instant,
     /// Counters of the calls that went to it.
     pub metrics: Arc<crate::observe::InstanceMetrics>,
+    /// Where it may be dialled; anywhere, where the file names it.
+    pub permit: Option<Permit>,
     state: AtomicU8,
     in_flight: AtomicU32,
     waiting: AtomicU32,
@@ -131,9 +135,31 @@ impl Instance {
         metrics: Arc<crate::observe::InstanceMetrics>,
         now: Instant,
     ) -> Arc<Self> {
+        Arc::new(Self::made(cluster, target, weight, state, metrics, now))
+    }
+
+    /// A fresh one that registered, to be dialled where `permit` says.
+    pub(super) fn registered(
+        cluster: Arc<str>,
+        target: Target,
+        permit: Permit,
+        metrics: Arc<crate::observe::InstanceMetrics>,
+        now: Instant,
+    ) -> Arc<Self> {
+        Arc::new(Self { permit: Some(permit), ..Self::made(cluster, target, 1, State::New, metrics, now) })
+    }
+
+    fn made(
+        cluster: Arc<str>,
+        target: Target,
+        weight: u32,
+        state: State,
+        metrics: Arc<crate::observe::InstanceMetrics>,
+        now: Instant,
+    ) -> Self {
         static NEXT: AtomicU64 = AtomicU64::new(1);
         let authority: Arc<str> = target.to_string().into();
-        Arc::new(Self {
+        Self {
             id: NEXT.fetch_add(1, Ordering::Relaxed),
             cluster,
             target,
@@ -141,13 +167,14 @@ impl Instance {
             weight: weight.max(1),
             created: now,
             metrics,
+            permit: None,
             state: AtomicU8::new(state as u8),
             in_flight: AtomicU32::new(0),
             waiting: AtomicU32::new(0),
             gone: AtomicBool::new(false),
             refusals: AtomicU32::new(0),
             avoid_until_ms: AtomicU64::new(0),
-        })
+        }
     }
 
     /// Its health as last told.

@@ -14,11 +14,13 @@ mod identity;
 pub mod instance;
 mod lease;
 mod probing;
+mod release;
 mod settings;
 #[cfg(test)]
 mod tests;
 mod view;
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
@@ -26,7 +28,8 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-pub use self::admit::{Admitted, Plan, Refusal};
+pub use self::address::{Permit, clip};
+pub use self::admit::{Admitted, Place, Plan, Refusal};
 pub use self::agent::{Agent, Caller, Connection, owner_by_address};
 pub use self::card::Card;
 pub use self::choose::{Asked, ChooseError, ChooseErrorKind};
@@ -36,7 +39,7 @@ pub use self::identity::Identity;
 pub use self::instance::{EndpointSet, InFlight, Instance, State, Target, Waiting};
 pub use self::lease::{Beat, Departure};
 pub use self::probing::Probe;
-pub use self::settings::{Callback, Forbidden, HealthSettings, HostPattern, Settings};
+pub use self::settings::{Callback, Forbidden, HealthSettings, HostPattern, Limits, Settings};
 pub use self::view::{AgentView, InstanceView, ProbeView};
 
 use self::book::Book;
@@ -48,7 +51,9 @@ use crate::observe::ClusterMetrics;
 pub struct Registry {
     name: Arc<str>,
     metrics: Arc<ClusterMetrics>,
-    settings: ArcSwap<Settings>,
+    settings: Arc<ArcSwap<Settings>>,
+    /// Where the core is, if the settings give it by name.
+    core_addresses: Arc<ArcSwap<Vec<SocketAddr>>>,
     index: ArcSwap<Index>,
     book: Mutex<Book>,
     /// Agents about which the core may have to be told something.
@@ -68,7 +73,8 @@ impl Registry {
             name: name.into(),
             metrics,
             index: ArcSwap::from_pointee(Index::build(&book, Arc::clone(&settings))),
-            settings: ArcSwap::new(settings),
+            settings: Arc::new(ArcSwap::new(settings)),
+            core_addresses: Arc::default(),
             book: Mutex::new(book),
             wishes: Mutex::new(Vec::new()),
             wishing: Notify::new(),
@@ -104,6 +110,9 @@ impl Registry {
         if before.core != settings.core {
             self.core_changed(&mut book, settings.core.is_some());
         }
+        if before.callback != settings.callback {
+            core::callback_changed(&mut book, &settings);
+        }
         self.reindex(&book);
         drop(book);
         self.probing.notify_one();
@@ -112,6 +121,17 @@ impl Registry {
     /// Which agent a call means. Takes no lock.
     pub fn choose(&self, asked: &Asked<'_>) -> Result<Arc<Agent>, ChooseError> {
         self.index.load().choose(asked)
+    }
+
+    /// Learns where the core is that the settings give by name.
+    pub fn core_is_at(&self, addresses: Vec<SocketAddr>) {
+        self.core_addresses.store(Arc::new(addresses));
+    }
+
+    /// Where an instance that this caller registers may be dialled.
+    pub fn permit(&self, caller: &Caller) -> Permit {
+        let (settings, core) = (Arc::clone(&self.settings), Arc::clone(&self.core_addresses));
+        Permit { settings, core, peer: caller.peer.ip(), local: caller.local }
     }
 
     /// Waits for the core's word on an agent, for as long as the caller cares to.

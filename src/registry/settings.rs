@@ -1,6 +1,7 @@
 //! What a registry cluster is told by the file: whom it admits, how it names agents to the core, how it checks health.
 //! Built by config/ (or by hand in tests), replaced whole at a reload. Knows no record and no time.
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::ops::RangeInclusive;
 use std::time::Duration;
@@ -22,6 +23,8 @@ pub struct Settings {
     pub forget: Duration,
     /// Addresses that an SDK may name; `None`: its own, and loopback for a loopback peer.
     pub allow: Option<Vec<IpNet>>,
+    /// Names that an SDK may give instead: whole, or the end of one with its leading dot. In lower case.
+    pub allow_names: Vec<String>,
     /// Patterns such as `*.agents.example.com` whose label names the agent in `:authority`.
     pub authorities: Vec<HostPattern>,
     /// Who gets the calls that name nobody: id, DID or name.
@@ -30,8 +33,29 @@ pub struct Settings {
     pub health: HealthSettings,
     /// Places that no callback may name: our listeners, our admin server, the core.
     pub forbidden: Vec<Forbidden>,
+    /// Keys of `config_json` that reach the core besides the harmless ones.
+    pub config_allow: BTreeSet<String>,
+    /// How much is held at once.
+    pub limits: Limits,
+}
+
+/// `clusters.*.registry.limits`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Agents, those that have left and are remembered too.
+    pub agents: usize,
+    /// Instances of one agent.
+    pub instances_per_agent: usize,
+    /// Instances that one address has registered.
+    pub instances_per_peer: usize,
     /// The most bytes of `config_json` and skills together.
     pub config_bytes: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { agents: 1_000, instances_per_agent: 100, instances_per_peer: 2_000, config_bytes: 256 * 1024 }
+    }
 }
 
 impl Default for Settings {
@@ -42,11 +66,13 @@ impl Default for Settings {
             lease: Duration::from_secs(90),
             forget: Duration::from_secs(24 * 3600),
             allow: None,
+            allow_names: Vec::new(),
             authorities: Vec::new(),
             default_agent: None,
             health: HealthSettings::default(),
             forbidden: Vec::new(),
-            config_bytes: 256 * 1024,
+            config_allow: BTreeSet::new(),
+            limits: Limits::default(),
         }
     }
 }

@@ -4,6 +4,7 @@ mod admission;
 mod choosing;
 mod core;
 mod leases;
+mod limits;
 mod model;
 mod probes;
 
@@ -42,7 +43,8 @@ impl World {
     fn plan(&self, name: &str, callback: &str, caller: &Caller) -> Result<Plan, Refusal> {
         let card = card("author", name);
         let forward = Forward { config: card.config.clone(), skills: Vec::new() };
-        self.registry.plan(&card, forward, callback, caller, self.now)
+        let place = self.registry.place(callback, caller)?;
+        self.registry.plan(&card, forward, place, caller, self.now)
     }
 
     fn register(&self, name: &str, callback: &str, caller: &Caller) -> Result<Admitted, Refusal> {
@@ -96,7 +98,7 @@ fn card(author: &str, name: &str) -> Card {
     let config = serde_json::json!({
         "author": author, "name": name, "deployment": {"url": "http://localhost:3773", "expose": true},
     });
-    Card::read(&config.to_string(), 10_000).unwrap()
+    Card::read(&config.to_string(), 10_000, &std::collections::BTreeSet::new()).unwrap()
 }
 
 /// A caller on a connection of its own.

@@ -1,5 +1,7 @@
 //! What the admin port shows of a registry: plain values, taken under the lock and written out without it.
 
+use std::net::IpAddr;
+
 use serde::Serialize;
 use tokio::time::Instant;
 
@@ -46,6 +48,8 @@ pub struct InstanceView {
     pub last_probe: Option<ProbeView>,
     /// The owner that registered it.
     pub registered_by: String,
+    /// From where.
+    pub registered_from: IpAddr,
     /// Whether the connection that registered it is still open.
     pub connected: bool,
     /// 0: the lease has run out.
@@ -110,6 +114,7 @@ impl Registry {
                 text: last.text.clone(),
             }),
             registered_by: entry.registered_by.to_string(),
+            registered_from: entry.registered_from,
             connected: entry.connection.is_open(),
             lease_left_seconds: entry.lease_until.saturating_duration_since(now).as_secs_f64(),
             weight: entry.instance.weight,

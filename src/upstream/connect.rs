@@ -3,8 +3,7 @@
 use std::io;
 use std::time::Duration;
 
-use super::network::{Io, Network, dial};
-use crate::registry::Target;
+use super::network::{Forbidden, Io, Network, Place, dial};
 
 /// From the look-up to the peer's first word. A peer that connects and stays silent must not hold calls for longer
 /// (FIELD.md T21: a pool that waits for ever).
@@ -25,6 +24,9 @@ pub enum ConnectError {
     /// The peer hung up, or does not speak HTTP/2.
     #[error("the peer does not speak HTTP/2")]
     NoHttp2,
+    /// Its address is one that may not be dialled (any more).
+    #[error("its address may not be dialled")]
+    Forbidden,
     /// Another error of the network.
     #[error("the network failed: {0}")]
     Io(io::ErrorKind),
@@ -32,6 +34,9 @@ pub enum ConnectError {
 
 impl ConnectError {
     fn of(error: &io::Error) -> Self {
+        if error.get_ref().is_some_and(|inner| inner.is::<Forbidden>()) {
+            return Self::Forbidden;
+        }
         match error.kind() {
             io::ErrorKind::ConnectionRefused => Self::Refused,
             io::ErrorKind::TimedOut => Self::TimedOut,
@@ -45,14 +50,14 @@ impl ConnectError {
 /// and says nothing is not an upstream.
 pub async fn connect<T, F>(
     network: &dyn Network,
-    target: &Target,
+    place: &Place,
     greet: impl FnOnce(Box<dyn Io>) -> F,
 ) -> Result<T, ConnectError>
 where
     F: Future<Output = Option<T>>,
 {
     let opened = async {
-        let socket = dial(network, target).await.map_err(|error| ConnectError::of(&error))?;
+        let socket = dial(network, place).await.map_err(|error| ConnectError::of(&error))?;
         greet(socket).await.ok_or(ConnectError::NoHttp2)
     };
     tokio::time::timeout(PATIENCE, opened).await.unwrap_or(Err(ConnectError::TimedOut))
@@ -62,9 +67,13 @@ where
 mod tests {
     use tokio::net::TcpListener;
 
-    use super::{ConnectError, connect};
+    use super::{ConnectError, Place, connect};
     use crate::registry::Target;
     use crate::upstream::Tcp;
+
+    fn place(address: std::net::SocketAddr) -> Place {
+        Place { target: Target::Socket(address), permit: None }
+    }
 
     #[tokio::test]
     async fn a_closed_port_is_refused() {
@@ -72,7 +81,7 @@ mod tests {
         let address = listener.local_addr().unwrap();
         drop(listener);
         let greet = |_| async { Some(()) };
-        assert_eq!(connect(&Tcp, &Target::Socket(address), greet).await, Err(ConnectError::Refused));
+        assert_eq!(connect(&Tcp, &place(address), greet).await, Err(ConnectError::Refused));
     }
 
     #[tokio::test(start_paused = true)]
@@ -81,7 +90,7 @@ mod tests {
         let address = listener.local_addr().unwrap();
         let silent = tokio::spawn(async move { listener.accept().await });
         let greet = |_| std::future::pending::<Option<()>>();
-        assert_eq!(connect(&Tcp, &Target::Socket(address), greet).await, Err(ConnectError::TimedOut));
+        assert_eq!(connect(&Tcp, &place(address), greet).await, Err(ConnectError::TimedOut));
         drop(silent.await.unwrap());
     }
 }

@@ -3,18 +3,18 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use parking_lot::Mutex;
 use portunus_proto::bindu::bindu_service_client::BinduServiceClient;
-use portunus_proto::bindu::{RegisterAgentRequest, RegisterAgentResponse, UnregisterAgentRequest};
+use portunus_proto::bindu::{HeartbeatRequest, RegisterAgentRequest, RegisterAgentResponse, UnregisterAgentRequest};
 use tokio::sync::Notify;
 use tokio::task::{self, JoinSet};
 use tokio::time::{sleep, timeout};
 use tonic::Code;
 use tonic::transport::Channel;
 
-use super::network::Network;
+use super::network::{Network, Place, addresses};
 use super::side::{Failure, channel_to, failure};
 use crate::registry::instance::Target;
 use crate::registry::{Registry, Wish};
@@ -24,6 +24,10 @@ const CONNECT: Duration = Duration::from_secs(5);
 const ATTEMPT: Duration = Duration::from_secs(30);
 /// The wait after a first failure; it doubles.
 const FIRST_WAIT: Duration = Duration::from_millis(250);
+/// Between two questions whether the core still knows an agent; while it does not answer; and for the answer.
+const WATCH: Duration = Duration::from_secs(2);
+const RETURN: Duration = Duration::from_millis(500);
+const BEAT: Duration = Duration::from_secs(2);
 const LONGEST_WAIT: Duration = Duration::from_secs(30);
 /// A core that cannot be told of a departure has most likely been restarted, and forgotten the agent by itself.
 const FAREWELLS: u32 = 6;
@@ -45,6 +49,10 @@ impl CoreClient {
     /// Works for as long as it is polled. Several agents at once, but one thing an agent: concurrent registrations of one
     /// agent become one call, and a departure never overtakes a registration.
     pub async fn run(self: Arc<Self>) {
+        self.look_up_core().await;
+        // Goes with this future, like the lanes.
+        let mut watch = JoinSet::new();
+        watch.spawn(Arc::clone(&self).watch());
         let mut lanes = JoinSet::new();
         let mut busy: HashMap<Arc<str>, (task::Id, Arc<Notify>)> = HashMap::new();
         loop {
@@ -76,7 +84,7 @@ impl CoreClient {
         let mut failures = 0;
         while let Some(wish) = self.registry.core_wish(&id) {
             let done = match wish {
-                Wish::Register(request) => self.register(&id, *request).await,
+                Wish::Register { request, core_id, by_us } => self.register(&id, *request, core_id, by_us).await,
                 Wish::Unregister(core_id) => self.unregister(&id, core_id, failures).await,
             };
             if done {
@@ -94,15 +102,20 @@ impl CoreClient {
         }
     }
 
-    async fn register(&self, id: &str, request: RegisterAgentRequest) -> bool {
-        // Here Heartbeat will be asked first, to learn of an agent that somebody else registered there.
+    async fn register(&self, id: &str, request: RegisterAgentRequest, core_id: String, by_us: bool) -> bool {
+        // An agent that is known there keeps the callback that the core was told first, whatever it is told now.
+        let known = self.knows(core_id).await.unwrap_or(false);
+        if known && by_us {
+            self.registry.core_confirmed(id);
+            return true;
+        }
         let answer = match self.client() {
             Ok(mut client) => timeout(ATTEMPT, client.register_agent(request)).await,
             Err(why) => Ok(Err(tonic::Status::unavailable(why.to_string()))),
         };
         let silent = match answer {
             Ok(Ok(answer)) => {
-                self.registry.core_answered(id, answer.into_inner());
+                self.registry.core_answered(id, answer.into_inner(), known);
                 return true;
             }
             Ok(Err(status)) => match failure(&status) {
@@ -110,7 +123,7 @@ impl CoreClient {
                 Failure::Status(code, message) if !is_passing(code) => {
                     let error = format!("the core failed on the registration ({code:?}: {message}): see its log");
                     let answer = RegisterAgentResponse { success: false, error, ..RegisterAgentResponse::default() };
-                    self.registry.core_answered(id, answer);
+                    self.registry.core_answered(id, answer, false);
                     return true;
                 }
                 passing => ("unreachable", format!("the core cannot be asked: {passing}")),
@@ -119,6 +132,47 @@ impl CoreClient {
         };
         self.registry.core_silent(id, silent.0, &silent.1);
         false
+    }
+
+    /// Asks now and then about one agent that the core should know: a core that has restarted knows none.
+    async fn watch(self: Arc<Self>) {
+        let mut reached = true;
+        loop {
+            sleep(if reached { WATCH } else { RETURN }).await;
+            self.look_up_core().await;
+            let Some((id, core_id)) = self.registry.core_should_know() else { continue };
+            let knows = self.knows(core_id).await;
+            if knows == Some(false) {
+                self.registry.core_forgot(&id);
+            }
+            let answers = knows.is_some();
+            if answers != std::mem::replace(&mut reached, answers) {
+                let cluster = &**self.registry.name();
+                if answers {
+                    tracing::info!(cluster, "the core answers again");
+                } else {
+                    tracing::warn!(cluster, "the core does not answer");
+                }
+            }
+        }
+    }
+
+    /// Whether the core knows an agent; nothing if it does not say.
+    async fn knows(&self, agent_id: String) -> Option<bool> {
+        let mut client = self.client().ok()?;
+        let timestamp = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_millis();
+        let beat = HeartbeatRequest { agent_id, timestamp: i64::try_from(timestamp).unwrap_or_default() };
+        Some(timeout(BEAT, client.heartbeat(beat)).await.ok()?.ok()?.into_inner().acknowledged)
+    }
+
+    /// An instance must not be where the core is, whatever its name means now.
+    async fn look_up_core(&self) {
+        let core = self.registry.settings().core.clone();
+        if let Some(core @ Target::Name(..)) = &core
+            && let Ok(addresses) = addresses(&*self.network, core).await
+        {
+            self.registry.core_is_at(addresses);
+        }
     }
 
     async fn unregister(&self, id: &str, core_id: String, failures: u32) -> bool {
@@ -158,7 +212,7 @@ impl CoreClient {
         {
             return Ok(BinduServiceClient::new(channel.clone()));
         }
-        let channel = channel_to(&self.network, &target, CONNECT)?;
+        let channel = channel_to(&self.network, Place { target: target.clone(), permit: None }, CONNECT)?;
         *kept = Some((target, channel.clone()));
         Ok(BinduServiceClient::new(channel))
     }

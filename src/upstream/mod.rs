@@ -15,7 +15,7 @@ pub mod side;
 pub use cluster::{Cluster, ClusterLimits, Clusters, Group, Lister};
 pub use connect::{ConnectError, connect};
 pub use dns::keep_resolving;
-pub use network::{Io, Network, Tcp};
+pub use network::{Io, Network, Place, Tcp};
 pub use pool::{Found, Lane, PATIENCE, Pool, Room};
 
 use std::sync::OnceLock;

@@ -11,7 +11,7 @@ use socket2::{SockRef, TcpKeepalive};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 
-use crate::registry::Target;
+use crate::registry::{Instance, Permit, Target};
 
 /// A connected socket.
 pub trait Io: AsyncRead + AsyncWrite + Send + Unpin {}
@@ -56,15 +56,44 @@ fn keep_alive(socket: &TcpStream) -> io::Result<()> {
     SockRef::from(socket).set_tcp_keepalive(&patience)
 }
 
-/// Connects to the first address of a target that takes it. Names are looked up anew at each dial.
-pub(super) async fn dial(network: &dyn Network, target: &Target) -> io::Result<Box<dyn Io>> {
-    let addresses = match (target.known_addresses(), target) {
-        (Some(known), _) => known,
-        (None, Target::Name(host, port)) => network.resolve(host, *port).await?,
-        (None, _) => Vec::new(),
-    };
+/// Where something listens, and which of its addresses may be dialled.
+#[derive(Clone, Debug)]
+pub struct Place {
+    pub(super) target: Target,
+    /// None: whoever wrote the file may send us anywhere.
+    pub(super) permit: Option<Permit>,
+}
+
+impl From<&Instance> for Place {
+    fn from(instance: &Instance) -> Self {
+        Self { target: instance.target.clone(), permit: instance.permit.clone() }
+    }
+}
+
+/// An address that may not be dialled, and why.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub(super) struct Forbidden(String);
+
+/// The addresses of a target now.
+pub(super) async fn addresses(network: &dyn Network, target: &Target) -> io::Result<Vec<SocketAddr>> {
+    match (target.known_addresses(), target) {
+        (Some(known), _) => Ok(known),
+        (None, Target::Name(host, port)) => network.resolve(host, *port).await,
+        (None, _) => Ok(Vec::new()),
+    }
+}
+
+/// Connects to the first address of a place that takes it. Names are looked up anew at each dial, and each address is checked
+/// again: what a name means can change after its registration.
+pub(super) async fn dial(network: &dyn Network, place: &Place) -> io::Result<Box<dyn Io>> {
+    let Place { target, permit } = place;
     let mut failed = None;
-    for address in addresses {
+    for address in addresses(network, target).await? {
+        if let Some(Err(why)) = permit.as_ref().map(|permit| permit.check(address)) {
+            failed = failed.or(Some(io::Error::other(Forbidden(why))));
+            continue;
+        }
         match network.open(address).await {
             Ok(socket) => return Ok(socket),
             // The first error is the one that counts: ::1 is only tried because 127.0.0.1 failed.
@@ -72,4 +101,66 @@ pub(super) async fn dial(network: &dyn Network, target: &Target) -> io::Result<B
         }
     }
     Err(failed.unwrap_or_else(|| io::Error::new(io::ErrorKind::NotFound, format!("{target} has no address"))))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::VecDeque;
+    use std::net::SocketAddr;
+    use std::sync::Arc;
+
+    use parking_lot::Mutex;
+
+    use super::*;
+    use crate::observe::ClusterMetrics;
+    use crate::registry::{Caller, Connection, Registry, Settings};
+
+    /// Names that mean something else at each look, and the addresses that were dialled.
+    #[derive(Debug, Default)]
+    struct Moving {
+        looks: Mutex<VecDeque<Vec<SocketAddr>>>,
+        dialled: Mutex<Vec<SocketAddr>>,
+    }
+
+    impl Network for Moving {
+        fn open(&self, address: SocketAddr) -> BoxFuture<'static, io::Result<Box<dyn Io>>> {
+            self.dialled.lock().push(address);
+            async { Err(io::ErrorKind::ConnectionRefused.into()) }.boxed()
+        }
+
+        fn resolve(&self, _: &str, _: u16) -> BoxFuture<'static, io::Result<Vec<SocketAddr>>> {
+            let found = self.looks.lock().pop_front().unwrap_or_default();
+            async { Ok(found) }.boxed()
+        }
+    }
+
+    fn place(settings: Settings) -> Place {
+        let registry = Registry::new("agents", settings, Arc::new(ClusterMetrics::default()));
+        let peer = "10.0.0.9:40000".parse().unwrap();
+        let caller = Caller { peer, local: None, connection: Connection::opened(), owner: "o".into() };
+        Place { target: Target::Name("a.pods.internal".into(), 5000), permit: Some(registry.permit(&caller)) }
+    }
+
+    #[tokio::test]
+    async fn a_name_that_moves_is_not_followed_where_it_may_not_lead() {
+        let network = Moving::default();
+        let at = |text: &str| text.parse::<SocketAddr>().unwrap();
+        let good = at("10.0.0.9:5000");
+        let bad = [
+            "127.0.0.1:5000",
+            "169.254.169.254:5000",
+            "10.0.0.8:5000",
+            "[::ffff:127.0.0.1]:5000",
+            "[fd00:ec2::254]:5000",
+        ]
+        .map(at);
+        *network.looks.lock() = [vec![good], bad.to_vec(), vec![bad[0], good]].into();
+        let place = place(Settings::default());
+        let refused = |error: Result<Box<dyn Io>, io::Error>| error.err().unwrap().kind();
+        assert_eq!(refused(dial(&network, &place).await), io::ErrorKind::ConnectionRefused);
+        let error = dial(&network, &place).await.err().unwrap();
+        assert!(error.get_ref().is_some_and(|inner| inner.is::<Forbidden>()), "{error:?}");
+        assert_ne!(refused(dial(&network, &place).await), io::ErrorKind::NotFound);
+        assert_eq!(*network.dialled.lock(), [good, good], "nobody else was dialled");
+    }
 }

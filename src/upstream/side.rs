@@ -22,8 +22,8 @@ use tonic::codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder};
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Request, Status};
 
-use super::network::{Io, Network, dial};
-use crate::registry::instance::{Instance, Target};
+use super::network::{Io, Network, Place, dial};
+use crate::registry::instance::Instance;
 
 /// Why a side call has no answer.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -87,19 +87,20 @@ impl SideClient {
             return Ok(channel.clone());
         }
         channels.retain(|_, (known, _)| known.upgrade().is_some_and(|known| !known.is_gone()));
-        let channel = channel_to(&self.network, &instance.target, Duration::from_secs(5))?;
+        let channel = channel_to(&self.network, Place::from(&**instance), Duration::from_secs(5))?;
         channels.insert(instance.id, (Arc::downgrade(instance), channel.clone()));
         Ok(channel)
     }
 }
 
 /// A channel that connects when it is first used, and again after it broke. Has to be called on a tokio runtime.
-pub(super) fn channel_to(network: &Arc<dyn Network>, target: &Target, connect: Duration) -> Result<Channel, Failure> {
+pub(super) fn channel_to(network: &Arc<dyn Network>, place: Place, connect: Duration) -> Result<Channel, Failure> {
+    let target = &place.target;
     let endpoint = Endpoint::from_shared(format!("http://{target}"))
         .map_err(|error| Failure::Unreachable(format!("{target} is no authority: {error}")))?;
     let endpoint = endpoint.connect_timeout(connect).user_agent(concat!("portunus/", env!("CARGO_PKG_VERSION")));
     let endpoint = endpoint.map_err(|error| Failure::Unreachable(error.to_string()))?;
-    Ok(endpoint.connect_with_connector_lazy(Dial { network: Arc::clone(network), target: target.clone() }))
+    Ok(endpoint.connect_with_connector_lazy(Dial { network: Arc::clone(network), place }))
 }
 
 /// What a status says of the other side: transport errors arrive as statuses too.
@@ -124,7 +125,7 @@ pub(super) fn failure(status: &Status) -> Failure {
 #[derive(Clone, Debug)]
 struct Dial {
     network: Arc<dyn Network>,
-    target: Target,
+    place: Place,
 }
 
 impl tonic::codegen::Service<Uri> for Dial {
@@ -137,8 +138,8 @@ impl tonic::codegen::Service<Uri> for Dial {
     }
 
     fn call(&mut self, _: Uri) -> Self::Future {
-        let Self { network, target } = self.clone();
-        Box::pin(async move { dial(&*network, &target).await.map(TokioIo::new) })
+        let Self { network, place } = self.clone();
+        Box::pin(async move { dial(&*network, &place).await.map(TokioIo::new) })
     }
 }
 

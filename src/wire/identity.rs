@@ -5,10 +5,15 @@ use fields::Fields;
 /// Removes what a caller must not say about itself: `x-forwarded-*`, the client certificate's header, names of ours, and
 /// `extra` names (what filters set as identity), each also in its `-bin` form and with `_` for `-`.
 ///
-/// `x-portunus-agent` and `x-portunus-hops` are questions a caller may ask; they stay.
-pub fn strip_identity(fields: &mut Fields, extra: &[String]) {
+/// `x-portunus-agent` and `x-portunus-hops` are for callers to say; they stay. True if the latter is there.
+pub fn strip_identity(fields: &mut Fields, extra: &[String]) -> bool {
+    let mut hops = false;
     // Most calls carry none: one pass that compares first bytes.
-    fields.retain(|name, _| !is_identity(name, extra));
+    fields.retain(|name, _| {
+        hops |= name == b"x-portunus-hops";
+        !is_identity(name, extra)
+    });
+    hops
 }
 
 fn is_identity(name: &[u8], extra: &[String]) -> bool {
@@ -64,7 +69,7 @@ mod tests {
         for name in gone.iter().chain(&kept) {
             fields.push(name, b"v");
         }
-        strip_identity(&mut fields, &["x-user-id".to_owned()]);
+        assert!(strip_identity(&mut fields, &["x-user-id".to_owned()]), "it says where it has been");
         assert_eq!(fields.iter().map(|(name, _)| name).collect::<Vec<_>>(), kept);
     }
 }

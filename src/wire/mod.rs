@@ -5,12 +5,14 @@
 
 mod classify;
 mod envelope;
+mod hops;
 mod identity;
 mod status;
 mod timeout;
 
 pub use classify::{Asked, Rejected, authority_host, classify, method_of};
 pub use envelope::{FramingError, Scanner};
+pub use hops::HopId;
 pub use identity::strip_identity;
 pub use status::{code_of_http, refusal_trailers, status_of_reset, trailers_only};
 pub use timeout::{format_timeout, parse_timeout};

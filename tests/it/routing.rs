@@ -100,3 +100,46 @@ async fn what_callers_are_told_names_no_address() {
     let text = format!("{} {:?}", answer.message(), answer.details());
     assert!(!text.contains("127.0.0.1"), "{text}");
 }
+
+#[tokio::test]
+async fn a_call_that_comes_back_is_refused() {
+    // The one that is first dialled is the second proxy, which sends to the first again.
+    let (behind, held) = {
+        let held = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        (held.local_addr().unwrap(), held)
+    };
+    let first = TestProxy::before(&[behind]).await;
+    drop(held);
+    let second = format!(
+        "clusters:\n  c: {{endpoints: [{}]}}\nlisteners:\n  edge:\n    address: {behind}\n    routes: [{{cluster: c}}]\n",
+        first.address()
+    );
+    let _second = TestProxy::yaml(&second).await;
+    let answer = first.caller().await.unary(Ask::echo("Unary"), b"").await;
+    assert_eq!(answer.refusal(), (9, "loop".to_owned()), "{}", answer.message());
+    assert!(answer.message().contains("come back"), "{}", answer.message());
+    let refused = first.metric("portunus_refused_total", &[("reason", "loop")]).await;
+    assert!((refused - 1.0).abs() < f64::EPSILON, "{refused}");
+}
+
+#[tokio::test]
+async fn each_proxy_signs_and_many_signatures_are_a_loop() {
+    let upstream = Upstream::start(|mut got: Got| async move {
+        let hops = got.field("x-portunus-hops").unwrap_or("none").as_bytes().to_vec();
+        got.succeed(&[hops]);
+    })
+    .await;
+    let proxy = TestProxy::before(&[upstream.address()]).await;
+    let caller = proxy.caller().await;
+    let hops = async |ask: Ask| String::from_utf8(caller.unary(ask, b"").await.messages().remove(0)).unwrap();
+    let alone = hops(Ask::echo("Unary")).await;
+    assert!(alone.len() == 16 && alone.bytes().all(|octet| octet.is_ascii_hexdigit()), "{alone}");
+    assert_eq!(
+        hops(Ask::echo("Unary").with("x-portunus-hops", "a").with("x-portunus-hops", "b, c")).await,
+        format!("a,b,c,{alone}")
+    );
+    for loops in [alone.clone(), format!("a,{alone}"), vec!["a"; 17].join(",")] {
+        let answer = caller.unary(Ask::echo("Unary").with("x-portunus-hops", &loops), b"").await;
+        assert_eq!(answer.refusal(), (9, "loop".to_owned()), "{loops}");
+    }
+}

@@ -26,6 +26,8 @@ pub enum Reason {
     Framing,
     /// No message in either direction for too long.
     Idle,
+    /// The call has come back to a proxy that it went through.
+    Loop,
     /// A message is larger than allowed.
     MessageTooLarge,
     /// More messages than allowed.
@@ -59,6 +61,7 @@ impl Reason {
         Self::Draining,
         Self::Framing,
         Self::Idle,
+        Self::Loop,
         Self::MessageTooLarge,
         Self::TooManyMessages,
         Self::NoInstance,
@@ -83,6 +86,7 @@ impl Reason {
             Self::Draining => "draining",
             Self::Framing => "framing",
             Self::Idle => "idle",
+            Self::Loop => "loop",
             Self::MessageTooLarge => "message_too_large",
             Self::TooManyMessages => "too_many_messages",
             Self::NoInstance => "no_instance",

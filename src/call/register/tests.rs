@@ -16,14 +16,15 @@ use crate::registry::instance::Target;
 use filter_api::Reason;
 
 use crate::observe::Metrics;
-use crate::registry::{Asked, Caller, Connection, CoreState, Registry, Settings, owner_by_address};
+use crate::registry::{Asked, Caller, Connection, CoreState, Limits, Registry, Settings, owner_by_address};
+use crate::upstream::Tcp;
 
 /// sha256("a:n"), as a UUID.
 const ID: &str = "436d1ee3-99e7-8777-8584-be1bc82bbac0";
 
 fn registrar(settings: Settings) -> (Registrar, Arc<Registry>) {
     let registry = Registry::new("agents", settings, Arc::new(ClusterMetrics::default()));
-    (Registrar::new(Arc::clone(&registry)), registry)
+    (Registrar::new(Arc::clone(&registry), Arc::new(Tcp)), registry)
 }
 
 fn with_core() -> (Registrar, Arc<Registry>) {
@@ -81,7 +82,8 @@ async fn without_a_core_the_answer_is_ours() {
 
 #[tokio::test(start_paused = true)]
 async fn refusals_say_why_and_admit_nobody() {
-    let (registrar, registry) = registrar(Settings { config_bytes: 1000, ..Settings::default() });
+    let (registrar, registry) =
+        registrar(Settings { limits: Limits { config_bytes: 1000, ..Limits::default() }, ..Settings::default() });
     let changed = |change: &dyn Fn(&mut Value)| {
         let mut config = plain();
         change(&mut config);
@@ -126,7 +128,7 @@ async fn the_cores_answer_is_the_answer() {
             assert_eq!(registry.take_wishes().len(), 1);
             assert_eq!(count(&registry), 0, "nobody is admitted before the core has spoken");
             tokio::time::sleep(Duration::from_secs(3)).await;
-            registry.core_answered(ID, core_says(success));
+            registry.core_answered(ID, core_says(success), false);
         };
         let sdk = caller();
         let (answer, ()) = tokio::join!(registrar.register(request(&plain(), 5001), &sdk), core);
@@ -149,7 +151,7 @@ async fn what_the_core_would_refuse_is_left_to_it_and_never_assumed() {
     // The agent is registered; another instance comes with a configuration that the core would not have taken.
     let core = async {
         registry.wished().await;
-        registry.core_answered(ID, core_says(true));
+        registry.core_answered(ID, core_says(true), false);
     };
     let sdk = caller();
     let (answer, ()) = tokio::join!(registrar.register(request(&plain(), 5001), &sdk), core);

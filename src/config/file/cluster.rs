@@ -1,12 +1,15 @@
 //! `clusters.NAME`: who answers calls, and how they are chosen.
 
+use std::collections::BTreeSet;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::seconds;
 use crate::config::names::{AgentPattern, CallbackPattern, HostName};
 use crate::config::net::{Cidr, HostPort, Ports};
-use filter_api::units::Period;
+use crate::route::AuthorityPattern;
+use filter_api::units::{Period, Size};
 
 /// A group of instances that can answer the same calls. Exactly one of `endpoints`, `dns` and `registry`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -96,6 +99,15 @@ pub struct Registry {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1))]
     pub allow: Option<Vec<Cidr>>,
+    /// Names that an SDK may give instead of an address: `*.pods.internal`. What a name resolves to must be allowed too.
+    #[serde(default)]
+    pub allow_names: Vec<AuthorityPattern>,
+    /// More keys of `config_json` that reach the core. Some change it for all agents: `auth`, `vault`, `storage`, …
+    #[serde(default)]
+    pub config_allow: BTreeSet<String>,
+    /// How much is held at once.
+    #[serde(default)]
+    pub limits: RegistryLimits,
     /// More hosts whose first label names an agent: `*.agents.example.com`.
     #[serde(default)]
     pub authorities: Vec<AgentPattern>,
@@ -103,6 +115,23 @@ pub struct Registry {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 256))]
     pub default_agent: Option<String>,
+}
+
+/// How much of what SDKs register is held at once. What is over is refused; what is there is never evicted for it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct RegistryLimits {
+    /// Agents, those that have left and are still remembered too.
+    #[schemars(range(min = 1))]
+    pub agents: u32,
+    /// Instances of one agent.
+    #[schemars(range(min = 1))]
+    pub instances_per_agent: u32,
+    /// Instances that one address has registered.
+    #[schemars(range(min = 1))]
+    pub instances_per_peer: u32,
+    /// `config_json` and skills of one registration together.
+    pub config: Size,
 }
 
 /// What the core is told to call: a pattern with `{agent}`, or a port for each agent.
@@ -194,6 +223,12 @@ impl Endpoint {
 impl Default for Health {
     fn default() -> Self {
         Self { interval: seconds(10), timeout: seconds(2), unhealthy_after: 2, healthy_after: 1 }
+    }
+}
+
+impl Default for RegistryLimits {
+    fn default() -> Self {
+        Self { agents: 1_000, instances_per_agent: 100, instances_per_peer: 2_000, config: Size(256 << 10) }
     }
 }
 

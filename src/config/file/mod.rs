@@ -12,7 +12,7 @@ use schemars::{JsonSchema, Schema};
 use serde::{Deserialize, Serialize};
 
 pub use cluster::{
-    Balance, Callback, CallbackPorts, Cluster, ClusterLimits, Dns, Endpoint, Health, Members, Registry,
+    Balance, Callback, CallbackPorts, Cluster, ClusterLimits, Dns, Endpoint, Health, Members, Registry, RegistryLimits,
     WeightedEndpoint,
 };
 pub use listener::{FilterUse, Listener, ListenerLimits};

@@ -62,6 +62,7 @@ impl Rules<'_> {
         let at = path!["clusters", name, "registry"];
         self.positive(registry.lease, &at.with("lease"));
         self.positive(registry.forget, &at.with("forget"));
+        self.size(registry.limits.config, &(1 << 10..=16 << 20), &at.with("limits").with("config"));
         if registry.core.is_some() && registry.callback.is_none() {
             let message = "missing key `callback`: say under which address the core reaches this proxy, for example \
                            \"{agent}.localhost:3790\"";

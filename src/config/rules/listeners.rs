@@ -36,7 +36,7 @@ impl Rules<'_> {
         }
     }
 
-    fn size(&mut self, size: Size, bounds: &RangeInclusive<u64>, path: &Path) {
+    pub(super) fn size(&mut self, size: Size, bounds: &RangeInclusive<u64>, path: &Path) {
         if !bounds.contains(&size.0) {
             let (least, most) = (Size(*bounds.start()), Size(*bounds.end()));
             let message = match *bounds.end() {

@@ -70,7 +70,8 @@ fn names_that_two_share() {
     world.admit("twin", "localhost:5001", &caller(HOME));
     let card = super::card("another author", "twin");
     let forward = super::Forward { config: String::new(), skills: Vec::new() };
-    let plan = world.registry.plan(&card, forward, "localhost:5002", &caller(HOME), world.now).unwrap();
+    let place = world.registry.place("localhost:5002", &caller(HOME)).unwrap();
+    let plan = world.registry.plan(&card, forward, place, &caller(HOME), world.now).unwrap();
     plan.admit(world.now).unwrap();
     assert_eq!(named(&world, header("twin")), "agent_ambiguous");
     assert_eq!(named(&world, header(&card.identity.id)), "twin");

@@ -110,7 +110,11 @@ fn setup(core: SocketAddr) -> Setup {
     };
     let registry = Registry::new("agents", settings, Arc::new(ClusterMetrics::default()));
     let client = tokio::spawn(CoreClient::new(Arc::clone(&registry), Arc::new(crate::upstream::Tcp)).run());
-    Setup { registrar: Registrar::new(Arc::clone(&registry)), registry, _client: client }
+    Setup {
+        registrar: Registrar::new(Arc::clone(&registry), Arc::new(crate::upstream::Tcp)),
+        registry,
+        _client: client,
+    }
 }
 
 fn anywhere() -> SocketAddr {
@@ -242,4 +246,37 @@ async fn the_last_departure_reaches_the_core_and_never_overtakes_a_return() {
     })
     .await;
     assert!(core.agents.lock().contains(&id_of("n")), "{:?}", core.seen());
+}
+
+#[tokio::test]
+async fn a_core_that_restarts_is_told_every_agent_again() {
+    let core = FakeCore::default();
+    let (address, serving) = core.serve(anywhere());
+    let setup = setup(address);
+    for (name, port) in [("n", 5001), ("m", 5002)] {
+        assert!(setup.registrar.register(request(name, port), &caller()).await.success);
+    }
+    serving.abort();
+    assert!(serving.await.is_err());
+    core.agents.lock().clear();
+    core.seen.lock().clear();
+    let (_, _serving) = core.serve(address);
+    let since = Instant::now();
+    eventually("both are told again", || core.agents.lock().len() == 2).await;
+    assert!(since.elapsed() < Duration::from_secs(5), "{:?}", since.elapsed());
+    let both_ok = || setup.registry.view(Instant::now()).iter().all(|agent| agent.core == CoreState::Ok);
+    eventually("both are known", both_ok).await;
+    assert_eq!(core.seen().len(), 2, "once each: {:?}", core.seen());
+}
+
+#[tokio::test]
+async fn an_agent_that_the_core_knows_from_somebody_else_is_said_to_be() {
+    let core = FakeCore::default();
+    core.agents.lock().insert(id_of("n"));
+    let (address, _serving) = core.serve(anywhere());
+    let setup = setup(address);
+    assert!(setup.registrar.register(request("n", 5001), &caller()).await.success);
+    assert_eq!(setup.registry.view(Instant::now())[0].core, CoreState::Foreign);
+    core.agents.lock().clear();
+    eventually("it is ours", || setup.registry.view(Instant::now())[0].core == CoreState::Ok).await;
 }

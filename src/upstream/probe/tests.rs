@@ -20,7 +20,7 @@ use super::{AT_ONCE, run};
 use crate::call::register::Registrar;
 use crate::observe::ClusterMetrics;
 use crate::registry::instance::Instance;
-use crate::registry::{Caller, Connection, HealthSettings, InstanceView, Registry, Settings, owner_by_address};
+use crate::registry::{Caller, Connection, HealthSettings, InstanceView, Limits, Registry, Settings, owner_by_address};
 use crate::upstream::side::{Failure, UnaryClient};
 
 #[derive(Clone)]
@@ -109,7 +109,8 @@ impl Setup {
         let config = r#"{"author": "a", "name": "n", "deployment": {"url": "http://a", "expose": true}}"#.to_owned();
         let grpc_callback_address = format!("localhost:{port}");
         let request = RegisterAgentRequest { config_json: config, skills: vec![], grpc_callback_address };
-        assert!(Registrar::new(Arc::clone(&self.registry)).register(request, &self.sdk).await.success);
+        let registrar = Registrar::new(Arc::clone(&self.registry), Arc::new(crate::upstream::Tcp));
+        assert!(registrar.register(request, &self.sdk).await.success);
     }
 
     fn see(&self, port: u16) -> InstanceView {
@@ -189,6 +190,8 @@ async fn findings_are_told_apart() {
 #[tokio::test(start_paused = true)]
 async fn the_silent_do_not_take_all_hands() {
     let setup = Setup::new();
+    let limits = Limits { instances_per_agent: 1_000, ..Limits::default() };
+    setup.registry.apply(Settings { limits, ..Settings::default() });
     for port in 5000..5200 {
         setup.behave(port, Manner::Hangs);
         setup.register(port).await;

@@ -11,7 +11,7 @@ use std::task::{Context, Poll};
 
 use arc_swap::ArcSwap;
 use portunus::balance::Policy;
-use portunus::call::{Budget, Holds, Shared, Worker};
+use portunus::call::{Budget, Holds, HopId, Shared, Worker};
 use portunus::config::load_str;
 use portunus::config::snapshot::{Listener, Snapshot};
 use portunus::edge::{self, Arrival};
@@ -153,6 +153,7 @@ impl World {
             snapshot: Arc::new(ArcSwap::new(Arc::clone(snapshot))),
             clusters: Arc::new(ArcSwap::from_pointee(clusters)),
             metrics: Arc::clone(&metrics),
+            hop: HopId::new(),
             access_log: None,
         });
         let pipes =
