@@ -39,5 +39,6 @@ pub mod h2;
 pub mod observe;
 pub mod registry;
 pub mod route;
+pub mod store;
 pub mod upstream;
 pub mod wire;

@@ -7,12 +7,14 @@ use std::sync::Arc;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
+use super::{StartError, system};
 use crate::balance::Policy;
 use crate::config::{self, Balance, Config, Members};
 use crate::observe::{ClusterMetrics, Metrics};
 use crate::registry::{
     self, Callback, EndpointSet, Forbidden, HealthSettings, HostPattern, Instance, Registry, Settings, State, Target,
 };
+use crate::store::{File, Store};
 use crate::upstream::{self, Cluster, ClusterLimits, Clusters, Group, Lister, Network, Tcp};
 
 /// Addresses that are ours: no instance may be there, or calls would come back to us.
@@ -32,8 +34,9 @@ pub(super) fn build(
     config: &Config,
     metrics: &Arc<Metrics>,
     reserved: &[Forbidden],
+    state: Option<&File>,
     background: &mut JoinSet<()>,
-) -> Clusters {
+) -> Result<Clusters, StartError> {
     let clusters = config.clusters.iter().map(|(name, cluster)| {
         let name: Arc<str> = name.as_str().into();
         let counters = metrics.cluster(&name);
@@ -42,6 +45,9 @@ pub(super) fn build(
             Some(Members::Registry(registry)) => {
                 let registry =
                     Registry::new(Arc::clone(&name), settings(registry, cluster, reserved), Arc::clone(&counters));
+                if let Some(state) = state {
+                    registry.restore(state.read(&name).map_err(StartError::System)?, Instant::now());
+                }
                 attend(&registry, background);
                 Group::Registered(registry)
             }
@@ -62,9 +68,15 @@ pub(super) fn build(
             let (host, port, refresh) = (dns.name.to_string(), dns.port, dns.refresh.0);
             background.spawn(upstream::keep_resolving(Arc::new(Tcp), Arc::clone(&built), (host, port), refresh));
         }
-        (name, built)
+        Ok((name, built))
     });
     clusters.collect()
+}
+
+/// Keeps what is registered, from now on.
+pub(super) fn keep(file: File, clusters: &Clusters) -> Result<Store, StartError> {
+    let registries = clusters.values().filter_map(|cluster| cluster.registry().cloned()).collect();
+    Store::begin(file, registries).map_err(system)
 }
 
 fn listed(cluster: &Arc<str>, endpoints: &[config::Endpoint], metrics: &Arc<ClusterMetrics>) -> EndpointSet {

@@ -4,6 +4,7 @@
 //! core, the admin port. Workers carry calls, one thread and one runtime each.
 
 mod clusters;
+mod state;
 mod view;
 mod workers;
 
@@ -25,6 +26,7 @@ use crate::config::snapshot::{self, Listener, Snapshot, Target};
 use crate::config::{AccessLog as LogConfig, Config, Errors, Loaded};
 use crate::observe::metrics::{CallKind, ListenerMetrics};
 use crate::observe::{AccessLog, Metrics, access};
+use crate::store::Store;
 use crate::{edge, filters};
 use workers::Workers;
 
@@ -65,6 +67,8 @@ pub struct Proxy {
     /// Everything else on the control runtime: ends with the proxy.
     _background: JoinSet<()>,
     listeners: Vec<Arc<ListenerMetrics>>,
+    /// Keeps what is registered.
+    store: Option<Store>,
 }
 
 /// Builds a configuration without running it: what `check` does.
@@ -88,11 +92,15 @@ pub async fn start(loaded: Loaded) -> Result<Proxy, StartError> {
     let access_log = config.access_log.as_ref().map(|log| open_log(log, &loaded, &metrics)).transpose()?;
     let admin_socket = bind("the admin server", config.admin.address.0)?;
     let admin = local(&admin_socket)?;
+    let surface = Surface::Full(Hosts::new(config.admin.hosts.iter().map(ToString::to_string)));
+    let state = state::open(&loaded, &admin_socket, &surface, &metrics).await?;
     let sockets = bind_listeners(&snapshot)?;
     let addresses = bound(&sockets)?;
 
     let mut background = JoinSet::new();
-    let clusters = clusters::build(config, &metrics, &clusters::reserved(&addresses, admin), &mut background);
+    let reserved = clusters::reserved(&addresses, admin);
+    let clusters = clusters::build(config, &metrics, &reserved, state.as_ref(), &mut background)?;
+    let store = state.map(|file| clusters::keep(file, &clusters)).transpose()?;
     let shared = Arc::new(Shared {
         snapshot: Arc::new(ArcSwap::from_pointee(snapshot)),
         clusters: Arc::new(ArcSwap::from_pointee(clusters)),
@@ -105,10 +113,9 @@ pub async fn start(loaded: Loaded) -> Result<Proxy, StartError> {
     let (accepting, listeners) = accept(sockets, &metrics, &workers, &closed)?;
 
     let state = AdminState { view: Arc::new(view::Running::new(Arc::clone(&shared), closed.clone())), metrics };
-    let hosts = Surface::Full(Hosts::new(config.admin.hosts.iter().map(ToString::to_string)));
     let socket = TcpListener::from_std(admin_socket).map_err(system)?;
-    background.spawn(admin::serve(socket, state, hosts, std::future::pending()));
-    Ok(Proxy { shared, addresses, admin, closing, workers, accepting, _background: background, listeners })
+    background.spawn(admin::serve(socket, state, surface, std::future::pending()));
+    Ok(Proxy { shared, addresses, admin, closing, workers, accepting, _background: background, listeners, store })
 }
 
 impl Proxy {
@@ -140,9 +147,12 @@ impl Proxy {
         }
         let clean = self.shared.metrics.open_calls() == 0;
         self.workers.stop().await;
+        let store = self.store.take();
         let shared = Arc::clone(&self.shared);
         // Waits for the writer's thread, so not on the runtime's own.
         let flushed = tokio::task::spawn_blocking(move || {
+            // Writes what is left, and lets a standby have the state.
+            drop(store);
             shared.access_log.as_ref().is_none_or(|log| log.flush(Duration::from_secs(2)))
         });
         clean && flushed.await.unwrap_or(false)

@@ -70,6 +70,9 @@ impl View for Running {
         let missing = if *self.closing.borrow() { vec!["the proxy is draining".to_owned()] } else { Vec::new() };
         let mut degraded = Vec::new();
         for cluster in self.in_order() {
+            if let Some(why) = cluster.registry().and_then(|registry| registry.keeping_fails()) {
+                degraded.push(format!("cluster `{}`: new registrations cannot be kept: {why}", cluster.name));
+            }
             let instances = self.instances_of(&cluster);
             if !instances.iter().any(|instance| matches!(instance.state, "healthy" | "new")) {
                 degraded.push(format!("cluster `{}` has no instance that can take calls", cluster.name));

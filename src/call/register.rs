@@ -153,7 +153,17 @@ impl Registrar {
                 error: String::new(),
             },
         };
-        let admitted = plan.admit(Instant::now())?;
+        let place = plan.place().clone();
+        let (admitted, revision) = plan.admit(Instant::now())?;
+        if let Some(revision) = revision
+            && let Err(why) = self.registry.is_kept(revision).await
+            && admitted != Admitted::Renewed
+        {
+            self.registry.take_back(&card.identity.id, &place, Instant::now());
+            let error =
+                format!("the registration cannot be kept, and would be lost with a restart of the proxy: {why}");
+            return Err(Refusal { reason: "state", error });
+        }
         Ok((admitted, response))
     }
 }

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::app::{self, StartError};
 use crate::{config, filters, observe};
@@ -36,8 +36,18 @@ pub(super) fn run(file: &Path) -> ExitCode {
         Err(error) => return refuse(&error.to_string(), 1),
     };
     let code = runtime.block_on(async {
-        match app::start(loaded).await {
-            Ok(proxy) => until_signal(proxy).await,
+        let (Ok(mut term), Ok(mut interrupt)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
+        else {
+            return refuse("signals cannot be received", 1);
+        };
+        let started = tokio::select! {
+            started = app::start(loaded) => started,
+            // It stood by, and had nothing to end.
+            _ = term.recv() => return ExitCode::SUCCESS,
+            _ = interrupt.recv() => return ExitCode::SUCCESS,
+        };
+        match started {
+            Ok(proxy) => until_signal(proxy, term, interrupt).await,
             Err(error @ StartError::Config(_)) => refuse(&error.to_string(), BAD_CONFIGURATION),
             Err(error) => refuse(&error.to_string(), 1),
         }
@@ -47,15 +57,12 @@ pub(super) fn run(file: &Path) -> ExitCode {
     code
 }
 
-async fn until_signal(proxy: app::Proxy) -> ExitCode {
+async fn until_signal(proxy: app::Proxy, mut term: Signal, mut interrupt: Signal) -> ExitCode {
     for (name, addresses) in proxy.listeners() {
         let first = addresses.first().map(ToString::to_string).unwrap_or_default();
         tracing::info!(listener = name, address = first, ports = addresses.len(), "listening");
     }
     tracing::info!(address = %proxy.admin(), "admin server is listening");
-    let (Ok(mut term), Ok(mut interrupt)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt())) else {
-        return refuse("signals cannot be received", 1);
-    };
     tokio::select! {
         _ = term.recv() => {}
         _ = interrupt.recv() => {}

@@ -28,8 +28,8 @@ pub use env::{Environment, process};
 pub use error::{Errors, Path, Position, Problem, Step};
 pub use file::{
     AccessLog, Admin, Balance, Callback, CallbackPorts, Cluster, ClusterLimits, Config, Dns, Endpoint, FilterUse,
-    HeaderMatch, HeaderPattern, Health, Listener, ListenerLimits, Match, Members, Present, Registry, RegistryLimits,
-    Route, SplitShare, State, Target, WeightedEndpoint,
+    HeaderMatch, HeaderPattern, Health, KeptState, Listener, ListenerLimits, Match, Members, Memory, Present, Registry,
+    RegistryLimits, Route, SplitShare, State, Target, WeightedEndpoint,
 };
 pub use render::{render_defaults, view};
 pub use schema::compose;

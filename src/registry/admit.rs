@@ -103,6 +103,11 @@ pub struct Plan {
 }
 
 impl Plan {
+    /// Where its instance is to be.
+    pub fn place(&self) -> &Place {
+        &self.place
+    }
+
     /// The agent that it is for.
     pub fn agent(&self) -> &Arc<Agent> {
         &self.agent
@@ -110,12 +115,13 @@ impl Plan {
 
     /// Whether the configuration that the core was told last is this one.
     pub fn is_forwarded(&self) -> bool {
-        let book = self.registry.book.lock();
+        let book = self.registry.book();
         book.records.get(&self.agent.id).is_some_and(|record| record.core.forward == self.forward)
     }
 
     /// Adds the instance, or renews it.
-    pub fn admit(self, now: Instant) -> Result<Admitted, Refusal> {
+    /// The revision that is to be kept before anybody is told; none if nothing changed.
+    pub fn admit(self, now: Instant) -> Result<(Admitted, Option<u64>), Refusal> {
         self.registry.change(now, |book, now| self.registry.admit(book, &self, now))
     }
 }
@@ -146,7 +152,7 @@ impl Registry {
     ) -> Result<Plan, Refusal> {
         let settings = self.settings();
         let forward = Arc::new(forward);
-        let mut book = self.book.lock();
+        let mut book = self.book();
         if let Some(record) = book.records.get(&card.identity.id) {
             check_owner(record, caller)?;
         }
@@ -179,7 +185,25 @@ impl Registry {
         Ok(Plan { registry: Arc::clone(self), agent, place, caller: caller.clone(), forward })
     }
 
-    fn admit(&self, book: &mut Book, plan: &Plan, now: Instant) -> Result<Admitted, Refusal> {
+    fn admit(&self, book: &mut Book, plan: &Plan, now: Instant) -> Result<(Admitted, Option<u64>), Refusal> {
+        let before = book.revision;
+        let admitted = self.admit_in(book, plan, now)?;
+        Ok((admitted, (book.revision != before).then_some(book.revision)))
+    }
+
+    /// Takes back an admission that could not be kept.
+    pub fn take_back(&self, id: &str, place: &Place, now: Instant) {
+        self.change(now, |book, now| {
+            let held = book.holder(&holder_key(&place.target));
+            if let Some(instance) =
+                held.filter(|held| book.record_of(*held).is_some_and(|found| &*found.agent.id == id))
+            {
+                self.remove(book, instance, now, "its registration could not be kept");
+            }
+        });
+    }
+
+    fn admit_in(&self, book: &mut Book, plan: &Plan, now: Instant) -> Result<Admitted, Refusal> {
         let (id, caller) = (&plan.agent.id, &plan.caller);
         // Much may have happened while the core was asked.
         let holder = self.check_holder(book, id, &plan.place, caller, now)?;
@@ -189,8 +213,10 @@ impl Registry {
         let record = book.records.get_mut(id).filter(|record| !record.released);
         let Some(record) = record else { return Err(Refusal::new("owner", RELEASED)) };
         check_owner(record, caller)?;
+        let mut differs = record.core.forward != plan.forward;
         record.core.forward = Arc::clone(&plan.forward);
         if let Some(entry) = holder.and_then(|held| record.entry(held)) {
+            differs |= entry.registered_by != caller.owner;
             entry.lease_until = lease_until;
             entry.connection = caller.connection.clone();
             entry.registered_by = Arc::clone(&caller.owner);
@@ -202,6 +228,9 @@ impl Registry {
                 record.publish();
             }
             book.moved(before, fold(caller.peer.ip()));
+            if differs {
+                book.touch(id);
+            }
             if turned {
                 book.probe_at(instance, now);
                 self.probing.notify_one();
@@ -273,7 +302,7 @@ impl Registry {
     }
 
     fn plan_ended(&self, id: &Arc<str>) {
-        let mut book = self.book.lock();
+        let mut book = self.book();
         let Some(record) = book.records.get_mut(id) else { return };
         record.plans = record.plans.saturating_sub(1);
         if record.plans > 0 || record.is_present() {
@@ -409,5 +438,6 @@ pub(super) fn give_ports_anew(book: &mut Book, settings: &Settings, cluster: &st
         if let Some(record) = book.records.get_mut(&id) {
             record.port = port;
         }
+        book.touch(&id);
     }
 }

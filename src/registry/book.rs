@@ -111,6 +111,9 @@ pub(super) struct Book {
     pub leaving: Vec<Leaving>,
     /// The agent about which the core was asked last.
     pub asked: Arc<str>,
+    /// Agents of which something changed that is kept, and how often that was so.
+    pub touched: BTreeSet<Arc<str>>,
+    pub revision: u64,
     /// Counts the changes of who is present.
     pub presence: u64,
     whose: HashMap<u64, Arc<str>>,
@@ -168,6 +171,7 @@ impl Book {
         record.entries.push(entry);
         record.vacant_since = None;
         record.publish();
+        self.touch(&Arc::from(id));
         self.count_from(from, true);
         self.probe_at(instance, now);
     }
@@ -186,6 +190,7 @@ impl Book {
         }
         record.publish();
         let agent = Arc::clone(&record.agent);
+        self.touch(&agent.id);
         self.count_from(entry.registered_from, false);
         self.holders.remove(&holder_key(&entry.instance.target));
         if let Slot::Due(at) = entry.probe {

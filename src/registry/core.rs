@@ -105,13 +105,13 @@ impl Registry {
     pub fn core_wish(&self, id: &str) -> Option<Wish> {
         let settings = self.settings();
         settings.core.as_ref()?;
-        let mut book = self.book.lock();
+        let mut book = self.book();
         let record = book.records.get_mut(id)?;
         let wanted = record.is_present() || record.plans > 0;
         if wanted && record.core.state == CoreState::Pending {
             let callback = settings.callback.as_ref().and_then(|callback| callback.fill(id, record.port));
-            record.core.told = true;
-            return Some(Wish::Register {
+            let told_before = std::mem::replace(&mut record.core.told, true);
+            let wish = Wish::Register {
                 core_id: record.core.id(id).to_owned(),
                 by_us: record.core.answer.is_some() && record.core.callback == callback,
                 request: Box::new(RegisterAgentRequest {
@@ -119,14 +119,19 @@ impl Registry {
                     skills: record.core.forward.skills.clone(),
                     grpc_callback_address: callback.unwrap_or_default(),
                 }),
-            });
+            };
+            let id = Arc::clone(&record.agent.id);
+            if !told_before {
+                book.touch(&id);
+            }
+            return Some(wish);
         }
         (!wanted && record.core.told).then(|| Wish::Unregister(record.core.id(id).to_owned()))
     }
 
     /// The core still knows the agent, with our callback: there was nothing to tell.
     pub fn core_confirmed(&self, id: &str) {
-        let mut book = self.book.lock();
+        let mut book = self.book();
         let Some(record) = book.records.get_mut(id) else { return };
         tracing::debug!(cluster = &*self.name, agent = id, "the core still knows the agent");
         record.core.state = CoreState::Ok;
@@ -137,7 +142,7 @@ impl Registry {
 
     /// An agent that the core should know, and its id there: to be asked about now and then, each in its turn.
     pub fn core_should_know(&self) -> Option<(Arc<str>, String)> {
-        let mut book = self.book.lock();
+        let mut book = self.book();
         let Book { records, asked, .. } = &mut *book;
         let known = |(_, record): &(&Arc<str>, &Record)| record.core.is_registered() && record.is_present();
         let after = std::ops::Bound::Excluded(asked.clone());
@@ -152,7 +157,7 @@ impl Registry {
     /// about, and told again where it is so.
     pub fn core_forgot(&self, id: &str) {
         tracing::warn!(cluster = &*self.name, agent = id, "the core has forgotten the agent: all are told to it again");
-        let mut book = self.book.lock();
+        let mut book = self.book();
         for record in book.records.values_mut().filter(|record| record.is_present()) {
             if record.core.is_registered() || record.core.state == CoreState::Refused {
                 record.core.state = CoreState::Pending;
@@ -164,7 +169,7 @@ impl Registry {
     /// The core answered a registration. `before`: it knew the agent already, and not from us.
     pub fn core_answered(&self, id: &str, answer: RegisterAgentResponse, before: bool) {
         let callback = self.settings().callback.clone();
-        let mut book = self.book.lock();
+        let mut book = self.book();
         let Some(record) = book.records.get_mut(id) else { return };
         if !answer.success {
             let error = if answer.error.is_empty() { "the core gave no reason".to_owned() } else { answer.error };
@@ -199,6 +204,7 @@ impl Registry {
             }
             self.reindex(&book);
         }
+        book.touch(&Arc::from(id));
         drop(book);
         self.settled.notify_waiters();
     }
@@ -206,7 +212,7 @@ impl Registry {
     /// The core could not be asked, or did not answer: `result` is `unreachable` or `timeout`.
     pub fn core_silent(&self, id: &str, result: &'static str, why: &str) {
         self.metrics.forwarded(result);
-        let mut book = self.book.lock();
+        let mut book = self.book();
         let Some(record) = book.records.get_mut(id) else { return };
         if record.core.error.as_deref() != Some(why) {
             tracing::warn!(cluster = &*self.name, agent = id, error = why, "no answer from the core; asking again");
@@ -216,7 +222,7 @@ impl Registry {
 
     /// The core was told that the agent has left, or was asked to often enough.
     pub fn core_left(&self, id: &str) {
-        let mut book = self.book.lock();
+        let mut book = self.book();
         let Some(record) = book.records.get_mut(id) else { return };
         let wanted = record.is_present() || record.plans > 0;
         record.core.told = false;
@@ -230,12 +236,13 @@ impl Registry {
         if nothing_to_keep {
             book.records.remove(id);
         }
+        book.touch(&Arc::from(id));
         self.reindex(&book);
     }
 
     /// What the core says of an agent now; `None` while it is still to answer.
     pub(super) fn core_verdict(&self, id: &str) -> Option<Verdict> {
-        let book = self.book.lock();
+        let book = self.book();
         let Some(record) = book.records.get(id) else { return Some(Verdict::Unanswered) };
         let standing = &record.core;
         match (standing.state, &standing.answer, &standing.error) {
@@ -255,6 +262,9 @@ impl Registry {
     /// A new core (at a reload) knows nobody yet.
     pub(super) fn core_changed(&self, book: &mut Book, has_core: bool) {
         book.aliases.clear();
+        for id in book.records.keys().cloned().collect::<Vec<_>>() {
+            book.touch(&id);
+        }
         for record in book.records.values_mut() {
             forget_core(record);
             if has_core && record.is_present() {

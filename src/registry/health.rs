@@ -103,6 +103,11 @@ impl Health {
         }
     }
 
+    /// Of an instance that was registered with the process before this one: it gets calls at once.
+    pub(super) fn restored(now: Instant) -> Self {
+        Self { state: State::Healthy, proven: true, ..Self::new(now) }
+    }
+
     pub(super) fn state(&self) -> State {
         self.state
     }

@@ -40,7 +40,7 @@ impl Registry {
     /// Renews the instances of the agent that the caller may be.
     pub fn heartbeat(&self, agent_id: &str, caller: &Caller, now: Instant) -> Beat {
         let lease_until = now + self.settings().lease;
-        let mut book = self.book.lock();
+        let mut book = self.book();
         let Some(record) = book.find(&agent_id.to_ascii_lowercase()).filter(|record| record.is_present()) else {
             return Beat::Unknown;
         };

@@ -15,17 +15,20 @@ pub mod instance;
 mod lease;
 mod probing;
 mod release;
+mod saved;
 mod settings;
 #[cfg(test)]
 mod tests;
 mod view;
 
 use std::net::SocketAddr;
+use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
+use std::sync::mpsc::SyncSender;
 
 use arc_swap::ArcSwap;
-use parking_lot::Mutex;
-use tokio::sync::Notify;
+use parking_lot::{Mutex, MutexGuard};
+use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
 pub use self::address::{Permit, clip};
@@ -39,11 +42,13 @@ pub use self::identity::Identity;
 pub use self::instance::{EndpointSet, InFlight, Instance, State, Target, Waiting};
 pub use self::lease::{Beat, Departure};
 pub use self::probing::Probe;
+pub use self::saved::{Changes, Saved, SavedAgent, SavedInstance};
 pub use self::settings::{Callback, Forbidden, HealthSettings, HostPattern, Limits, Settings};
 pub use self::view::{AgentView, InstanceView, ProbeView};
 
 use self::book::Book;
 use self::choose::Index;
+use self::saved::Kept;
 use crate::observe::ClusterMetrics;
 
 /// The registry of one cluster. It outlives snapshots: a reload gives it new settings.
@@ -61,6 +66,10 @@ pub struct Registry {
     wishing: Notify,
     /// The core has answered about somebody.
     settled: Notify,
+    /// Told that something changed that is to be kept, where it is.
+    keeper: Mutex<Option<SyncSender<()>>>,
+    /// How far that has come.
+    kept: watch::Sender<Kept>,
     /// A probe is due sooner than was last answered.
     probing: Notify,
 }
@@ -79,6 +88,8 @@ impl Registry {
             wishes: Mutex::new(Vec::new()),
             wishing: Notify::new(),
             settled: Notify::new(),
+            keeper: Mutex::default(),
+            kept: watch::Sender::default(),
             probing: Notify::new(),
         })
     }
@@ -101,7 +112,7 @@ impl Registry {
     /// Puts other settings in force (a reload). Instances stay, and are checked under the new ones from now on. An agent
     /// for which the new range has no port left keeps its instances and cannot be called by port; a log line says so.
     pub fn apply(&self, settings: Settings) {
-        let mut book = self.book.lock();
+        let mut book = self.book();
         let before = self.settings.swap(Arc::new(settings));
         let settings = self.settings();
         if before.callback != settings.callback {
@@ -146,18 +157,56 @@ impl Registry {
         }
     }
 
+    /// The records; whoever keeps them is told if they have changed once the guard is gone.
+    fn book(&self) -> Open<'_> {
+        let book = self.book.lock();
+        Open { before: book.revision, book, keeper: &self.keeper }
+    }
+
     fn reindex(&self, book: &Book) {
         self.index.store(Arc::new(Index::build(book, self.settings())));
     }
 
     /// Runs `change` on the book and publishes the index anew if agents came or went by it.
     fn change<T>(&self, now: Instant, change: impl FnOnce(&mut Book, Instant) -> T) -> T {
-        let mut book = self.book.lock();
+        let mut book = self.book();
         let before = book.presence;
         let done = change(&mut book, now);
         if book.presence != before {
             self.reindex(&book);
         }
         done
+    }
+}
+
+/// The records, locked.
+struct Open<'a> {
+    book: MutexGuard<'a, Book>,
+    before: u64,
+    keeper: &'a Mutex<Option<SyncSender<()>>>,
+}
+
+impl Deref for Open<'_> {
+    type Target = Book;
+
+    fn deref(&self) -> &Book {
+        &self.book
+    }
+}
+
+impl DerefMut for Open<'_> {
+    fn deref_mut(&mut self) -> &mut Book {
+        &mut self.book
+    }
+}
+
+impl Drop for Open<'_> {
+    fn drop(&mut self) {
+        if self.book.revision != self.before
+            && let Some(keeper) = &*self.keeper.lock()
+        {
+            // Full: it is told already.
+            keeper.try_send(()).ok();
+        }
     }
 }

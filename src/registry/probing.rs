@@ -34,14 +34,14 @@ impl Registry {
 
     /// When the next probe is due.
     pub fn next_probe(&self) -> Option<Instant> {
-        self.book.lock().next_due()
+        self.book().next_due()
     }
 
     /// At most `most` probes that are due. Each must be answered with [`Registry::probed`], or its instance is not probed
     /// again.
     pub fn take_probes(&self, most: usize, now: Instant) -> Vec<Probe> {
         let timeout = self.settings().health.timeout;
-        let mut book = self.book.lock();
+        let mut book = self.book();
         let mut probes = Vec::new();
         while probes.len() < most {
             let Some(entry) = book.take_due(now) else { break };
@@ -107,16 +107,21 @@ impl Registry {
     /// prober calls it at every turn.
     pub fn sweep(&self, now: Instant) {
         let forget = self.settings().forget;
-        let mut book = self.book.lock();
+        let mut book = self.book();
         book.leaving.retain(|group| group.until > now);
-        let before = book.records.len();
-        book.records.retain(|_, record| {
+        let mut gone = Vec::new();
+        book.records.retain(|id, record| {
             let vacant =
                 record.vacant_since.filter(|_| record.plans == 0).map(|since| now.saturating_duration_since(since));
             let wait = if record.core.told { forget + LINGER } else { forget };
-            vacant.is_none_or(|vacant| vacant < wait)
+            let stays = vacant.is_none_or(|vacant| vacant < wait);
+            if !stays {
+                gone.push(Arc::clone(id));
+            }
+            stays
         });
-        if book.records.len() != before {
+        if !gone.is_empty() {
+            gone.iter().for_each(|id| book.touch(id));
             let Book { records, aliases, .. } = &mut *book;
             aliases.retain(|_, id| records.contains_key(id));
             self.reindex(&book);

@@ -20,6 +20,7 @@ impl Registry {
                 instances = instances.len(),
                 "the agent is released by an operator"
             );
+            book.touch(&agent.id);
             for instance in instances {
                 self.remove(book, instance, now, "its agent was released by an operator");
             }

@@ -7,6 +7,7 @@ mod leases;
 mod limits;
 mod model;
 mod probes;
+mod saved;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -48,7 +49,7 @@ impl World {
     }
 
     fn register(&self, name: &str, callback: &str, caller: &Caller) -> Result<Admitted, Refusal> {
-        self.plan(name, callback, caller)?.admit(self.now)
+        Ok(self.plan(name, callback, caller)?.admit(self.now)?.0)
     }
 
     /// Registers, and answers the agent.

@@ -71,7 +71,7 @@ impl Registry {
     /// All agents, those that have left and are still remembered too, by name and id.
     pub fn view(&self, now: Instant) -> Vec<AgentView> {
         let mut agents: Vec<AgentView> = {
-            let book = self.book.lock();
+            let book = self.book();
             book.records.values().map(|record| self.agent_view(record, now)).collect()
         };
         agents.sort_by(|a, b| (&a.name, &a.id).cmp(&(&b.name, &b.id)));

@@ -6,6 +6,7 @@ mod listener;
 mod route;
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use schemars::{JsonSchema, Schema};
@@ -34,8 +35,8 @@ pub struct Config {
     /// The server for people and monitoring.
     #[serde(default)]
     pub admin: Admin,
-    /// Where the registry lives. A `register_into` route needs `state: memory` spelled out: registrations are gone after
-    /// a restart, until the SDK instances register again.
+    /// Where the registry lives. A `register_into` route needs it: `{dir: ./data}`, or `memory` spelled out (registrations are then
+    /// gone after a restart, until the SDK instances register again).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub state: Option<State>,
     /// One JSON line a call. Default: off.
@@ -61,11 +62,32 @@ pub struct Admin {
 }
 
 /// Where the registry lives.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(untagged)]
 pub enum State {
     /// In this process only: gone after a restart.
+    Memory(Memory),
+    /// In a folder.
+    Kept(KeptState),
+}
+
+/// `memory`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Memory {
+    /// In this process only: gone after a restart.
     Memory,
+}
+
+/// A folder in which registrations outlive the process.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct KeptState {
+    /// The folder, relative to the configuration's; made if it is not there. One process at a time uses it, another one waits as standby.
+    pub dir: PathBuf,
+    /// A damaged state is moved aside, and the start goes on with none. Otherwise the start fails.
+    #[serde(default)]
+    pub recover: bool,
 }
 
 /// The access log.

@@ -80,8 +80,8 @@ impl Rules<'_> {
             }
         }
         if !self.source.has(&path!["state"]) {
-            let message = "registrations need a place: spell out `state: memory` at the top of the file (they are gone \
-                           after a restart, until the SDK instances register again)";
+            let message = "registrations need a place: give `state: {dir: ./data}` at the top of the file, or spell out `state: memory` \
+                           (they are then gone after a restart, until the SDK instances register again)";
             self.report(&target, message.to_owned());
         }
         if !listener.address.is_loopback() && !route.open_registration {

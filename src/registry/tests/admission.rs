@@ -90,7 +90,7 @@ fn a_planned_agent_is_not_there_yet() {
     let plan = world.plan("a", "localhost:5001", &sdk).unwrap();
     assert!(world.choose("a").is_none());
     assert_eq!(world.registry.heartbeat(&plan.agent().id, &sdk, world.now), Beat::Unknown);
-    assert_eq!(plan.admit(world.now), Ok(Admitted::Added));
+    assert_eq!(plan.admit(world.now).map(|(admitted, _)| admitted), Ok(Admitted::Added));
     assert!(world.choose("a").is_some());
 }
 

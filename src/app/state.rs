@@ -1,0 +1,109 @@
+//! The state of the registries at the start: opened, or waited for where another process has it.
+
+use std::net::TcpListener as StdListener;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::net::TcpListener;
+use tokio::sync::oneshot;
+
+use super::{StartError, system};
+use crate::admin::{
+    self, AdminState, AgentView, ClusterView, ConfigStatus, InstanceView, Readiness, RouteView, Surface, View,
+};
+use crate::config::{KeptState, Loaded, State};
+use crate::observe::Metrics;
+use crate::store::{File, OpenError};
+
+/// Between two looks whether the other process has let the state go.
+const LOOK: Duration = Duration::from_millis(500);
+
+/// Opens the state, if the configuration has one in a folder. While another process has it, this one stands by: its admin port answers,
+/// and says so.
+pub(super) async fn open(
+    loaded: &Loaded,
+    socket: &StdListener,
+    surface: &Surface,
+    metrics: &Arc<Metrics>,
+) -> Result<Option<File>, StartError> {
+    let Some(State::Kept(KeptState { dir, recover })) = &loaded.config.state else { return Ok(None) };
+    let folder = loaded.source.resolve(dir);
+    let first = look(&folder, *recover).await?;
+    if first.is_some() {
+        return Ok(first);
+    }
+    tracing::info!(folder = %folder.display(), "another process has the state: standing by until it lets it go");
+    let view = Arc::new(Standby { config: crate::config::view(loaded) });
+    let state = AdminState { view, metrics: Arc::clone(metrics) };
+    let socket = socket.try_clone().and_then(TcpListener::from_std).map_err(system)?;
+    let (stop, stopped) = oneshot::channel::<()>();
+    let admin = tokio::spawn(admin::serve(socket, state, surface.clone(), async {
+        // An error means the same.
+        stopped.await.ok();
+    }));
+    let opened = loop {
+        tokio::time::sleep(LOOK).await;
+        match look(&folder, *recover).await {
+            Ok(None) => {}
+            Ok(Some(file)) => break Ok(Some(file)),
+            Err(error) => break Err(error),
+        }
+    };
+    drop(stop);
+    admin.await.ok();
+    tracing::info!("the state is ours: taking over");
+    opened
+}
+
+/// The state, if nobody has it.
+async fn look(folder: &Path, recover: bool) -> Result<Option<File>, StartError> {
+    let folder = folder.to_owned();
+    // Reads the disk, all of the state once.
+    let opened = tokio::task::spawn_blocking(move || File::open(&folder, recover)).await;
+    match opened.map_err(|error| StartError::System(error.to_string()))? {
+        Ok(file) => Ok(Some(file)),
+        Err(OpenError::Taken(_)) => Ok(None),
+        Err(error) => Err(StartError::System(error.to_string())),
+    }
+}
+
+/// The proxy as its admin port shows it while another process has the state.
+struct Standby {
+    config: serde_json::Value,
+}
+
+impl View for Standby {
+    fn ready(&self) -> Readiness {
+        let missing = vec!["standby: another process has the state, and this one waits for it".to_owned()];
+        Readiness { missing, degraded: Vec::new() }
+    }
+
+    fn instances(&self) -> Vec<InstanceView> {
+        Vec::new()
+    }
+
+    fn agents(&self) -> Vec<AgentView> {
+        Vec::new()
+    }
+
+    fn release(&self, _: &str) -> Vec<String> {
+        Vec::new()
+    }
+
+    fn clusters(&self) -> Vec<ClusterView> {
+        Vec::new()
+    }
+
+    fn routes(&self) -> Vec<RouteView> {
+        Vec::new()
+    }
+
+    fn config(&self) -> serde_json::Value {
+        self.config.clone()
+    }
+
+    fn config_status(&self) -> ConfigStatus {
+        ConfigStatus { generation: 0, applied_at: None, last_error: None }
+    }
+}
