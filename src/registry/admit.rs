@@ -200,6 +200,16 @@ impl Registry {
             {
                 self.remove(book, instance, now, "its registration could not be kept");
             }
+            let alone = |record: &Record| !record.kept && !record.is_present() && record.plans == 0;
+            match book.records.get_mut(id).filter(|record| alone(record)) {
+                // The core is told first.
+                Some(record) if record.core.told => record.released = true,
+                Some(_) => {
+                    book.records.remove(id);
+                    book.presence += 1;
+                }
+                None => {}
+            }
         });
     }
 
@@ -400,6 +410,7 @@ fn claim(
         port,
         vacant_since: None,
         released: false,
+        kept: false,
         core: Standing::new(forward),
     })
 }

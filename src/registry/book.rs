@@ -27,6 +27,8 @@ pub(super) struct Record {
     pub vacant_since: Option<Instant>,
     /// An operator took it from its owner: the next to register it owns it.
     pub released: bool,
+    /// It has been kept, and would come back with a restart.
+    pub kept: bool,
     pub core: Standing,
 }
 

@@ -124,7 +124,16 @@ impl Registry {
     /// Changes are written; or they are not, and are taken again.
     pub fn changes_kept(&self, changes: Changes, result: Result<(), &str>) {
         match result {
-            Ok(()) => self.kept.send_modify(|kept| *kept = Kept { revision: changes.revision, failed: None }),
+            Ok(()) => {
+                let mut book = self.book();
+                for (id, saved) in &changes.agents {
+                    if let Some(record) = book.records.get_mut(id) {
+                        record.kept = saved.is_some();
+                    }
+                }
+                drop(book);
+                self.kept.send_modify(|kept| *kept = Kept { revision: changes.revision, failed: None });
+            }
             Err(why) => {
                 self.book().touched.extend(changes.agents.into_iter().map(|(id, _)| id));
                 self.kept.send_modify(|kept| kept.failed = Some((changes.revision, why.into())));
@@ -284,6 +293,7 @@ fn restored(saved: &SavedAgent, has_core: bool, now: Instant, wall: SystemTime) 
         // Those with instances lose this when they get them back.
         vacant_since: Some(if saved.vacant_since_ms == 0 { now } else { at(saved.vacant_since_ms) }),
         released: saved.released,
+        kept: true,
         core,
     };
     Some((identity.id, record))

@@ -27,3 +27,4 @@ mod passing;
 mod registrar;
 mod retries;
 mod routing;
+mod state;

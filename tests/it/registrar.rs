@@ -14,7 +14,7 @@ async fn client(proxy: &TestProxy) -> BinduServiceClient<Channel> {
     BinduServiceClient::connect(format!("http://{}", proxy.listener("sdk"))).await.unwrap()
 }
 
-fn registration(name: &str, port: u16) -> RegisterAgentRequest {
+pub(crate) fn registration(name: &str, port: u16) -> RegisterAgentRequest {
     RegisterAgentRequest {
         config_json: format!(
             r#"{{"author": "a@b.test", "name": "{name}", "deployment": {{"url": "http://localhost:1", "expose": true}}}}"#

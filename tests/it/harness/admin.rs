@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use std::net::SocketAddr;
+
 use serde_json::Value;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
@@ -17,18 +19,24 @@ pub(crate) struct Series {
     pub(crate) value: f64,
 }
 
+/// The status and the body of a page of an admin port.
+pub(crate) async fn get(admin: SocketAddr, path: &str) -> std::io::Result<(u16, String)> {
+    let mut socket = TcpStream::connect(admin).await?;
+    let request = format!("GET {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n");
+    socket.write_all(request.as_bytes()).await?;
+    let mut answer = String::new();
+    socket.read_to_string(&mut answer).await?;
+    let (head, body) = answer.split_once("\r\n\r\n").ok_or(std::io::ErrorKind::UnexpectedEof)?;
+    assert!(!head.contains("chunked"), "{head}");
+    Ok((head[9..12].parse().unwrap(), body.to_owned()))
+}
+
 impl TestProxy {
     /// The body of a page.
     pub(crate) async fn page(&self, path: &str) -> String {
-        let mut socket = TcpStream::connect(self.admin_address()).await.unwrap();
-        let request = format!("GET {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n");
-        socket.write_all(request.as_bytes()).await.unwrap();
-        let mut answer = String::new();
-        socket.read_to_string(&mut answer).await.unwrap();
-        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
-        assert!(head.starts_with("HTTP/1.1 200") || path == "/ready", "{path}: {head}");
-        assert!(!head.contains("chunked"), "{head}");
-        body.to_owned()
+        let (status, body) = get(self.admin_address(), path).await.unwrap();
+        assert!(status == 200 || path == "/ready", "{path}: {status}");
+        body
     }
 
     /// A page of JSON.

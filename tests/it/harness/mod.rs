@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use portunus_agents::echo;
 
-pub(crate) use admin::Series;
+pub(crate) use admin::{Series, get};
 pub(crate) use caller::{Answer, Ask, Caller};
 pub(crate) use grpc::{chunk, framed, messages, unchunk};
 pub(crate) use proxy::{Setup, TestProxy};
