@@ -138,11 +138,11 @@ class Child:
 class Proxy(Child):
     """Portunus with `config`, whose ${NAME}s come from `ports` and `env`; there once every port in `ports` is open."""
 
-    def __init__(self, folder: Path, config: Path, ports: dict[str, int], **env: str):
+    def __init__(self, folder: Path, config: Path, ports: dict[str, int], log: str = "portunus", **env: str):
         # Two suites at once, or a proxy that somebody tries out beside them, would meet on the admin server's default port.
         self.ports = ports | {"ADMIN_PORT": free_port()}
         values = {name: str(port) for name, port in self.ports.items()} | env
-        super().__init__("portunus", [binary("PORTUNUS", "portunus"), "run", "-c", config], folder, **values)
+        super().__init__(log, [binary("PORTUNUS", "portunus"), "run", "-c", config], folder, **values)
         try:
             for port in self.ports.values():
                 self.wait_port(port)

@@ -12,6 +12,7 @@ import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+import deaths
 import harness
 import refusals
 from a2a import User
@@ -33,6 +34,12 @@ def main() -> int:
         if through == "proxy":
             stage.start_proxy()
             through_the_proxy(tally, stage)
+            with contextlib.ExitStack() as parts:
+                inner = folder / "deaths"
+                inner.mkdir()
+                stage = Stage(inner, parts)
+                stage.start_proxy()
+                deaths.check(tally, stage)
         else:
             directly(tally, stage)
     return tally.close()
@@ -44,22 +51,29 @@ class Stage:
     def __init__(self, folder: Path, stack: contextlib.ExitStack):
         self.folder, self.stack = folder, stack
         self.core_port, self.a2a_port = harness.free_port(), harness.free_port()
+        self.ports = {"SDK_PORT": harness.free_port(), "CALLBACK_PORT": harness.free_port()}
         # The core writes keys and logs into the folder that it is started in.
-        home = folder / "core"
-        home.mkdir()
-        command = [harness.installed("bindu/bin/bindu"), "serve", "--grpc", "--grpc-port", self.core_port]
-        self.core = stack.enter_context(harness.Child("core", command, folder, cwd=home, OTEL_SDK_DISABLED="true"))
-        self.core.wait_port(self.core_port)
+        (folder / "core").mkdir()
+        self.start_core("core")
         self.registrar = self.core_port
         self.user = User(f"http://127.0.0.1:{self.a2a_port}/")
 
-    def start_proxy(self):
-        ports = {"SDK_PORT": harness.free_port(), "CALLBACK_PORT": harness.free_port()}
-        config = Path(__file__).with_name("portunus.yaml")
-        self.stack.enter_context(harness.Proxy(self.folder, config, ports, CORE_PORT=str(self.core_port)))
-        self.registrar = ports["SDK_PORT"]
+    def start_core(self, log: str):
+        command = [harness.installed("bindu/bin/bindu"), "serve", "--grpc", "--grpc-port", self.core_port]
+        home = self.folder / "core"
+        self.core = self.stack.enter_context(
+            harness.Child(log, command, self.folder, cwd=home, OTEL_SDK_DISABLED="true")
+        )
+        self.core.wait_port(self.core_port)
 
-    def start_instance(self, name: str, log: str | None = None) -> harness.Child:
+    def start_proxy(self, log: str = "portunus"):
+        """The proxy on the ports and with the state that it had before, if it had."""
+        config = Path(__file__).with_name("portunus.yaml")
+        env = {"CORE_PORT": str(self.core_port), "STATE_DIR": str(self.folder / "state")}
+        self.proxy = self.stack.enter_context(harness.Proxy(self.folder, config, self.ports, log, **env))
+        self.registrar = self.ports["SDK_PORT"]
+
+    def start_instance(self, name: str, log: str | None = None, quiet: bool = False) -> harness.Child:
         """An instance on a port of its own; returns once the registrar has said yes to it."""
         command = [
             harness.binary("AGENTS", "portunus-agents"),
@@ -77,6 +91,8 @@ class Stage:
             "--url",
             f"http://127.0.0.1:{self.a2a_port}",
         ]
+        if quiet:
+            command += ["--heartbeat", "10m"]
         child = self.stack.enter_context(harness.Child(log or name, command, self.folder))
         child.wait_address()
         return child
