@@ -20,8 +20,8 @@ use super::worker::{CallKey, Worker};
 use crate::registry::{Caller, owner_by_address};
 use crate::upstream::Cluster;
 
-/// The largest request: `config_json` and skills are bounded by the registry at 256 KiB, and this leaves room to say so.
-const MOST: usize = 320 * 1024;
+/// What a request may be larger than the registry's own bound: leaves room to say so.
+const MARGIN: usize = 64 * 1024;
 /// How long a request may take to come: what it holds meanwhile is counted nowhere else.
 const PATIENCE: Duration = Duration::from_secs(15);
 
@@ -29,6 +29,8 @@ const PATIENCE: Duration = Duration::from_secs(15);
 pub(super) struct Registering {
     /// Whether anybody who reaches the route may register.
     open: bool,
+    /// The largest request.
+    most: usize,
     body: Vec<u8>,
     until: Instant,
     /// The registry is asked.
@@ -36,8 +38,9 @@ pub(super) struct Registering {
 }
 
 impl Registering {
-    pub(super) fn new(open: bool, now: Instant) -> Self {
-        Self { open, body: Vec::new(), until: now + PATIENCE, asking: None }
+    /// `config`: the most that the registry takes of a configuration.
+    pub(super) fn new(open: bool, config: usize, now: Instant) -> Self {
+        Self { open, most: config.saturating_add(MARGIN), body: Vec::new(), until: now + PATIENCE, asking: None }
     }
 
     /// How long the request may take to come; none once it has.
@@ -73,10 +76,10 @@ impl Turn<'_> {
             return self.stop(key, Stop::refuse(Code::ResourceExhausted, Reason::Overloaded, message));
         }
         registering.body.extend_from_slice(octets);
-        let came = registering.body.len();
-        if came > MOST {
+        let (came, most) = (registering.body.len(), registering.most);
+        if came > most {
             let size = u32::try_from(came).unwrap_or(u32::MAX);
-            return self.stop(key, Stop::too_large("request", size, MOST as u64));
+            return self.stop(key, Stop::too_large("request", size, most as u64));
         }
         let body = if ended { std::mem::take(&mut registering.body) } else { Vec::new() };
         self.request_went(key, octets.len());

@@ -205,3 +205,113 @@ async fn a_backend_that_is_no_agent_is_not_healthy() {
     let answer = proxy.caller().await.unary(ask(), &crate::agents::hello()).await;
     assert!([12, 14].contains(&answer.code().unwrap()), "{answer:?}");
 }
+
+/// 20 that are no registrations and 20 that would lead where nobody may be sent. None is admitted, none reaches a core as it came, and
+/// each error says what is wrong.
+#[tokio::test]
+async fn malformed_and_hostile_registrations_are_refused_with_what_is_wrong() {
+    let core = core::Core::start(core::Options::default()).await.unwrap();
+    let allow = "allow: [0.0.0.0/0, \"::/0\"]\n      allow_names: [\"*.invalid\", localhost.localdomain]";
+    let proxy = proxy_with(&format!("core: {}\n      {allow}", core.address())).await;
+    let mut client = client(&proxy).await;
+    let config = |text: String| RegisterAgentRequest { config_json: text, ..registration("n", 5_000) };
+    let named = |name: &str| config(registration("n", 1).config_json.replace("\"n\"", &format!("\"{name}\"")));
+    let with_id = |id: &str| config(registration("n", 1).config_json.replacen('{', &format!("{{\"id\": {id}, "), 1));
+    let at = |callback: String| RegisterAgentRequest { grpc_callback_address: callback, ..registration("n", 5_000) };
+    let author = |author: &str| config(registration("n", 1).config_json.replace("a@b.test", author));
+    let malformed = vec![
+        config(String::new()),
+        config("{".into()),
+        config("[]".into()),
+        config("7".into()),
+        config("null".into()),
+        config("{}".into()),
+        config(r#"{"author": "a", "name": "n"}"#.into()),
+        config(r#"{"author": 7, "name": "n", "deployment": {"url": "http://x", "expose": true}}"#.into()),
+        config(r#"{"author": "a", "name": "n", "deployment": {"url": "ftp://x", "expose": true}}"#.into()),
+        config(r#"{"author": "a", "name": "n", "deployment": {"url": "http://x"}}"#.into()),
+        config(format!(r#"{{"author": "a", "name": "n", "x": {}{}}}"#, "[".repeat(5_000), "]".repeat(5_000))),
+        config(format!(r#"{{"author": "a", "name": "n", "x": "{}"}}"#, "y".repeat(300 << 10))),
+        with_id("7"),
+        with_id("\"not-a-uuid\""),
+        author(" "),
+        named(""),
+        named(&"n".repeat(129)),
+        at(String::new()),
+        at("localhost".into()),
+        at("localhost:99999".into()),
+    ];
+    let (sdk, admin, edge) = (proxy.listener("sdk").port(), proxy.admin_address().port(), proxy.address().port());
+    let hostile = vec![
+        named("../../etc/passwd"),
+        named("a/b"),
+        named("..\\\\b"),
+        named("a\\u0000b"),
+        named("0b6f0c56-9b3e-5f2c-8a1d-3c2b1a09f8e7"),
+        author("a:b"),
+        author("a\\u001bb"),
+        at(format!("127.0.0.1:{sdk}")),
+        at(format!("localhost:{admin}")),
+        at(format!("[::ffff:127.0.0.1]:{edge}")),
+        at(core.address().to_string()),
+        at(format!("localhost:{}", core.address().port())),
+        at("169.254.169.254:5000".into()),
+        at("[fd00:ec2::254]:5000".into()),
+        at("[64:ff9b::a9fe:a9fe]:5000".into()),
+        at("0.0.0.0:5000".into()),
+        at("224.0.0.1:5000".into()),
+        at("127.0.0.1:22".into()),
+        at("nowhere.invalid:5000".into()),
+        at("other.example:5000".into()),
+    ];
+    assert_eq!((malformed.len(), hostile.len()), (20, 20));
+    for request in malformed.into_iter().chain(hostile) {
+        let shown: String = format!("{request:?}").chars().take(300).collect();
+        let answer = client.register_agent(request).await.unwrap().into_inner();
+        assert!(!answer.success && answer.error.len() > 20 && answer.error.len() < 1_000, "{shown}: {answer:?}");
+    }
+    assert_eq!(instances(&proxy).await, 0);
+    assert!(core.received().is_empty(), "the core heard of none of them");
+    // What is not refused is rebuilt.
+    let mut request = registration("n", 5_000);
+    request.config_json =
+        request.config_json.replacen('{', r#"{"vault": {"url": "http://evil"}, "recreate_keys": true, "#, 1);
+    assert!(client.register_agent(request).await.unwrap().into_inner().success);
+    let forwarded = &core.received()[0].1;
+    assert!(!forwarded.config_json.contains("vault") && !forwarded.config_json.contains("recreate"), "{forwarded:?}");
+    assert!(forwarded.grpc_callback_address.ends_with(".localhost:3790"), "{forwarded:?}");
+}
+
+/// A's address, once it has refused a connection, is nobody's until A is heard again: whoever binds it must not get A's calls.
+#[tokio::test]
+async fn who_binds_the_port_of_another_does_not_get_its_calls() {
+    let proxy = proxy_with("").await;
+    let a = sdk(&proxy, "a", "the-real-a").await;
+    let address = a.address();
+    let caller = proxy.caller().await;
+    let for_a = || ask().with("x-portunus-agent", "a");
+    assert_eq!(said(&caller, for_a()).await, "the-real-a");
+    a.kill().await;
+    eventually!(caller.unary(for_a(), &crate::agents::hello()).await.refusal().0 == 14);
+    let options =
+        bindu::Options { listen: address, name: "b".into(), instance: "an-impostor".into(), ..Default::default() };
+    let b = bindu::Agent::start(options).await.unwrap();
+    let mut refused = 0;
+    for round in 0..1_000 {
+        let answer = caller.unary(for_a(), &crate::agents::hello()).await;
+        assert_ne!(answer.code(), Some(0), "round {round}: {answer:?}");
+        refused += 1;
+        match round {
+            // Its health check passes meanwhile.
+            100 | 300 => tokio::time::sleep(Duration::from_millis(400)).await,
+            500 => {
+                let mut client = client(&proxy).await;
+                assert!(client.register_agent(registration("b", address.port())).await.unwrap().into_inner().success);
+            }
+            _ => {}
+        }
+    }
+    assert_eq!(refused, 1_000);
+    eventually!(caller.unary(ask().with("x-portunus-agent", "b"), &crate::agents::hello()).await.code() == Some(0));
+    drop(b);
+}

@@ -7,6 +7,7 @@ use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 
 use super::{Beat, Caller, Finding, HOME, World, caller};
+use crate::registry::{Saved, Settings};
 
 const AGENTS: [&str; 3] = ["a", "b", "c"];
 
@@ -14,6 +15,8 @@ const AGENTS: [&str; 3] = ["a", "b", "c"];
 struct Expected {
     agent: &'static str,
     sdk: Caller,
+    /// The registry has heard it over the connection that it has now.
+    heard: bool,
     lease_until: tokio::time::Instant,
 }
 
@@ -22,6 +25,8 @@ struct History {
     rng: SmallRng,
     there: BTreeMap<u16, Expected>,
     answering: BTreeSet<u16>,
+    /// What the process after this one would read.
+    disk: BTreeMap<String, Saved>,
     log: Vec<String>,
 }
 
@@ -37,6 +42,7 @@ impl History {
             rng,
             there: BTreeMap::new(),
             answering: BTreeSet::new(),
+            disk: BTreeMap::new(),
             log: vec![format!("seed {seed}")],
         }
     }
@@ -44,7 +50,7 @@ impl History {
     fn step(&mut self) {
         let port = self.rng.random_range(5001..5009u16);
         let agent = AGENTS[self.rng.random_range(0..3)];
-        match self.rng.random_range(0..7) {
+        match self.rng.random_range(0..9) {
             0 => self.register(agent, port),
             1 => self.beat(port),
             2 => self.unregister(port),
@@ -54,10 +60,47 @@ impl History {
                 }
             }
             4 => self.refuse(agent),
+            5 => self.reconnect(port),
+            6 if self.rng.random_range(0..8) == 0 => self.restart(),
             _ => self.world.now += Duration::from_millis(self.rng.random_range(1..40_000)),
         }
         let asked = self.probe();
         self.check(&asked);
+        self.write();
+    }
+
+    /// A partition, or an SDK that lost its connection for another reason: it comes back on another one, and has said nothing yet.
+    fn reconnect(&mut self, port: u16) {
+        let Some(known) = self.there.get_mut(&port) else { return };
+        self.log.push(format!("reconnect {port}"));
+        known.sdk.connection.close();
+        (known.sdk, known.heard) = (caller(HOME), false);
+    }
+
+    /// kill -9 of the proxy, and its start.
+    fn restart(&mut self) {
+        self.log.push("restart".into());
+        let now = self.world.now;
+        self.world = World::with(Settings::default());
+        self.world.now = now + Duration::from_secs(1);
+        self.world.registry.restore(self.disk.values().cloned().collect(), self.world.now);
+        for known in self.there.values_mut() {
+            known.sdk.connection.close();
+            (known.sdk, known.heard) = (caller(HOME), false);
+            known.lease_until = self.world.now + Duration::from_secs(90);
+        }
+    }
+
+    /// What changed goes to the disk.
+    fn write(&mut self) {
+        let Some(changes) = self.world.registry.take_changes() else { return };
+        for (id, saved) in &changes.agents {
+            match saved {
+                Some(saved) => drop(self.disk.insert(id.to_string(), saved.clone())),
+                None => drop(self.disk.remove(&**id)),
+            }
+        }
+        self.world.registry.changes_kept(changes, Ok(()));
     }
 
     fn register(&mut self, agent: &'static str, port: u16) {
@@ -65,18 +108,34 @@ impl History {
         let sdk = caller(HOME);
         // All callers are one owner: an address goes to whoever registered it last.
         self.world.register(agent, &format!("localhost:{port}"), &sdk).unwrap();
-        self.there.insert(port, Expected { agent, sdk, lease_until: self.world.now + Duration::from_secs(90) });
+        let lease_until = self.world.now + Duration::from_secs(90);
+        self.there.insert(port, Expected { agent, sdk, heard: true, lease_until });
     }
 
     fn beat(&mut self, port: u16) {
-        let Some(known) = self.there.get_mut(&port) else { return };
+        let Some(Expected { agent, sdk, heard, .. }) = self.there.get(&port) else { return };
         self.log.push(format!("beat {port}"));
-        let agent = self.world.choose(known.agent).unwrap();
-        assert_eq!(self.world.beat(&agent, &known.sdk), Beat::Acknowledged(1), "{:?}", self.log);
-        known.lease_until = self.world.now + Duration::from_secs(90);
+        let (name, heard) = (*agent, *heard);
+        // Over a connection that nobody knows it may be any of those at its address.
+        let meant = |at: u16, of: &Expected| of.agent == name && (at == port || !heard);
+        let count = self.there.iter().filter(|(at, of)| meant(**at, of)).count();
+        let agent = self.world.choose(name).unwrap();
+        assert_eq!(self.world.beat(&agent, sdk), Beat::Acknowledged(count), "{:?}", self.log);
+        for (at, of) in &mut self.there {
+            if meant(*at, of) {
+                of.lease_until = self.world.now + Duration::from_secs(90);
+                // The only one that it can be.
+                of.heard |= count == 1;
+            }
+        }
     }
 
     fn unregister(&mut self, port: u16) {
+        let Some(known) = self.there.get(&port) else { return };
+        if !known.heard {
+            // Which one leaves is not clear else, which other tests are about.
+            self.register(known.agent, port);
+        }
         let Some(known) = self.there.remove(&port) else { return };
         self.log.push(format!("unregister {port}"));
         let agent = self.world.choose(known.agent).unwrap();
@@ -129,7 +188,7 @@ impl History {
             assert!((instance.lease_left_seconds - left).abs() < 1e-6, "{log:?}");
             assert!(instance.state != "lost" || left == 0.0, "lost within its lease: {log:?}");
             let answers = self.answering.contains(&port_of(&instance.address));
-            if asked.contains(&instance.address) {
+            if asked.contains(&instance.address) && !instance.waits_for_sdk {
                 assert_eq!(instance.state == "healthy", answers, "the last word is the probe's: {log:?}");
             }
         }
@@ -137,6 +196,9 @@ impl History {
 
     /// Whatever happened: who answers gets calls in the end, who does not is lost.
     fn settle(&mut self) {
+        for (port, agent) in self.there.iter().map(|(port, known)| (*port, known.agent)).collect::<Vec<_>>() {
+            self.register(agent, port);
+        }
         for _ in 0..20 {
             self.world.now += Duration::from_secs(33);
             let asked = self.probe();
