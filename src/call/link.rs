@@ -16,7 +16,7 @@ use super::worker::{FIRST_READ, LinkKey, READ, Worker};
 use crate::h2::{Config, Connection, Role};
 use crate::observe::metrics::UpstreamConnection;
 
-/// Reads in one turn: more would fill the outputs of others beyond what their turn writes.
+/// Reads in one turn, but for a large one, which is a turn's worth: more would fill the outputs of others beyond what they hold.
 const READS: usize = 2;
 /// Octets of a frame on average, from which on a connection is one of large frames.
 const LARGE_FRAME: usize = 1_024;
@@ -212,8 +212,12 @@ impl Turn<'_> {
                 Poll::Ready(Ok(())) if octets.filled().is_empty() => return Err(Over),
                 Poll::Ready(Err(_)) => return Err(Over),
                 Poll::Ready(Ok(())) => {
+                    let came = octets.filled().len();
                     let Some(frames) = self.take_in(key, octets.filled()) else { return Ok(()) };
-                    self.pace_reading(key, octets.filled().len(), frames);
+                    self.pace_reading(key, came, frames);
+                    if came >= READ / 2 {
+                        break;
+                    }
                 }
             }
         }

@@ -21,7 +21,7 @@ use crate::h2::{Growth, Spare, Tag};
 use crate::upstream::{Clusters, Network, Pool};
 
 /// What is read from a socket at once, at most and to begin with. The buffer is the worker's: a connection that says nothing holds none.
-pub(super) const READ: usize = 128 * 1024;
+pub(super) const READ: usize = 256 * 1024;
 pub(super) const FIRST_READ: usize = 16 * 1024;
 /// Buffers for uploads that are kept for the next calls.
 const ROOMS: usize = 256;

@@ -14,7 +14,7 @@ const PIECES: usize = 12 << 20;
 const CROWD: usize = 2 << 20;
 /// What waits in an output before streams hold their DATA back. A turn of a busy connection fits; a peer that reads nothing holds no
 /// more than this and what heads and acknowledgements add.
-const FULL: usize = 128 * 1024;
+const FULL: usize = 288 * 1024;
 /// The same in a crowd.
 const FULL_IN_A_CROWD: usize = 8 * 1024;
 
