@@ -19,6 +19,8 @@ use crate::upstream::Network;
 
 /// How long the core has to answer before an SDK is told success without it. SDKs set no deadline, but people wait.
 const CORE_PATIENCE: Duration = Duration::from_secs(10);
+/// How long the disk has.
+const DISK_PATIENCE: Duration = Duration::from_secs(10);
 /// For the look-up of a name.
 const LOOK_UP: Duration = Duration::from_secs(5);
 
@@ -156,7 +158,7 @@ impl Registrar {
         let place = plan.place().clone();
         let (admitted, revision) = plan.admit(Instant::now())?;
         if let Some(revision) = revision
-            && let Err(why) = self.registry.is_kept(revision).await
+            && let Err(why) = self.kept(revision).await
             && admitted != Admitted::Renewed
         {
             self.registry.take_back(&card.identity.id, &place, Instant::now());
@@ -169,6 +171,12 @@ impl Registrar {
 }
 
 impl Registrar {
+    /// Waits until a change is on the disk.
+    async fn kept(&self, revision: u64) -> Result<(), Arc<str>> {
+        let kept = tokio::time::timeout(DISK_PATIENCE, self.registry.is_kept(revision)).await;
+        kept.unwrap_or_else(|_| Err(format!("it has not been written within {DISK_PATIENCE:?}").into()))
+    }
+
     /// Where a caller says that its instance is, looked up and checked.
     async fn placed(&self, callback: &str, caller: &Caller) -> Result<Place, Refusal> {
         let place = self.registry.place(callback, caller)?;

@@ -315,3 +315,77 @@ async fn who_binds_the_port_of_another_does_not_get_its_calls() {
     eventually!(caller.unary(ask().with("x-portunus-agent", "b"), &crate::agents::hello()).await.code() == Some(0));
     drop(b);
 }
+
+/// A wire between two places that can be cut: what is on it waits, and neither end is told.
+struct Wire {
+    address: std::net::SocketAddr,
+    whole: tokio::sync::watch::Sender<bool>,
+}
+
+impl Wire {
+    async fn to(target: std::net::SocketAddr) -> Self {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let (whole, seen) = tokio::sync::watch::channel(true);
+        tokio::spawn(async move {
+            while let Ok((near, _)) = listener.accept().await {
+                let seen = seen.clone();
+                tokio::spawn(async move {
+                    let mut open = seen.clone();
+                    open.wait_for(|whole| *whole).await.ok()?;
+                    let far = tokio::net::TcpStream::connect(target).await.ok()?;
+                    let ((near_read, near_write), (far_read, far_write)) = (near.into_split(), far.into_split());
+                    tokio::join!(carry(near_read, far_write, seen.clone()), carry(far_read, near_write, seen));
+                    Some(())
+                });
+            }
+        });
+        Self { address, whole }
+    }
+}
+
+async fn carry(
+    mut from: tokio::net::tcp::OwnedReadHalf,
+    mut to: tokio::net::tcp::OwnedWriteHalf,
+    mut seen: tokio::sync::watch::Receiver<bool>,
+) {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    let mut octets = vec![0; 16 << 10];
+    while let Ok(count @ 1..) = from.read(&mut octets).await {
+        if seen.wait_for(|whole| *whole).await.is_err() || to.write_all(&octets[..count]).await.is_err() {
+            return;
+        }
+    }
+}
+
+/// As the TypeScript SDK is behind a partition that outlasts its lease: one connection, no deadline, heartbeats whose answers it does
+/// not look at, and no second registration.
+#[tokio::test]
+async fn after_a_partition_traffic_comes_back_by_itself() {
+    let proxy = proxy_with("lease: 1s").await;
+    let backend = bindu::Agent::start(bindu::Options { name: "n".into(), ..Default::default() }).await.unwrap();
+    let (to_registrar, to_agent) = (Wire::to(proxy.listener("sdk")).await, Wire::to(backend.address()).await);
+    // It asks whether the port is open first, by connecting and closing.
+    drop(tokio::net::TcpStream::connect(to_registrar.address).await.unwrap());
+    let mut sdk = BinduServiceClient::connect(format!("http://{}", to_registrar.address)).await.unwrap();
+    let answer = sdk.register_agent(registration("n", to_agent.address.port())).await.unwrap().into_inner();
+    assert!(answer.success, "{answer:?}");
+    let beats = tokio::spawn(async move {
+        loop {
+            sdk.heartbeat(HeartbeatRequest { agent_id: answer.agent_id.clone(), timestamp: 0 }).await.ok();
+            tokio::time::sleep(Duration::from_millis(300)).await;
+        }
+    });
+    let caller = proxy.caller().await;
+    let answers = async || caller.unary(ask(), &crate::agents::hello()).await.code() == Some(0);
+    eventually!(answers().await);
+    let state = async || proxy.json("/instances").await[0]["state"].as_str().unwrap_or_default().to_owned();
+    to_registrar.whole.send_replace(false);
+    to_agent.whole.send_replace(false);
+    eventually!(state().await == "lost", "a lease that is out and checks that fail");
+    assert_eq!(caller.unary(ask(), &crate::agents::hello()).await.code(), Some(14));
+    to_registrar.whole.send_replace(true);
+    to_agent.whole.send_replace(true);
+    eventually!(answers().await, "nobody registered again");
+    beats.abort();
+}

@@ -13,6 +13,7 @@ mod kill;
 mod metrics;
 mod plan;
 mod proxy;
+mod registry;
 mod report;
 mod settle;
 mod soak;
@@ -54,6 +55,9 @@ struct Options {
     /// Seconds for which instances and callers are killed at random
     #[arg(long, default_value_t = 30)]
     chaos: u64,
+    /// Agents of the registry, with ten instances each; every instance takes a descriptor of the proxy's and one of ours
+    #[arg(long, default_value_t = 50)]
+    registered: u32,
     /// Makes the soak's calls repeatable
     #[arg(long, default_value_t = 1)]
     seed: u64,
@@ -76,10 +80,19 @@ enum Section {
     Attack,
     /// Instances and callers killed at random
     Chaos,
+    /// Many agents of ten instances: registering, at rest, called
+    Registry,
 }
 
-const ALL: [Section; 6] =
-    [Section::Soak, Section::Cancel, Section::Balance, Section::Kill, Section::Attack, Section::Chaos];
+const ALL: [Section; 7] = [
+    Section::Soak,
+    Section::Cancel,
+    Section::Balance,
+    Section::Kill,
+    Section::Attack,
+    Section::Chaos,
+    Section::Registry,
+];
 
 #[tokio::main]
 async fn main() -> ExitCode {
@@ -112,6 +125,7 @@ async fn run(section: Section, options: &Options, report: &mut Report) -> Result
         Section::Kill => kill::run(options, report).await,
         Section::Attack => attack::run(options, report).await,
         Section::Chaos => chaos::run(options, report).await,
+        Section::Registry => registry::run(options, report).await,
     }
 }
 

@@ -117,6 +117,11 @@ impl Proxy {
         Ok(serde_json::from_str(&self.ask("/instances").await?)?)
     }
 
+    /// How many agents `/agents` shows.
+    pub(crate) async fn agents(&self) -> Result<usize> {
+        Ok(serde_json::from_str::<Vec<serde_json::Value>>(&self.ask("/agents").await?)?.len())
+    }
+
     /// A GET of the admin port: the body of a 200.
     async fn ask(&self, path: &str) -> Result<String> {
         let mut stream = TcpStream::connect(self.admin).await?;
