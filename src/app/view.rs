@@ -78,12 +78,15 @@ impl View for Running {
                 degraded.push(format!("cluster `{}` has no instance that can take calls", cluster.name));
             }
             if let Group::Registered(registry) = &cluster.group {
-                let late = registry
-                    .view(Instant::now())
-                    .into_iter()
-                    .filter(|agent| agent.core == registry::CoreState::Pending);
-                degraded
-                    .extend(late.map(|agent| format!("agent `{}` is not registered with the core yet", agent.name)));
+                degraded.extend(registry.view(Instant::now()).into_iter().filter_map(|agent| match agent.core {
+                    registry::CoreState::Pending => {
+                        Some(format!("agent `{}` is not registered with the core yet", agent.name))
+                    }
+                    registry::CoreState::Foreign => {
+                        Some(format!("agent `{}`: the core calls somebody else until it restarts", agent.name))
+                    }
+                    registry::CoreState::None | registry::CoreState::Ok | registry::CoreState::Refused => None,
+                }));
             }
         }
         Readiness { missing, degraded }
