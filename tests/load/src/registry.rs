@@ -9,7 +9,7 @@ use std::time::Duration;
 use portunus_agents::bindu;
 use portunus_proto::bindu::agent_handler_client::AgentHandlerClient;
 use portunus_proto::bindu::bindu_service_client::BinduServiceClient;
-use portunus_proto::bindu::{HandleRequest, RegisterAgentRequest};
+use portunus_proto::bindu::{ChatMessage, HandleRequest, RegisterAgentRequest};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 use tonic::transport::Channel;
@@ -141,7 +141,8 @@ async fn median(calls: SocketAddr) -> Result<Duration> {
     let mut client: AgentHandlerClient<Channel> = AgentHandlerClient::connect(format!("http://{calls}")).await?;
     let mut took = Vec::new();
     for _ in 0..CALLS {
-        let mut request = tonic::Request::new(HandleRequest::default());
+        let message = ChatMessage { role: "user".to_owned(), content: "hello".to_owned() };
+        let mut request = tonic::Request::new(HandleRequest { messages: vec![message], ..HandleRequest::default() });
         request.metadata_mut().insert("x-portunus-agent", "agent-0".parse()?);
         let began = Instant::now();
         client.handle_messages(request).await?;
