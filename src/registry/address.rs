@@ -68,9 +68,7 @@ impl Permit {
     fn never(&self, address: SocketAddr, settings: &Settings) -> Result<(), String> {
         let ip = address.ip().to_canonical();
         [Some(ip), embedded(ip)].into_iter().flatten().try_for_each(never_dialled)?;
-        if address.port() < 1024 {
-            return Err("ports under 1024 are never dialled; let the agent listen on a higher one".into());
-        }
+        high_port(address.port())?;
         let ours = |bound: IpAddr| {
             let bound = bound.to_canonical();
             let local = self.local.map(|local| local.to_canonical());
@@ -98,11 +96,11 @@ fn parse(text: &str, peer: IpAddr, settings: &Settings) -> Result<Target, String
                 clip(&host)
             ));
         }
-        Target::Name(_, port) if port < 1024 => {
-            return Err("ports under 1024 are never dialled; let the agent listen on a higher one".into());
-        }
         known => known,
     };
+    if let Target::Name(_, port) = &target {
+        high_port(*port)?;
+    }
     if settings.core.as_ref() == Some(&target) {
         return Err(format!("{target} is the core, not an agent. {wanted}"));
     }
@@ -143,6 +141,14 @@ pub(super) fn fold(ip: IpAddr) -> IpAddr {
 
 fn is_local_host(ip: IpAddr) -> bool {
     fold(ip) == IpAddr::V4(Ipv4Addr::LOCALHOST)
+}
+
+fn high_port(port: u16) -> Result<(), String> {
+    if port < 1024 {
+        Err("ports under 1024 are never dialled; let the agent listen on a higher one".into())
+    } else {
+        Ok(())
+    }
 }
 
 /// Addresses that are nobody's agent, on whatever port.

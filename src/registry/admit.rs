@@ -7,7 +7,7 @@ use std::sync::Arc;
 use tokio::time::Instant;
 
 use super::address::{Permit, fold, holder_key};
-use super::agent::{Agent, Caller};
+use super::agent::{Agent, Caller, Connection};
 use super::book::{Book, Entry, Record, Slot, enact};
 use super::card::Card;
 use super::core::{CoreState, Forward, Standing};
@@ -158,19 +158,19 @@ impl Registry {
         }
         let held = self.check_holder(&mut book, &card.identity.id, &place, caller, now)?;
         check_room(&mut book, &card.identity.id, held, caller, &settings.limits)?;
-        if !book.records.contains_key(&card.identity.id) {
-            let record = claim(&book, &card.identity, &settings, caller, Arc::clone(&forward), now)?;
-            book.records.insert(Arc::clone(&card.identity.id), record);
-            self.reindex(&book);
-        }
-        let Some(record) = book.records.get_mut(&card.identity.id) else {
-            return Err(Refusal::new("owner", RELEASED));
-        };
-        if std::mem::take(&mut record.released) {
-            record.agent = Agent::new(&card.identity, Arc::clone(&caller.owner));
-            record.created = now;
-            book.presence += 1;
-            self.reindex(&book);
+        match book.records.get_mut(&card.identity.id) {
+            None => {
+                let record = claim(&book, &card.identity, &settings, caller, Arc::clone(&forward), now)?;
+                book.records.insert(Arc::clone(&card.identity.id), record);
+                self.reindex(&book);
+            }
+            Some(record) if record.released => {
+                record.released = false;
+                record.agent = Agent::new(&card.identity, Arc::clone(&caller.owner));
+                record.created = now;
+                self.reindex(&book);
+            }
+            Some(_) => {}
         }
         let Some(record) = book.records.get_mut(&card.identity.id) else {
             return Err(Refusal::new("owner", RELEASED));
@@ -192,23 +192,19 @@ impl Registry {
     }
 
     /// Takes back an admission that could not be kept.
-    pub fn take_back(&self, id: &str, place: &Place, now: Instant) {
+    pub fn take_back(&self, id: &Arc<str>, place: &Place, now: Instant) {
         self.change(now, |book, now| {
             let held = book.holder(&holder_key(&place.target));
             if let Some(instance) =
-                held.filter(|held| book.record_of(*held).is_some_and(|found| &*found.agent.id == id))
+                held.filter(|held| book.record_of(*held).is_some_and(|found| found.agent.id == *id))
             {
                 self.remove(book, instance, now, "its registration could not be kept");
             }
-            let alone = |record: &Record| !record.kept && !record.is_present() && record.plans == 0;
-            match book.records.get_mut(id).filter(|record| alone(record)) {
-                // The core is told first.
-                Some(record) if record.core.told => record.released = true,
-                Some(_) => {
-                    book.records.remove(id);
-                    book.presence += 1;
-                }
-                None => {}
+            let alone = |record: &&mut Record| !record.kept && !record.is_present() && record.plans == 0;
+            if let Some(record) = book.records.get_mut(id).filter(alone) {
+                // Its owner is not remembered; where the core was told, it is told of the departure first.
+                record.released = true;
+                book.forget_if_over(id);
             }
         });
     }
@@ -250,22 +246,31 @@ impl Registry {
         if let Some(held) = holder {
             self.remove(book, held, now, "another agent was registered at its address");
         }
-        let Place { target, permit, .. } = &plan.place;
-        let metrics = self.metrics.instance(&target.to_string());
-        let instance = Instance::registered(Arc::clone(&self.name), target.clone(), permit.clone(), metrics, now);
-        tracing::info!(cluster = &*self.name, agent = &**id, instance = &*instance.authority, "instance is registered");
-        let entry = Entry {
-            instance,
-            health: Health::new(now),
-            lease_until,
-            connection: caller.connection.clone(),
-            registered_by: Arc::clone(&caller.owner),
-            registered_from: fold(caller.peer.ip()),
-            probe: Slot::Due(now),
-        };
+        let Place { target, permit, .. } = plan.place.clone();
+        let by = (caller.connection.clone(), Arc::clone(&caller.owner));
+        let entry = self.entry(target, permit, Health::new(now), by, now);
+        let authority = &*entry.instance.authority;
+        tracing::info!(cluster = &*self.name, agent = &**id, instance = authority, "instance is registered");
         book.add(id, entry, now);
         self.probing.notify_one();
         Ok(if holder.is_some() { Admitted::TakenOver } else { Admitted::Added })
+    }
+
+    /// A record for an instance: registered now, or by the process before this one.
+    pub(super) fn entry(
+        &self,
+        target: Target,
+        permit: Permit,
+        health: Health,
+        (connection, registered_by): (Connection, Arc<str>),
+        now: Instant,
+    ) -> Entry {
+        let metrics = self.metrics.instance(&target.to_string());
+        let registered_from = fold(permit.peer);
+        let instance = Instance::registered(Arc::clone(&self.name), target, permit, metrics, now);
+        instance.set_state(health.state());
+        let lease_until = now + self.settings().lease;
+        Entry { instance, health, lease_until, connection, registered_by, registered_from, probe: Slot::Due(now) }
     }
 
     /// Which instance holds the address; refused if it is another agent's that may not be moved.
@@ -320,9 +325,8 @@ impl Registry {
         }
         if record.core.told {
             self.wish(id);
-        } else if record.vacant_since.is_none() || record.released {
-            // It never had an instance: nothing is left of a registration that was refused or given up.
-            book.records.remove(id);
+        } else if book.forget_if_over(id) {
+            // It never had an instance, say: nothing is left of a registration that was refused or given up.
             self.reindex(&book);
         }
     }

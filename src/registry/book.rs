@@ -55,6 +55,13 @@ impl Record {
         }
     }
 
+    /// Whether nothing of it is left: it has no instance, nobody is registering it, the core need not be told, and neither owner nor
+    /// port is remembered.
+    fn is_over(&self) -> bool {
+        let remembered = self.vacant_since.is_some() && !self.released;
+        !self.is_present() && self.plans == 0 && !self.core.told && !remembered
+    }
+
     pub(super) fn entry(&mut self, instance: u64) -> Option<&mut Entry> {
         self.entries.iter_mut().find(|entry| entry.instance.id == instance)
     }
@@ -140,6 +147,25 @@ impl Book {
     /// Which instance holds an address.
     pub(super) fn holder(&self, target: &Target) -> Option<u64> {
         self.holders.get(&holder_key(target)).copied()
+    }
+
+    /// Forgets an agent.
+    pub(super) fn forget(&mut self, id: &Arc<str>) {
+        let Some(record) = self.records.remove(id) else { return };
+        self.aliases.retain(|_, known| known != id);
+        self.presence += 1;
+        if record.is_kept() {
+            self.touch(id);
+        }
+    }
+
+    /// Forgets it if nothing of it is left; true if so.
+    pub(super) fn forget_if_over(&mut self, id: &Arc<str>) -> bool {
+        let over = self.records.get(id).is_some_and(Record::is_over);
+        if over {
+            self.forget(id);
+        }
+        over
     }
 
     /// How many instances that are held an address has registered.

@@ -231,12 +231,10 @@ impl Registry {
         record.core.error = None;
         // Whoever registered meanwhile was told that the core knows it: make that true.
         record.core.state = if wanted { CoreState::Pending } else { CoreState::None };
-        let nothing_to_keep = !wanted && (record.vacant_since.is_none() || record.released);
-        book.aliases.retain(|_, known| &**known != id);
-        if nothing_to_keep {
-            book.records.remove(id);
-        }
-        book.touch(&Arc::from(id));
+        let id = Arc::clone(&record.agent.id);
+        book.aliases.retain(|_, known| *known != id);
+        book.forget_if_over(&id);
+        book.touch(&id);
         self.reindex(&book);
     }
 

@@ -21,7 +21,7 @@ mod settings;
 mod tests;
 mod view;
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
 use std::sync::mpsc::SyncSender;
@@ -141,8 +141,11 @@ impl Registry {
 
     /// Where an instance that this caller registers may be dialled.
     pub fn permit(&self, caller: &Caller) -> Permit {
-        let (settings, core) = (Arc::clone(&self.settings), Arc::clone(&self.core_addresses));
-        Permit { settings, core, peer: caller.peer.ip(), local: caller.local }
+        self.permit_of(caller.peer.ip(), caller.local)
+    }
+
+    fn permit_of(&self, peer: IpAddr, local: Option<IpAddr>) -> Permit {
+        Permit { settings: Arc::clone(&self.settings), core: Arc::clone(&self.core_addresses), peer, local }
     }
 
     /// Waits for the core's word on an agent, for as long as the caller cares to.

@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::Registry;
-use super::book::{Book, Slot, enact};
+use super::book::{Book, Record, Slot, enact};
 use super::health::Finding;
 use super::instance::{Instance, State};
 
@@ -109,21 +109,18 @@ impl Registry {
         let forget = self.settings().forget;
         let mut book = self.book();
         book.leaving.retain(|group| group.until > now);
-        let mut gone = Vec::new();
-        book.records.retain(|id, record| {
+        let is_gone = |record: &Record| {
             let vacant =
                 record.vacant_since.filter(|_| record.plans == 0).map(|since| now.saturating_duration_since(since));
             let wait = if record.core.told { forget + LINGER } else { forget };
-            let stays = vacant.is_none_or(|vacant| vacant < wait);
-            if !stays {
-                gone.push(Arc::clone(id));
-            }
-            stays
-        });
+            vacant.is_some_and(|vacant| vacant >= wait)
+        };
+        let gone: Vec<Arc<str>> =
+            book.records.iter().filter(|(_, record)| is_gone(record)).map(|(id, _)| Arc::clone(id)).collect();
+        for id in &gone {
+            book.forget(id);
+        }
         if !gone.is_empty() {
-            gone.iter().for_each(|id| book.touch(id));
-            let Book { records, aliases, .. } = &mut *book;
-            aliases.retain(|_, id| records.contains_key(id));
             self.reindex(&book);
         }
     }

@@ -24,11 +24,7 @@ impl Registry {
             for instance in instances {
                 self.remove(book, instance, now, "its agent was released by an operator");
             }
-            let waits = |record: &super::book::Record| record.core.told || record.plans > 0;
-            if book.records.get(&agent.id).is_some_and(|record| !waits(record)) {
-                book.records.remove(&agent.id);
-                book.presence += 1;
-            }
+            book.forget_if_over(&agent.id);
             true
         })
     }

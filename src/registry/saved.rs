@@ -1,7 +1,6 @@
 //! What of a registry outlives the process: records as they are written, which of them have changed since, and how a registry begins
 //! with them. Who writes them (store/) is told that something changed, takes the changes, and says what became of them.
 
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::mpsc::SyncSender;
 use std::time::{Duration, SystemTime};
@@ -10,13 +9,12 @@ use portunus_proto::bindu::{RegisterAgentResponse, SkillDefinition};
 use tokio::time::Instant;
 
 use super::Registry;
-use super::address::{Permit, fold};
 use super::agent::{Agent, Connection};
-use super::book::{Book, Entry, Record, Slot};
+use super::book::{Book, Entry, Record};
 use super::core::{CoreState, Forward, Standing};
 use super::health::Health;
 use super::identity::Identity;
-use super::instance::{Instance, Target};
+use super::instance::Target;
 
 /// An agent as it is kept. Numbers are never given to another field.
 #[derive(Clone, PartialEq, prost::Message)]
@@ -185,7 +183,7 @@ impl Registry {
             }
             book.records.insert(Arc::clone(&id), record);
             for instance in &instances {
-                let made = self.restored_instance(instance, now + settings.lease, now);
+                let made = self.restored_instance(instance, now);
                 if let Some(entry) = made.filter(|entry| book.holder(&entry.instance.target).is_none()) {
                     book.add(&id, entry, now);
                 }
@@ -199,36 +197,19 @@ impl Registry {
         self.probing.notify_one();
     }
 
-    fn restored_instance(&self, saved: &SavedInstance, lease_until: Instant, now: Instant) -> Option<Entry> {
+    fn restored_instance(&self, saved: &SavedInstance, now: Instant) -> Option<Entry> {
         let target = Target::parse(&saved.address)?;
-        let peer: IpAddr = saved.peer.parse().ok()?;
-        let permit = Permit {
-            settings: Arc::clone(&self.settings),
-            core: Arc::clone(&self.core_addresses),
-            peer,
-            local: saved.local.parse().ok(),
-        };
-        let metrics = self.metrics.instance(&target.to_string());
-        let instance = Instance::registered(Arc::clone(&self.name), target, permit, metrics, now);
-        let health = Health::restored(now);
-        instance.set_state(health.state());
+        let permit = self.permit_of(saved.peer.parse().ok()?, saved.local.parse().ok());
         let connection = Connection::opened();
         connection.close();
-        Some(Entry {
-            instance,
-            health,
-            lease_until,
-            connection,
-            registered_by: saved.registered_by.as_str().into(),
-            registered_from: fold(peer),
-            probe: Slot::Due(now),
-        })
+        let by = (connection, saved.registered_by.as_str().into());
+        Some(self.entry(target, permit, Health::restored(now), by, now))
     }
 }
 
 impl Record {
     /// Whether it is worth keeping: a registration that is under way and has no instance yet is not.
-    fn is_kept(&self) -> bool {
+    pub(super) fn is_kept(&self) -> bool {
         self.is_present() || self.vacant_since.is_some()
     }
 }

@@ -75,6 +75,17 @@ impl Site {
         process
     }
 
+    /// A second process on the same state, which another one has.
+    async fn standby(&self) -> Process {
+        let held = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let admin = held.local_addr().unwrap();
+        drop(held);
+        self.configure("standby.yaml", admin, "");
+        let mut standby = self.spawn(self.command("standby.yaml"), admin);
+        standby.until_ready(503).await;
+        standby
+    }
+
     fn log(&self) -> PathBuf {
         self.folder.join("log")
     }
@@ -210,14 +221,9 @@ async fn a_second_process_stands_by_and_takes_over() {
     let site = Site::new("standby", "");
     let process = site.start().await;
     assert!(site.register(registration("n", 20_000)).await.unwrap().success);
-    let held = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let admin = held.local_addr().unwrap();
-    drop(held);
-    site.configure("standby.yaml", admin, "");
-    let mut standby = site.spawn(site.command("standby.yaml"), admin);
-    standby.until_ready(503).await;
-    assert!(get(admin, "/ready").await.unwrap().1.contains("standby"));
-    assert_eq!(get(admin, "/live").await.unwrap().0, 200);
+    let mut standby = site.standby().await;
+    assert!(get(standby.admin, "/ready").await.unwrap().1.contains("standby"));
+    assert_eq!(get(standby.admin, "/live").await.unwrap().0, 200);
     process.kill().await;
     let since = Instant::now();
     standby.until_ready(200).await;
@@ -231,12 +237,7 @@ async fn a_second_process_stands_by_and_takes_over() {
 async fn a_standby_ends_when_it_is_told() {
     let site = Site::new("standby-ends", "");
     let _process = site.start().await;
-    let held = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let admin = held.local_addr().unwrap();
-    drop(held);
-    site.configure("standby.yaml", admin, "");
-    let mut standby = site.spawn(site.command("standby.yaml"), admin);
-    standby.until_ready(503).await;
+    let standby = site.standby().await;
     assert_eq!(standby.stop().await, Some(0));
 }
 
