@@ -195,8 +195,7 @@ impl Registry {
     pub fn take_back(&self, id: &Arc<str>, place: &Place, now: Instant) {
         self.change(now, |book, now| {
             let held = book.holder(&holder_key(&place.target));
-            if let Some(instance) =
-                held.filter(|held| book.record_of(*held).is_some_and(|found| found.agent.id == *id))
+            if let Some(instance) = held.filter(|held| book.record_of(*held).is_some_and(|found| found.agent.id == *id))
             {
                 self.remove(book, instance, now, "its registration could not be kept");
             }
