@@ -55,6 +55,9 @@ struct Options {
     /// Seconds for which instances and callers are killed at random
     #[arg(long, default_value_t = 30)]
     chaos: u64,
+    /// Of the attacks, those whose name contains this; default: all
+    #[arg(long, default_value = "")]
+    attacks: String,
     /// Agents of the registry, with ten instances each; every instance takes a descriptor of the proxy's and one of ours
     #[arg(long, default_value_t = 50)]
     registered: u32,
