@@ -62,6 +62,8 @@ pub struct Connection {
     pub(super) run: u32,
     /// What the peer may still send on it.
     pub(super) left: i64,
+    /// What windows of streams grew to lately: the next that moves gets as much in one step.
+    pub(super) usual: u32,
     /// What came and is not credited yet.
     pub(super) credit_owed: u32,
     /// What all streams hold.
@@ -180,6 +182,7 @@ impl Connection {
             window: i64::from(FIRST_WINDOW),
             run: 0,
             left: i64::from(config.connection_window.max(FIRST_WINDOW)),
+            usual: 0,
             credit_owed: 0,
             held: 0,
             last: if role == Role::Server { 0 } else { 1 },
@@ -341,6 +344,9 @@ impl Connection {
     pub(super) fn forget(&mut self, id: StreamId, how: Gone) -> Option<Past> {
         let stream = self.streams.get(id)?;
         let (queued, grown) = (stream.queued, stream.grown(&self.config));
+        if grown == 0 {
+            self.usual /= 2;
+        }
         self.held -= stream.held;
         let past = self.streams.remove(id, how);
         if queued {

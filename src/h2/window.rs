@@ -19,11 +19,15 @@ impl Connection {
         found.passed = found.passed.saturating_add(passed);
         if found.recv != Recv::Closed && found.passed >= (found.size / 2).max(1) {
             let mut by = std::mem::take(&mut found.passed);
-            // Four times as large each time: a transfer that goes on should not need many steps to its speed.
-            let more = found.size.saturating_mul(3).min(self.config.largest_stream_window.saturating_sub(found.size));
-            if more > 0 && self.growth.take(more) {
+            // Four times as large each time, and at once as large as those before it were: a transfer that goes on should not need
+            // many steps to its speed.
+            let largest = self.config.largest_stream_window;
+            let goals = [self.usual, found.size.saturating_mul(4).min(largest)];
+            let mut steps = goals.map(|goal| goal.saturating_sub(found.size)).into_iter();
+            if let Some(more) = steps.find(|more| *more > 0 && self.growth.take(*more)) {
                 found.size += more;
                 by += more;
+                self.usual = self.usual.max(found.size);
             }
             found.left += i64::from(by);
             put_window_update(self.out.frames(), stream.number, by);

@@ -209,3 +209,33 @@ fn what_nobody_takes_is_credited_to_the_connection() {
     assert_eq!(script.fatal, None);
     assert!((1_000 * 266 - 50_000..=1_000 * 266).contains(&credit), "{credit}");
 }
+
+#[test]
+fn a_stream_that_moves_gets_the_window_that_those_before_it_had_use_for() {
+    let mut config = Config::server(100, 16 << 10);
+    (config.stream_window, config.largest_stream_window) = (16 << 10, 512 << 10);
+    let mut script = server(config);
+    // What a stream's window is opened by while half of 16 KiB goes on at a time.
+    let mut steps = |number: u32, octets: usize| {
+        script.send(&open(number), 0);
+        let stream = script.streams.pop().unwrap();
+        let mut updates = Vec::new();
+        for _ in 0..octets / (8 * KIB) {
+            script.send(&data(number, &[0; 8 * KIB], false), 0);
+            script.connection.release(stream, 8 * KIB);
+            let frames = script.take_frames(0);
+            let of_it = frames.iter().filter(|frame| frame.kind == WINDOW && frame.stream == number);
+            updates.extend(of_it.map(|frame| frame.number(0) >> 10));
+        }
+        script.send(&rst(number, 8), 2_000);
+        updates
+    };
+    assert_eq!(steps(1, 200 * KIB)[..3], [8 + 48, 32 + 192, 128 + 256], "step by step");
+    assert_eq!(steps(3, 8 * KIB), [8 + 496], "at once");
+    assert_eq!(steps(5, 0), [0; 0]);
+    assert_eq!(steps(7, 8 * KIB), [8 + 240], "half of it after one that had no use for it");
+    for number in (9..40).step_by(2) {
+        steps(number, 0);
+    }
+    assert_eq!(steps(41, 8 * KIB), [8 + 48], "and in the end as if there had been none");
+}
