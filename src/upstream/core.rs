@@ -14,8 +14,9 @@ use tokio::time::{sleep, timeout};
 use tonic::Code;
 use tonic::transport::Channel;
 
+use super::channel::{channel_to, failure};
 use super::network::{Network, Place, addresses};
-use super::side::{Failure, channel_to, failure};
+use super::side::Failure;
 use crate::registry::instance::Target;
 use crate::registry::{Registry, Wish};
 

@@ -3,10 +3,12 @@
 //! Connections belong to a worker, so that both ends of a call live on one thread; health, counts and cursors are shared
 //! by all workers.
 
+mod channel;
 mod cluster;
 mod connect;
 pub mod core;
 mod dns;
+mod line;
 mod network;
 mod pool;
 pub mod probe;

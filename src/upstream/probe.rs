@@ -7,7 +7,6 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
-use http::uri::PathAndQuery;
 use portunus_proto::bindu::HealthCheckResponse;
 use prost::Message;
 use tokio::time::{Instant, sleep_until, timeout};
@@ -30,6 +29,7 @@ pub async fn run(registry: Arc<Registry>, client: Arc<dyn UnaryClient>) {
         let now = Instant::now();
         if now >= sweep {
             registry.sweep(now);
+            client.tidy();
             sweep = now + SWEEP;
         }
         for probe in registry.take_probes(AT_ONCE - under_way.len(), now) {
@@ -47,7 +47,7 @@ pub async fn run(registry: Arc<Registry>, client: Arc<dyn UnaryClient>) {
 }
 
 async fn ask(client: &dyn UnaryClient, probe: Probe) -> (Probe, Finding) {
-    let asked = client.unary(&probe.instance, PathAndQuery::from_static(HEALTH_CHECK), Bytes::new());
+    let asked = client.unary(&probe.instance, HEALTH_CHECK, Bytes::new());
     let finding = match timeout(probe.timeout, asked).await {
         Err(_) => Finding::Silent(format!("no answer to HealthCheck within {:?}", probe.timeout)),
         Ok(Ok(message)) => read(message),

@@ -1,29 +1,23 @@
-//! Unary calls that Portunus makes by itself, beside the data path: health checks, and the channel to the core. Plain h2c,
-//! a connection an instance, no keepalive pings (the peers count them). Knows neither registry records nor calls.
+//! Unary calls that Portunus makes by itself, beside the data path: health checks. A connection an instance, which rests in between
+//! and costs nothing then. Knows neither registry records nor calls.
 
 use std::collections::HashMap;
-use std::error::Error;
-use std::future::Future;
-use std::io;
-use std::pin::Pin;
 use std::sync::{Arc, Weak};
-use std::task::{Context, Poll};
 use std::time::Duration;
 
-use bytes::{Buf, BufMut, Bytes};
+use bytes::Bytes;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
-use http::Uri;
-use http::uri::PathAndQuery;
-use hyper_util::rt::TokioIo;
 use parking_lot::Mutex;
-use tonic::client::Grpc;
-use tonic::codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder};
-use tonic::transport::{Channel, Endpoint};
-use tonic::{Code, Request, Status};
+use tokio::time::timeout;
+use tonic::Code;
 
-use super::network::{Io, Network, Place, dial};
+use super::line::{Broken, Line};
+use super::network::{Network, Place};
 use crate::registry::instance::Instance;
+
+/// For a connection to be made; whoever asks has a limit for all of it.
+const CONNECT: Duration = Duration::from_secs(5);
 
 /// Why a side call has no answer.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -41,144 +35,86 @@ pub enum Failure {
 
 /// Calls a method of an instance with an encoded message. The caller sets the time limit.
 pub trait UnaryClient: Send + Sync {
-    /// `path` is `/package.Service/Method`; answers the encoded response message.
+    /// `path` is `/package.Service/Method`, of a method that may be called twice; answers the encoded response message.
     fn unary(
         &self,
         instance: &Arc<Instance>,
-        path: PathAndQuery,
+        path: &'static str,
         message: Bytes,
     ) -> BoxFuture<'static, Result<Bytes, Failure>>;
+
+    /// Lets go of what instances had that are gone.
+    fn tidy(&self) {}
 }
 
-/// Side calls over tonic channels, one an instance, kept as long as the instance is in service.
+/// Side calls over connections of their own.
 #[derive(Debug)]
 pub struct SideClient {
     network: Arc<dyn Network>,
-    channels: Mutex<HashMap<u64, (Weak<Instance>, Channel)>>,
+    resting: Arc<Mutex<Resting>>,
 }
+
+/// Connections between two calls, by instance.
+type Resting = HashMap<u64, (Weak<Instance>, Line)>;
 
 impl UnaryClient for SideClient {
     fn unary(
         &self,
         instance: &Arc<Instance>,
-        path: PathAndQuery,
+        path: &'static str,
         message: Bytes,
     ) -> BoxFuture<'static, Result<Bytes, Failure>> {
-        let channel = self.channel(instance);
+        let (network, resting) = (Arc::clone(&self.network), Arc::clone(&self.resting));
+        let instance = Arc::clone(instance);
         async move {
-            let mut client = Grpc::new(channel?);
-            client.ready().await.map_err(|error| failure(&Status::from_error(error.into())))?;
-            let answer = client.unary(Request::new(message), path, BytesCodec).await;
-            answer.map(tonic::Response::into_inner).map_err(|status| failure(&status))
+            let rested = resting.lock().remove(&instance.id);
+            let (line, answer) = ask(&*network, &instance, rested.map(|(_, line)| line), path, &message).await?;
+            if !instance.is_gone() {
+                resting.lock().insert(instance.id, (Arc::downgrade(&instance), line));
+            }
+            answer
         }
         .boxed()
+    }
+
+    fn tidy(&self) {
+        let mut resting = self.resting.lock();
+        resting.retain(|_, (known, _)| known.upgrade().is_some_and(|known| !known.is_gone()));
+        resting.shrink_to_fit();
     }
 }
 
 impl SideClient {
-    /// No channel yet.
+    /// No connection yet.
     pub fn new(network: Arc<dyn Network>) -> Self {
-        Self { network, channels: Mutex::default() }
-    }
-
-    fn channel(&self, instance: &Arc<Instance>) -> Result<Channel, Failure> {
-        let mut channels = self.channels.lock();
-        if let Some((_, channel)) = channels.get(&instance.id) {
-            return Ok(channel.clone());
-        }
-        channels.retain(|_, (known, _)| known.upgrade().is_some_and(|known| !known.is_gone()));
-        let channel = channel_to(&self.network, Place::from(&**instance), Duration::from_secs(5))?;
-        channels.insert(instance.id, (Arc::downgrade(instance), channel.clone()));
-        Ok(channel)
+        Self { network, resting: Arc::default() }
     }
 }
 
-/// A channel that connects when it is first used, and again after it broke. Has to be called on a tokio runtime.
-pub(super) fn channel_to(network: &Arc<dyn Network>, place: Place, connect: Duration) -> Result<Channel, Failure> {
-    let target = &place.target;
-    let endpoint = Endpoint::from_shared(format!("http://{target}"))
-        .map_err(|error| Failure::Unreachable(format!("{target} is no authority: {error}")))?;
-    let endpoint = endpoint.connect_timeout(connect).user_agent(concat!("portunus/", env!("CARGO_PKG_VERSION")));
-    let endpoint = endpoint.map_err(|error| Failure::Unreachable(error.to_string()))?;
-    Ok(endpoint.connect_with_connector_lazy(Dial { network: Arc::clone(network), place }))
-}
-
-/// What a status says of the other side: transport errors arrive as statuses too.
-pub(super) fn failure(status: &Status) -> Failure {
-    let mut source = status.source();
-    let local = source.is_some();
-    let mut last = None;
-    while let Some(error) = source {
-        if error.downcast_ref::<io::Error>().is_some_and(|io| io.kind() == io::ErrorKind::ConnectionRefused) {
-            return Failure::Refused(error.to_string());
-        }
-        last = Some(error.to_string());
-        source = error.source();
+/// The answer, and the connection that can be used again. One that has rested may have broken meanwhile, or its peer may have said
+/// goodbye on it: that is found out by asking, and asked again on a new one.
+async fn ask(
+    network: &dyn Network,
+    instance: &Instance,
+    rested: Option<Line>,
+    path: &str,
+    message: &[u8],
+) -> Result<(Line, Result<Bytes, Failure>), Failure> {
+    let authority = instance.authority.as_ref();
+    if let Some(mut line) = rested
+        && let Ok(answer) = line.unary(authority, path, message).await
+    {
+        return Ok((line, answer));
     }
-    match last {
-        Some(last) if local => Failure::Unreachable(last),
-        _ => Failure::Status(status.code(), status.message().to_owned()),
-    }
-}
-
-/// Dials a target: its addresses are tried in order, and looked up anew each time.
-#[derive(Clone, Debug)]
-struct Dial {
-    network: Arc<dyn Network>,
-    place: Place,
-}
-
-impl tonic::codegen::Service<Uri> for Dial {
-    type Response = TokioIo<Box<dyn Io>>;
-    type Error = io::Error;
-    type Future = Pin<Box<dyn Future<Output = io::Result<Self::Response>> + Send>>;
-
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn call(&mut self, _: Uri) -> Self::Future {
-        let Self { network, place } = self.clone();
-        Box::pin(async move { dial(&*network, &place).await.map(TokioIo::new) })
-    }
-}
-
-/// Messages are bytes here: who asks knows their type.
-#[derive(Clone, Copy, Debug, Default)]
-struct BytesCodec;
-
-impl Codec for BytesCodec {
-    type Encode = Bytes;
-    type Decode = Bytes;
-    type Encoder = Self;
-    type Decoder = Self;
-
-    fn encoder(&mut self) -> Self {
-        *self
-    }
-
-    fn decoder(&mut self) -> Self {
-        *self
-    }
-}
-
-impl Encoder for BytesCodec {
-    type Item = Bytes;
-    type Error = Status;
-
-    fn encode(&mut self, item: Bytes, into: &mut EncodeBuf<'_>) -> Result<(), Status> {
-        into.put(item);
-        Ok(())
-    }
-}
-
-impl Decoder for BytesCodec {
-    type Item = Bytes;
-    type Error = Status;
-
-    fn decode(&mut self, from: &mut DecodeBuf<'_>) -> Result<Option<Bytes>, Status> {
-        Ok(Some(from.copy_to_bytes(from.remaining())))
-    }
+    let place = Place::from(instance);
+    let connected = timeout(CONNECT, Line::connect(network, &place));
+    let silent = |_| Failure::Unreachable(format!("no connection within {CONNECT:?}"));
+    let mut line = connected.await.map_err(silent)?.map_err(|error| match error.kind() {
+        std::io::ErrorKind::ConnectionRefused => Failure::Refused(error.to_string()),
+        _ => Failure::Unreachable(error.to_string()),
+    })?;
+    let answer = line.unary(authority, path, message).await;
+    answer.map(|answer| (line, answer)).map_err(|Broken(why)| Failure::Unreachable(why))
 }
 
 #[cfg(test)]

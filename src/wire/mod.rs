@@ -14,5 +14,5 @@ pub use classify::{Asked, Rejected, authority_host, classify, method_of};
 pub use envelope::{FramingError, Scanner};
 pub use hops::HopId;
 pub use identity::strip_identity;
-pub use status::{code_of_http, refusal_trailers, status_of_reset, trailers_only};
+pub use status::{code_of_http, refusal_trailers, status_of, status_of_reset, trailers_only};
 pub use timeout::{format_timeout, parse_timeout};

@@ -72,6 +72,24 @@ fn percent_encode(message: &str) -> String {
     text
 }
 
+/// The status that a head or trailers carry, and its message as people read it.
+pub fn status_of(fields: &Fields) -> Option<(Code, String)> {
+    let code = Code::parse(fields.get("grpc-status")?).unwrap_or(Code::Unknown);
+    Some((code, fields.get("grpc-message").map(percent_decode).unwrap_or_default()))
+}
+
+/// As lenient as the specification asks: what is no `%XX` stays as it is.
+fn percent_decode(message: &[u8]) -> String {
+    let (mut bytes, mut rest) = (Vec::with_capacity(message.len()), message);
+    while let Some((first, others)) = rest.split_first() {
+        let hex = others.get(..2).filter(|_| *first == b'%').and_then(|hex| std::str::from_utf8(hex).ok());
+        let byte = hex.filter(|hex| !hex.starts_with('+')).and_then(|hex| u8::from_str_radix(hex, 16).ok());
+        bytes.push(byte.unwrap_or(*first));
+        rest = if byte.is_some() { others.get(2..).unwrap_or_default() } else { others };
+    }
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
 /// `google.rpc.Status` with an `ErrorInfo` that names the reason, and what else there is for machines.
 fn details(refusal: &Refusal) -> Vec<u8> {
     let info = pb::ErrorInfo {
@@ -110,16 +128,32 @@ mod tests {
     use std::time::Duration;
 
     use base64::Engine as _;
+    use fields::Fields;
     use filter_api::{Code, Detail, Reason, Refusal};
     use prost::Message as _;
     use tonic_types::pb;
 
-    use super::{percent_encode, refusal_trailers, trailers_only};
+    use super::{percent_decode, percent_encode, refusal_trailers, status_of, trailers_only};
 
     #[test]
     fn messages_are_percent_encoded() {
         assert_eq!(percent_encode("a b~"), "a b~");
         assert_eq!(percent_encode("100% é\n"), "100%25 %C3%A9%0A");
+    }
+
+    #[test]
+    fn messages_are_read_as_they_were_meant() {
+        for message in ["a b~", "100% é\n", "%", "%zz", "%+1", "%4", "日本"] {
+            assert_eq!(percent_decode(percent_encode(message).as_bytes()), message);
+            assert_eq!(percent_decode(message.as_bytes()), message, "as it stands");
+        }
+        let mut trailers = Fields::default();
+        assert_eq!(status_of(&trailers), None);
+        trailers.push("grpc-status", b"14");
+        trailers.push("grpc-message", b"b%C3%BCsy%FF");
+        assert_eq!(status_of(&trailers), Some((Code::Unavailable, "büsy\u{fffd}".to_owned())));
+        trailers.set("grpc-status", b"x");
+        assert_eq!(status_of(&trailers).unwrap().0, Code::Unknown);
     }
 
     #[test]

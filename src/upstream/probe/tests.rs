@@ -8,7 +8,6 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
-use http::uri::PathAndQuery;
 use parking_lot::Mutex;
 use portunus_proto::bindu::{HealthCheckResponse, RegisterAgentRequest};
 use prost::Message;
@@ -42,7 +41,7 @@ impl UnaryClient for Agents {
     fn unary(
         &self,
         instance: &Arc<Instance>,
-        path: PathAndQuery,
+        path: &'static str,
         message: Bytes,
     ) -> BoxFuture<'static, Result<Bytes, Failure>> {
         assert!(path == "/bindu.grpc.AgentHandler/HealthCheck" && message.is_empty());

@@ -3,9 +3,10 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use bytes::Bytes;
-use http::uri::PathAndQuery;
+use h2::server::SendResponse;
 use portunus_proto::bindu::HealthCheckResponse;
 use portunus_proto::bindu::bindu_service_server::{BinduService, BinduServiceServer};
 use portunus_proto::bindu::{
@@ -69,13 +70,9 @@ fn instance(target: Target) -> Arc<Instance> {
     Instance::new("agents".into(), target, 1, State::New, metrics, Instant::now())
 }
 
-fn path(method: &str) -> PathAndQuery {
-    format!("/bindu.grpc.BinduService/{method}").parse().unwrap()
-}
-
 async fn beat(client: &SideClient, instance: &Arc<Instance>) -> Result<i64, Failure> {
     let message = HeartbeatRequest { agent_id: "x".into(), timestamp: 41 }.encode_to_vec();
-    let answer = client.unary(instance, path("Heartbeat"), message.into()).await?;
+    let answer = client.unary(instance, "/bindu.grpc.BinduService/Heartbeat", message.into()).await?;
     Ok(HeartbeatResponse::decode(answer).unwrap().server_timestamp)
 }
 
@@ -86,10 +83,19 @@ async fn an_answer_and_the_ways_to_have_none() {
     let (client, there) = (SideClient::new(Arc::new(Tcp)), instance(Target::Socket(address)));
     assert_eq!(beat(&client, &there).await, Ok(42));
     assert_eq!(beat(&client, &there).await, Ok(42));
-    let fails = |method: &str| client.unary(&there, path(method), Bytes::new());
-    assert_eq!(fails("UnregisterAgent").await, Err(Failure::Status(Code::Internal, "threw".into())));
-    assert_eq!(fails("RegisterAgent").await, Err(Failure::Status(Code::Unavailable, "busy".into())));
-    assert!(matches!(fails("NoSuchMethod").await, Err(Failure::Status(Code::Unimplemented, _))));
+    let fails = |path: &'static str| client.unary(&there, path, Bytes::new());
+    assert_eq!(
+        fails("/bindu.grpc.BinduService/UnregisterAgent").await,
+        Err(Failure::Status(Code::Internal, "threw".into()))
+    );
+    assert_eq!(
+        fails("/bindu.grpc.BinduService/RegisterAgent").await,
+        Err(Failure::Status(Code::Unavailable, "busy".into()))
+    );
+    assert!(matches!(
+        fails("/bindu.grpc.BinduService/NoSuchMethod").await,
+        Err(Failure::Status(Code::Unimplemented, _))
+    ));
     // An empty message is a message.
     assert!(HealthCheckResponse::decode(Bytes::new()).is_ok_and(|answer| !answer.healthy));
 }
@@ -132,16 +138,11 @@ async fn an_instance_that_comes_back_is_reached_again() {
     server.abort();
     let _ = server.await;
     let (_, _server) = serve(&service, &address.to_string());
-    // The first try may still find the old connection breaking.
-    let mut answers = vec![];
-    for _ in 0..3 {
-        answers.push(beat(&client, &there).await);
-    }
-    assert_eq!(answers.last(), Some(&Ok(42)), "{answers:?}");
+    assert_eq!(beat(&client, &there).await, Ok(42), "on a new connection, as the old one has broken");
 }
 
 #[tokio::test]
-async fn channels_of_removed_instances_are_let_go() {
+async fn connections_of_removed_instances_are_let_go() {
     let (address, _server) = serve(&Service::default(), "127.0.0.1:0");
     let client = SideClient::new(Arc::new(Tcp));
     for _ in 0..5 {
@@ -151,5 +152,136 @@ async fn channels_of_removed_instances_are_let_go() {
     }
     let left = instance(Target::Socket(address));
     assert_eq!(beat(&client, &left).await, Ok(42));
-    assert_eq!(client.channels.lock().len(), 1);
+    assert_eq!(client.resting.lock().len(), 6, "they went between two calls");
+    client.tidy();
+    assert_eq!(client.resting.lock().len(), 1);
+    left.retire();
+    assert_eq!(beat(&client, &left).await, Ok(42));
+    assert_eq!(client.resting.lock().len(), 0, "and this one within a call");
+}
+
+/// An instance that speaks HTTP/2 by itself: what `answer` does with the numbered call of a numbered connection.
+async fn odd<F>(answer: fn(u32, u32, SendResponse<Bytes>) -> F) -> (Arc<Instance>, Arc<AtomicUsize>)
+where
+    F: Future<Output = ()> + Send + 'static,
+{
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let there = instance(Target::Socket(listener.local_addr().unwrap()));
+    let open = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&open);
+    tokio::spawn(async move {
+        for connection in 1.. {
+            let (socket, _) = listener.accept().await.unwrap();
+            let counted = Arc::clone(&counted);
+            tokio::spawn(async move {
+                counted.fetch_add(1, Ordering::Relaxed);
+                let mut wire = h2::server::handshake(socket).await.unwrap();
+                let mut call = 0;
+                while let Some(Ok((request, respond))) = wire.accept().await {
+                    call += 1;
+                    assert_eq!(request.headers().get("te").unwrap(), "trailers");
+                    tokio::spawn(answer(connection, call, respond));
+                    if connection == 1 && call == 2 {
+                        wire.graceful_shutdown();
+                    }
+                }
+                counted.fetch_sub(1, Ordering::Relaxed);
+            });
+        }
+    });
+    (there, open)
+}
+
+/// Answers with these octets and this status.
+fn respond(mut respond: SendResponse<Bytes>, http: u16, body: &[u8], status: Option<&str>) {
+    let head = http::Response::builder().status(http).header("content-type", "application/grpc").body(()).unwrap();
+    let mut stream = respond.send_response(head, false).unwrap();
+    stream.send_data(Bytes::copy_from_slice(body), status.is_none()).unwrap();
+    if let Some(status) = status {
+        let mut trailers = http::HeaderMap::new();
+        trailers.insert("grpc-status", status.parse().unwrap());
+        trailers.insert("grpc-message", "so%21".parse().unwrap());
+        stream.send_trailers(trailers).unwrap();
+    }
+}
+
+async fn check(client: &SideClient, there: &Arc<Instance>) -> Result<Bytes, Failure> {
+    client.unary(there, "/bindu.grpc.AgentHandler/HealthCheck", Bytes::new()).await
+}
+
+#[tokio::test]
+async fn answers_that_are_none_are_told_apart() {
+    let (there, _) = odd(|_, call, to| async move {
+        match call {
+            1 => respond(to, 200, b"\0\0\0\0\x02\x08\x01", Some("0")),
+            2 => respond(to, 200, b"\x01\0\0\0\x01x", Some("0")),
+            _ => respond(to, 200, b"", Some("0")),
+        }
+    })
+    .await;
+    let client = SideClient::new(Arc::new(Tcp));
+    assert_eq!(check(&client, &there).await, Ok(Bytes::from_static(b"\x08\x01")));
+    let failed = |answer: Result<Bytes, Failure>| answer.unwrap_err().to_string();
+    assert_eq!(failed(check(&client, &there).await), "Internal: its answer is compressed, which was not asked for");
+
+    let (there, _) = odd(|_, call, to| async move {
+        match call {
+            1 => respond(to, 200, b"", Some("0")),
+            2 => respond(to, 200, &[0, 0, 0, 0, 0, 0, 0, 0, 0, 0], Some("0")),
+            _ => {}
+        }
+    })
+    .await;
+    assert_eq!(failed(check(&client, &there).await), "Internal: its answer has no message");
+    assert_eq!(failed(check(&client, &there).await), "Internal: its answer is not one message");
+
+    let (there, open) = odd(|_, call, mut to| async move {
+        match call {
+            1 => respond(to, 503, b"busy", None),
+            2 => to.send_reset(h2::Reason::INTERNAL_ERROR),
+            _ => respond(to, 200, &[0; 100_000], Some("0")),
+        }
+    })
+    .await;
+    let none = "Unavailable: HTTP status 503 and no gRPC status: is it a gRPC server?";
+    assert_eq!(failed(check(&client, &there).await), none);
+    assert_eq!(failed(check(&client, &there).await), "it reset the call (HTTP/2 error 2)");
+    // The second connection, as the first said goodbye with its second call.
+    for _ in 0..3 {
+        check(&client, &there).await.unwrap_err();
+    }
+    assert_eq!(failed(check(&client, &there).await), "ResourceExhausted: its answer is longer than 65536 octets");
+    assert!(open.load(Ordering::Relaxed) <= 2);
+}
+
+#[tokio::test]
+async fn a_goodbye_while_a_connection_rests_costs_no_call() {
+    let (there, open) = odd(|_, _, to| async move { respond(to, 200, b"\0\0\0\0\0", Some("0")) }).await;
+    let client = SideClient::new(Arc::new(Tcp));
+    for call in 0..20 {
+        assert_eq!(check(&client, &there).await, Ok(Bytes::new()), "{call}");
+        assert_eq!(client.resting.lock().len(), 1);
+    }
+    assert!(open.load(Ordering::Relaxed) <= 2);
+}
+
+#[tokio::test]
+async fn a_call_that_is_given_up_closes_its_connection() {
+    let (there, open) = odd(|connection, _, to| async move {
+        if connection == 1 {
+            std::future::pending::<()>().await;
+        }
+        respond(to, 200, b"\0\0\0\0\0", Some("0"));
+    })
+    .await;
+    let client = SideClient::new(Arc::new(Tcp));
+    let given_up = tokio::time::timeout(Duration::from_millis(200), check(&client, &there)).await;
+    assert!(given_up.is_err() && client.resting.lock().is_empty());
+    assert_eq!(check(&client, &there).await, Ok(Bytes::new()));
+    let closed = async {
+        while open.load(Ordering::Relaxed) > 1 {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(5), closed).await.unwrap();
 }

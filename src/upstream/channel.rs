@@ -1,0 +1,68 @@
+//! The channel to the core, over tonic: it connects when it is first used, and again after it broke. Plain h2c, no keepalive pings
+//! (the peer counts them).
+
+use std::error::Error as _;
+use std::future::Future;
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use http::Uri;
+use hyper_util::rt::TokioIo;
+use tonic::Status;
+use tonic::transport::{Channel, Endpoint};
+
+use super::network::{Io, Network, Place, dial};
+use super::side::Failure;
+
+/// A channel that connects when it is first used, and again after it broke. Has to be called on a tokio runtime.
+pub(super) fn channel_to(network: &Arc<dyn Network>, place: Place, connect: Duration) -> Result<Channel, Failure> {
+    let target = &place.target;
+    let endpoint = Endpoint::from_shared(format!("http://{target}"))
+        .map_err(|error| Failure::Unreachable(format!("{target} is no authority: {error}")))?;
+    let endpoint = endpoint.connect_timeout(connect).user_agent(concat!("portunus/", env!("CARGO_PKG_VERSION")));
+    let endpoint = endpoint.map_err(|error| Failure::Unreachable(error.to_string()))?;
+    Ok(endpoint.connect_with_connector_lazy(Dial { network: Arc::clone(network), place }))
+}
+
+/// What a status says of the other side: transport errors arrive as statuses too.
+pub(super) fn failure(status: &Status) -> Failure {
+    let mut source = status.source();
+    let local = source.is_some();
+    let mut last = None;
+    while let Some(error) = source {
+        if error.downcast_ref::<io::Error>().is_some_and(|io| io.kind() == io::ErrorKind::ConnectionRefused) {
+            return Failure::Refused(error.to_string());
+        }
+        last = Some(error.to_string());
+        source = error.source();
+    }
+    match last {
+        Some(last) if local => Failure::Unreachable(last),
+        _ => Failure::Status(status.code(), status.message().to_owned()),
+    }
+}
+
+/// Dials a target: its addresses are tried in order, and looked up anew each time.
+#[derive(Clone, Debug)]
+struct Dial {
+    network: Arc<dyn Network>,
+    place: Place,
+}
+
+impl tonic::codegen::Service<Uri> for Dial {
+    type Response = TokioIo<Box<dyn Io>>;
+    type Error = io::Error;
+    type Future = Pin<Box<dyn Future<Output = io::Result<Self::Response>> + Send>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, _: Uri) -> Self::Future {
+        let Self { network, place } = self.clone();
+        Box::pin(async move { dial(&*network, &place).await.map(TokioIo::new) })
+    }
+}

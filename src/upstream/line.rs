@@ -1,0 +1,255 @@
+//! One connection to an instance that carries one unary call at a time, and in between rests without a task: what comes meanwhile is
+//! looked at before the next call. Dropped in the middle of a call, it is closed.
+
+use std::future::poll_fn;
+use std::io;
+use std::pin::Pin;
+use std::task::Poll;
+
+use bytes::{BufMut as _, Bytes, BytesMut};
+use fields::{Fields, Method, RequestHead, ResponseHead};
+use tokio::io::{AsyncRead as _, AsyncReadExt as _, AsyncWriteExt as _, ReadBuf};
+use tokio::time::Instant;
+use tonic::Code;
+
+use super::clock_ms;
+use super::network::{Io, Network, Place, dial};
+use super::side::Failure;
+use crate::h2::{Config, Connection, ErrorCode, Event, Growth, Role, Spare, StreamError, StreamId};
+use crate::wire::{code_of_http, status_of};
+
+/// Octets that an answer may have: it is a word on somebody's health.
+const MOST: usize = 64 * 1024;
+/// Read at once.
+const READ: usize = 2 * 1024;
+const AGENT: &[u8] = concat!("portunus/", env!("CARGO_PKG_VERSION")).as_bytes();
+
+/// A connection.
+pub(super) struct Line {
+    io: Box<dyn Io>,
+    engine: Connection,
+    calls: u64,
+    /// Of the last call.
+    stream: Option<StreamId>,
+}
+
+impl std::fmt::Debug for Line {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Line").field("calls", &self.calls).finish_non_exhaustive()
+    }
+}
+
+/// The connection is of no more use, and why.
+#[derive(Debug)]
+pub(super) struct Broken(pub(super) String);
+
+impl From<io::Error> for Broken {
+    fn from(error: io::Error) -> Self {
+        Self(error.to_string())
+    }
+}
+
+/// What has come of an answer.
+#[derive(Default)]
+struct Answer {
+    settled: bool,
+    head: Option<ResponseHead>,
+    body: BytesMut,
+    trailers: Option<Fields>,
+    /// Nothing more comes.
+    over: bool,
+    too_long: bool,
+    reset: Option<StreamError>,
+}
+
+impl Line {
+    /// Connects, and says our SETTINGS with the first call.
+    pub(super) async fn connect(network: &dyn Network, place: &Place) -> io::Result<Self> {
+        let io = dial(network, place).await?;
+        let now = clock_ms(Instant::now());
+        Ok(Self {
+            io,
+            engine: Connection::new(Role::Client, Config::client(), Growth::default(), now),
+            calls: 0,
+            stream: None,
+        })
+    }
+
+    /// Calls a method: the answer, or what its status is.
+    ///
+    /// # Errors
+    /// The connection broke. The call may have been carried out.
+    pub(super) async fn unary(
+        &mut self,
+        authority: &str,
+        path: &str,
+        message: &[u8],
+    ) -> Result<Result<Bytes, Failure>, Broken> {
+        let mut answer = Answer { settled: self.calls > 0, ..Answer::default() };
+        let mut buffer = [0; READ];
+        self.take_what_came(&mut buffer, &mut answer).await?;
+        while !answer.settled {
+            self.turn(&mut buffer, &mut answer).await?;
+        }
+        self.calls += 1;
+        let stream = self.begin(authority, path, message)?;
+        self.stream = Some(stream);
+        while !answer.over {
+            self.turn(&mut buffer, &mut answer).await?;
+        }
+        if answer.too_long {
+            self.engine.reset(stream, ErrorCode::CANCEL);
+        }
+        if answer.reset == Some(StreamError::NotStarted) {
+            return Err(Broken("it refused a call on this connection".into()));
+        }
+        // Acknowledgements, and credit: whoever waits for them must not wait until the next call.
+        self.write().await?;
+        Ok(answer.read())
+    }
+
+    fn begin(&mut self, authority: &str, path: &str, message: &[u8]) -> Result<StreamId, Broken> {
+        let mut head = RequestHead::new(Method::Post, path, authority, (3, 96));
+        head.fields.push("content-type", b"application/grpc");
+        head.fields.push("te", b"trailers");
+        head.fields.push("user-agent", AGENT);
+        let mut framed = BytesMut::with_capacity(5 + message.len());
+        framed.put_u8(0);
+        framed.put_u32(u32::try_from(message.len()).map_err(|_| Broken("the message is too long".into()))?);
+        framed.put_slice(message);
+        let now = clock_ms(Instant::now());
+        let stream = self.engine.open(&head, false, self.calls, now);
+        let stream = stream.map_err(|_| Broken("it takes no more calls on this connection".into()))?;
+        self.engine.data(stream, &framed, true, now).map_err(|_| Broken("the call could not begin".into()))?;
+        Ok(stream)
+    }
+
+    /// Looks, without waiting, at what came while the connection rested.
+    async fn take_what_came(&mut self, buffer: &mut [u8], answer: &mut Answer) -> Result<(), Broken> {
+        loop {
+            let read = poll_fn(|cx| {
+                let mut octets = ReadBuf::new(buffer);
+                Poll::Ready(match Pin::new(&mut self.io).poll_read(cx, &mut octets) {
+                    Poll::Ready(result) => Some(result.map(|()| octets.filled().len())),
+                    Poll::Pending => None,
+                })
+            });
+            match read.await {
+                None => return Ok(()),
+                Some(came) => self.take(buffer.get(..came?).unwrap_or_default(), answer)?,
+            }
+        }
+    }
+
+    /// Writes what is to be written, and waits for what comes.
+    async fn turn(&mut self, buffer: &mut [u8], answer: &mut Answer) -> Result<(), Broken> {
+        self.write().await?;
+        let came = self.io.read(buffer).await?;
+        self.take(buffer.get(..came).unwrap_or_default(), answer)
+    }
+
+    async fn write(&mut self) -> io::Result<()> {
+        while !self.engine.output().is_empty() {
+            let written = self.io.write(self.engine.output()).await?;
+            if written == 0 {
+                return Err(io::ErrorKind::WriteZero.into());
+            }
+            self.engine.wrote(written, false, clock_ms(Instant::now()));
+        }
+        Ok(())
+    }
+
+    fn take(&mut self, mut octets: &[u8], answer: &mut Answer) -> Result<(), Broken> {
+        if octets.is_empty() {
+            return Err(Broken("it closed the connection".into()));
+        }
+        let (now, mut spare) = (clock_ms(Instant::now()), Spare::default());
+        loop {
+            match self.engine.receive(&mut octets, now, &mut spare) {
+                Ok(Some(event)) => {
+                    let passed = if let Event::Data { bytes, .. } = &event { bytes.len() } else { 0 };
+                    answer.take(event, self.calls);
+                    if let Some(stream) = self.stream.filter(|_| passed > 0) {
+                        self.engine.release(stream, passed);
+                    }
+                }
+                Ok(None) if self.engine.is_over() && !answer.over => {
+                    return Err(Broken("it said goodbye".into()));
+                }
+                Ok(None) => return Ok(()),
+                Err(fatal) => return Err(Broken(fatal.to_string())),
+            }
+        }
+    }
+}
+
+impl Answer {
+    fn take(&mut self, event: Event<'_>, call: u64) {
+        match event {
+            Event::Settled => self.settled = true,
+            Event::Response { tag, head, end } if tag == call => {
+                self.head = Some(head);
+                self.over |= end;
+            }
+            Event::Data { tag, bytes, end } if tag == call => {
+                if self.body.len() + bytes.len() > MOST {
+                    self.too_long = true;
+                    self.over = true;
+                } else {
+                    self.body.put_slice(bytes);
+                }
+                self.over |= end;
+            }
+            Event::Trailers { tag, fields } if tag == call => {
+                self.trailers = Some(fields);
+                self.over = true;
+            }
+            Event::Reset { tag, error } if tag == call => {
+                self.reset = Some(error);
+                self.over = true;
+            }
+            _ => {}
+        }
+    }
+
+    /// The message, or why there is none.
+    fn read(self) -> Result<Bytes, Failure> {
+        match self.reset {
+            Some(StreamError::Reset(ErrorCode(code))) => {
+                return Err(Failure::Unreachable(format!("it reset the call (HTTP/2 error {code})")));
+            }
+            Some(_) => return Err(Failure::Unreachable("its answer breaks the rules of HTTP/2".into())),
+            None => {}
+        }
+        if self.too_long {
+            let message = format!("its answer is longer than {MOST} octets");
+            return Err(Failure::Status(Code::ResourceExhausted, message));
+        }
+        let Some(head) = self.head else {
+            return Err(Failure::Unreachable("it ended the call without an answer".into()));
+        };
+        let Some((code, message)) = self.trailers.as_ref().and_then(status_of).or_else(|| status_of(&head.fields))
+        else {
+            let message = format!("HTTP status {} and no gRPC status: is it a gRPC server?", head.status);
+            return Err(Failure::Status(Code::from(i32::from(code_of_http(head.status).number())), message));
+        };
+        if code.number() != 0 {
+            return Err(Failure::Status(Code::from(i32::from(code.number())), message));
+        }
+        one_message(self.body.freeze())
+    }
+}
+
+/// The only message of an answer.
+fn one_message(mut body: Bytes) -> Result<Bytes, Failure> {
+    let broken = |what: &str| Err(Failure::Status(Code::Internal, format!("its answer {what}")));
+    let Some(([flag, length @ ..], _)) = body.split_first_chunk::<5>() else { return broken("has no message") };
+    let (flag, length) = (*flag, u32::from_be_bytes(*length) as usize);
+    if flag != 0 {
+        return broken("is compressed, which was not asked for");
+    }
+    if body.len() - 5 != length {
+        return broken("is not one message");
+    }
+    Ok(body.split_off(5))
+}
