@@ -226,14 +226,14 @@ impl Registry {
             entry.connection = caller.connection.clone();
             entry.registered_by = Arc::clone(&caller.owner);
             let before = std::mem::replace(&mut entry.registered_from, fold(caller.peer.ip()));
-            let instance = entry.instance.id;
+            let (instance, awaited) = (entry.instance.id, entry.health.is_awaited());
             let change = entry.health.registered(now);
             let turned = enact(&plan.agent, &entry.instance, change);
             if turned {
                 record.publish();
             }
             book.moved(before, fold(caller.peer.ip()));
-            if differs {
+            if differs || awaited {
                 book.touch(id);
             }
             if turned {

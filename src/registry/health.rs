@@ -103,9 +103,10 @@ impl Health {
         }
     }
 
-    /// Of an instance that was registered with the process before this one: it gets calls at once.
-    pub(super) fn restored(now: Instant) -> Self {
-        Self { state: State::Healthy, proven: true, ..Self::new(now) }
+    /// Of an instance that was registered with the process before this one: it gets calls at once, unless its address was found free.
+    pub(super) fn restored(awaited: bool, now: Instant) -> Self {
+        let state = if awaited { State::Unhealthy } else { State::Healthy };
+        Self { state, awaited, proven: true, ..Self::new(now) }
     }
 
     pub(super) fn state(&self) -> State {

@@ -49,7 +49,7 @@ impl Registry {
         }
         let meant = meant_by(record, caller);
         let agent = Arc::clone(&record.agent);
-        let mut woken = Vec::new();
+        let (mut woken, mut found) = (Vec::new(), false);
         for instance in &meant {
             let Some(entry) = record.entry(*instance) else { continue };
             entry.lease_until = lease_until;
@@ -57,6 +57,7 @@ impl Registry {
                 // The SDK came back on another connection, and there is only one that it can be.
                 entry.connection = caller.connection.clone();
             }
+            found |= entry.health.is_awaited();
             let change = entry.health.heard(now);
             if enact(&agent, &entry.instance, change) {
                 woken.push(*instance);
@@ -68,6 +69,9 @@ impl Registry {
                 book.probe_at(instance, now);
             }
             self.probing.notify_one();
+        }
+        if found {
+            book.touch(&agent.id);
         }
         Beat::Acknowledged(meant.len())
     }

@@ -68,12 +68,16 @@ impl Registry {
                 self.left(book, instance, now);
                 return;
             }
-            let facts = entry.facts(now);
+            let (facts, awaited) = (entry.facts(now), entry.health.is_awaited());
             let change = entry.health.probed(finding, facts, &settings.health, now);
+            let found_free = !awaited && entry.health.is_awaited();
             let lost_for = (entry.health.state() == State::Lost).then(|| now - entry.health.since());
             let pause = if watched { WATCHED } else { entry.health.pause(&settings.health, spread(instance)) };
             if enact(&agent, &entry.instance, change) {
                 record.publish();
+            }
+            if found_free {
+                book.touch(&agent.id);
             }
             if lost_for.is_some_and(|lost| lost >= settings.forget) {
                 self.remove(book, instance, now, "it was lost for as long as lost instances are remembered");
@@ -93,12 +97,16 @@ impl Registry {
             let Some(record) = book.record_of(instance.id) else { return };
             let agent = Arc::clone(&record.agent);
             let Some(entry) = record.entry(instance.id) else { return };
-            let facts = entry.facts(now);
+            let (facts, awaited) = (entry.facts(now), entry.health.is_awaited());
             let change = entry.health.refused(facts, now);
+            let found_free = !awaited && entry.health.is_awaited();
             if enact(&agent, &entry.instance, change) {
                 record.publish();
                 book.probe_at(instance.id, now);
                 self.probing.notify_one();
+            }
+            if found_free {
+                book.touch(&agent.id);
             }
         });
     }

@@ -69,6 +69,9 @@ pub struct SavedInstance {
     /// Our end of that connection; empty if it is not known.
     #[prost(string, tag = "4")]
     pub local: String,
+    /// Its address was found free: whoever is there now may be another, until its SDK is heard again.
+    #[prost(bool, tag = "5")]
+    pub awaited: bool,
 }
 
 /// An agent and its instances.
@@ -203,7 +206,7 @@ impl Registry {
         let connection = Connection::opened();
         connection.close();
         let by = (connection, saved.registered_by.as_str().into());
-        Some(self.entry(target, permit, Health::restored(now), by, now))
+        Some(self.entry(target, permit, Health::restored(saved.awaited, now), by, now))
     }
 }
 
@@ -229,6 +232,7 @@ fn save(record: &Record, now: Instant, wall: SystemTime) -> Saved {
         registered_by: entry.registered_by.to_string(),
         peer: entry.instance.permit.as_ref().map(|permit| permit.peer.to_string()).unwrap_or_default(),
         local: entry.instance.permit.as_ref().and_then(|p| p.local).map(|ip| ip.to_string()).unwrap_or_default(),
+        awaited: entry.health.is_awaited(),
     });
     let since = |moment: Instant| unix_ms(wall.checked_sub(now.saturating_duration_since(moment)).unwrap_or(wall));
     Saved {

@@ -1,0 +1,136 @@
+//! The proxy as production builds it, on a host of the simulation. What it keeps outlives it.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use portunus::balance::Policy;
+use portunus::call::{Budget, HopId, Shared, Worker};
+use portunus::config::load_str;
+use portunus::edge::{self, Arrival};
+use portunus::observe::Metrics;
+use portunus::registry::{Callback, Registry, Saved, Settings, Target};
+use portunus::upstream::core::CoreClient;
+use portunus::upstream::side::SideClient;
+use portunus::upstream::{Cluster, ClusterLimits, Clusters, Group, Network, probe};
+use portunus::{app, filters};
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep};
+
+use crate::network::{Simulated, listen};
+use crate::world::World;
+
+pub(crate) const SDK_PORT: u16 = 3774;
+pub(crate) const CALL_PORT: u16 = 8080;
+const CONFIG: &str = "
+state: memory
+clusters:
+  agents: {registry: {}}
+listeners:
+  sdk:
+    address: 127.0.0.1:1
+    routes: [{match: {service: bindu.grpc.BinduService}, register_into: agents, open_registration: true}]
+  calls:
+    address: 127.0.0.1:2
+    routes: [{cluster: agents}]
+";
+
+/// What `state.dir` would hold.
+pub(crate) type Disk = Arc<Mutex<BTreeMap<String, Saved>>>;
+
+fn settings() -> Settings {
+    Settings {
+        core: Target::parse("core:3774"),
+        callback: Some(Callback::pattern("{agent}.localhost:3790").unwrap()),
+        allow: Some(vec!["192.168.0.0/16".parse().unwrap()]),
+        ..Settings::default()
+    }
+}
+
+/// Runs until its host is stopped.
+pub(crate) async fn run(world: Arc<World>, disk: Disk) -> turmoil::Result {
+    let loaded = load_str(CONFIG, Path::new("sim.yaml"), &|_| None, filters::ALL).map_err(|e| e.to_string())?;
+    let snapshot = app::build(&loaded).map_err(|errors| errors.to_string())?;
+    let metrics = Metrics::new();
+    let counters = metrics.cluster("agents");
+    let registry = Registry::new("agents", settings(), Arc::clone(&counters));
+    registry.restore(disk.lock().unwrap().values().cloned().collect(), Instant::now());
+    let (changed, _told) = std::sync::mpsc::sync_channel(1);
+    registry.keep(changed);
+    tokio::spawn(keep(Arc::clone(&registry), disk));
+    tokio::spawn(watch_over(Arc::clone(&registry), world));
+
+    let network: Arc<dyn Network> = Arc::new(Simulated);
+    tokio::spawn(probe::run(Arc::clone(&registry), Arc::new(SideClient::new(Arc::clone(&network)))));
+    tokio::spawn(CoreClient::new(Arc::clone(&registry), Arc::clone(&network)).run());
+    let cluster = Arc::new(Cluster {
+        name: "agents".into(),
+        policy: Policy::RoundRobin,
+        limits: ClusterLimits { connections: 8, requests: 1_024, pending: 256 },
+        metrics: counters,
+        group: Group::Registered(registry),
+    });
+    let clusters: Clusters = [("agents".into(), cluster)].into_iter().collect();
+    let listeners = snapshot.listeners.clone();
+    let shared = Arc::new(Shared {
+        snapshot: Arc::new(ArcSwap::from_pointee(snapshot)),
+        clusters: Arc::new(ArcSwap::from_pointee(clusters)),
+        metrics: Arc::clone(&metrics),
+        hop: HopId::new(),
+        access_log: None,
+    });
+    let worker = Worker::new(shared, network);
+    tokio::spawn(Arc::clone(&worker).keep());
+    let (_closing, closed) = watch::channel(false);
+    let accept = async |name: &str, port: u16| {
+        let (socket, listener) = (listen(port).await?, &listeners[name]);
+        let (metrics, buffered) = (metrics.listener(name), Budget::new(listener.limits.buffered));
+        loop {
+            let (stream, peer) = socket.accept().await?;
+            let arrival = Arrival {
+                peer,
+                local: stream.local_addr()?,
+                listener: Arc::clone(listener),
+                open: metrics.connection(),
+                metrics: Arc::clone(&metrics),
+                buffered: Arc::clone(&buffered),
+            };
+            tokio::spawn(edge::serve(Arc::clone(&worker), stream, arrival, closed.clone()));
+        }
+        #[allow(unreachable_code, reason = "names the type of the loop above")]
+        Ok::<(), std::io::Error>(())
+    };
+    tokio::try_join!(accept("sdk", SDK_PORT), accept("calls", CALL_PORT))?;
+    Ok(())
+}
+
+/// Writes what changed, as the store's thread does.
+async fn keep(registry: Arc<Registry>, disk: Disk) {
+    loop {
+        if let Some(changes) = registry.take_changes() {
+            for (id, saved) in &changes.agents {
+                let mut disk = disk.lock().unwrap();
+                match saved {
+                    Some(saved) => drop(disk.insert(id.to_string(), saved.clone())),
+                    None => drop(disk.remove(&**id)),
+                }
+            }
+            registry.changes_kept(changes, Ok(()));
+        }
+        sleep(Duration::from_millis(5)).await;
+    }
+}
+
+/// Tells the world what the registry thinks of each instance.
+async fn watch_over(registry: Arc<Registry>, world: Arc<World>) {
+    loop {
+        for agent in registry.view(Instant::now()) {
+            for instance in agent.instances {
+                world.judged(&instance.address, instance.state);
+            }
+        }
+        sleep(Duration::from_millis(100)).await;
+    }
+}

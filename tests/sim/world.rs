@@ -1,0 +1,156 @@
+//! What is true in the simulation, and what must never be: the ground on which everybody else is judged.
+
+use std::collections::BTreeMap;
+use std::sync::{Mutex, MutexGuard};
+use std::time::Duration;
+
+/// An instance that nobody could reach may be thought lost for so long after it can be reached again: the longest pause between two
+/// checks of a lost one, and the check.
+const FOUND_AGAIN: Duration = Duration::from_secs(36);
+
+/// What is known of an instance.
+#[derive(Clone, Debug, Default)]
+struct Known {
+    agent: String,
+    runs: bool,
+    reachable: bool,
+    /// Since when it can be reached, without a break.
+    since: Duration,
+    state: Option<&'static str>,
+}
+
+/// Calls that were made for an agent: when they ended, and whether well.
+pub(crate) type Calls = Vec<(Duration, Result<(), String>)>;
+
+#[derive(Default)]
+pub(crate) struct World {
+    facts: Mutex<Facts>,
+}
+
+#[derive(Default)]
+struct Facts {
+    instances: BTreeMap<String, Known>,
+    calls: BTreeMap<String, Calls>,
+    violations: Vec<String>,
+    beats_refused: usize,
+    core_registrations: usize,
+    silent: bool,
+}
+
+fn now() -> Duration {
+    turmoil::sim_elapsed().unwrap_or_default()
+}
+
+impl World {
+    fn facts(&self) -> MutexGuard<'_, Facts> {
+        self.facts.lock().unwrap()
+    }
+
+    fn violated(&self, what: String) {
+        self.facts().violations.push(format!("at {:?}: {what}", now()));
+    }
+
+    /// An instance has begun to serve.
+    pub(crate) fn began(&self, address: &str, agent: &str) {
+        let mut facts = self.facts();
+        let known = facts.instances.entry(address.to_owned()).or_default();
+        let reachable = known.reachable || known.agent.is_empty();
+        *known = Known { agent: agent.to_owned(), runs: true, reachable, since: now(), ..known.clone() };
+    }
+
+    /// An instance was killed.
+    pub(crate) fn died(&self, address: &str) {
+        if let Some(known) = self.facts().instances.get_mut(address) {
+            known.runs = false;
+        }
+    }
+
+    /// The network between the proxy and an instance is cut, or whole again.
+    pub(crate) fn reach(&self, address: &str, reachable: bool, at: Duration) {
+        if let Some(known) = self.facts().instances.get_mut(address) {
+            known.reachable = reachable;
+            known.since = at;
+        }
+    }
+
+    /// What the registry thinks of an instance.
+    pub(crate) fn judged(&self, address: &str, state: &'static str) {
+        let mut facts = self.facts();
+        let Some(known) = facts.instances.get_mut(address) else { return };
+        let answers = known.runs && known.reachable;
+        let fell = state == "lost" && known.state != Some("lost");
+        known.state = Some(state);
+        if answers && state == "lost" {
+            let for_how_long = now().saturating_sub(known.since);
+            if for_how_long > FOUND_AGAIN || (fell && for_how_long > Duration::from_secs(15)) {
+                drop(facts);
+                self.violated(format!("{address} is lost, and has answered for {for_how_long:?}"));
+            }
+        }
+    }
+
+    /// The core was told that an agent left.
+    pub(crate) fn unregistered(&self, agent: &str) {
+        let living: Vec<_> = {
+            let facts = self.facts();
+            let lives = |known: &&Known| known.agent == agent && known.runs;
+            facts.instances.values().filter(lives).cloned().collect()
+        };
+        if !living.is_empty() {
+            self.violated(format!("the core was told that {agent} left, and these live: {living:?}"));
+        }
+    }
+
+    /// Instances that the registry thinks healthy.
+    pub(crate) fn healthy(&self) -> usize {
+        self.facts().instances.values().filter(|known| known.state == Some("healthy")).count()
+    }
+
+    pub(crate) fn registered_with_core(&self) {
+        self.facts().core_registrations += 1;
+    }
+
+    pub(crate) fn core_registrations(&self) -> usize {
+        self.facts().core_registrations
+    }
+
+    pub(crate) fn silence_sdks(&self) {
+        self.facts().silent = true;
+    }
+
+    pub(crate) fn sdks_are_silent(&self) -> bool {
+        self.facts().silent
+    }
+
+    pub(crate) fn beat_refused(&self) {
+        self.facts().beats_refused += 1;
+    }
+
+    pub(crate) fn beats_refused(&self) -> usize {
+        self.facts().beats_refused
+    }
+
+    /// A call for an agent ended: who answered, or why nobody did.
+    pub(crate) fn called(&self, agent: &str, answer: Result<String, String>) {
+        let outcome = match answer {
+            Ok(by) if by == agent => Ok(()),
+            Ok(by) => {
+                self.violated(format!("a call for {agent} was answered by {by}"));
+                return;
+            }
+            Err(why) => Err(why),
+        };
+        self.facts().calls.entry(agent.to_owned()).or_default().push((now(), outcome));
+    }
+
+    /// Calls for an agent that ended from one moment on until another.
+    pub(crate) fn calls(&self, agent: &str, from: Duration, until: Duration) -> Calls {
+        let facts = self.facts();
+        let all = facts.calls.get(agent).into_iter().flatten();
+        all.filter(|(at, _)| (from..until).contains(at)).cloned().collect()
+    }
+
+    pub(crate) fn violations(&self) -> Vec<String> {
+        self.facts().violations.clone()
+    }
+}
