@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 
+use super::holders::Holders;
 use super::instance::Target;
 use super::settings::Settings;
 
@@ -16,6 +17,8 @@ pub struct Permit {
     pub(super) settings: Arc<ArcSwap<Settings>>,
     /// Where the core is, if it was given by name.
     pub(super) core: Arc<ArcSwap<Vec<SocketAddr>>>,
+    /// Whose addresses are.
+    pub(super) holders: Arc<Holders>,
     /// Who registered it.
     pub(super) peer: IpAddr,
     /// Our end of that connection: with a listener on an unspecified address it is the one address of this machine that is
@@ -29,6 +32,15 @@ impl Permit {
         let settings = self.settings.load();
         self.never(address, &settings).map_err(|why| format!("{address} cannot be a callback: {why}"))?;
         if self.admits(address.ip(), &settings) { Ok(()) } else { Err(self.not_allowed(&address, &settings)) }
+    }
+
+    /// The same of an address that is about to be dialled for the instance at `target`: a name can come to mean another's.
+    pub fn check_for(&self, target: &Target, address: SocketAddr) -> Result<(), String> {
+        self.check(address)?;
+        match self.holders.another(target, address) {
+            Some(agent) => Err(format!("{target} is {address} now, where agent {agent} has an instance")),
+            None => Ok(()),
+        }
     }
 
     /// Reads the callback that an SDK names and checks it, but for what a name resolves to.
@@ -216,7 +228,7 @@ mod tests {
 
     fn permit(peer: &str, settings: &Settings) -> Permit {
         let (settings, core) = (Arc::new(ArcSwap::from_pointee(settings.clone())), Arc::default());
-        Permit { settings, core, peer: ip(peer), local: Some(ip("10.0.0.1")) }
+        Permit { settings, core, holders: Arc::default(), peer: ip(peer), local: Some(ip("10.0.0.1")) }
     }
 
     fn check(text: &str, peer: &str, settings: &Settings) -> Result<String, String> {

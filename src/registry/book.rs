@@ -7,10 +7,10 @@ use std::sync::Arc;
 
 use tokio::time::Instant;
 
-use super::address::holder_key;
 use super::agent::{Agent, Connection};
 use super::core::Standing;
 use super::health::{Change, Facts, Health};
+use super::holders::Holders;
 use super::instance::{EndpointSet, Instance, State, Target};
 
 /// An agent's record: it outlives the agent's instances for a while, so that owner and port stay.
@@ -126,7 +126,8 @@ pub(super) struct Book {
     /// Counts the changes of who is present.
     pub presence: u64,
     whose: HashMap<u64, Arc<str>>,
-    holders: HashMap<Target, u64>,
+    /// Shared with whoever dials.
+    pub holders: Arc<Holders>,
     due: BTreeSet<(Instant, u64)>,
     /// How many instances each address has registered.
     from: HashMap<IpAddr, usize>,
@@ -146,7 +147,7 @@ impl Book {
 
     /// Which instance holds an address.
     pub(super) fn holder(&self, target: &Target) -> Option<u64> {
-        self.holders.get(&holder_key(target)).copied()
+        self.holders.of(target)
     }
 
     /// Forgets an agent.
@@ -194,7 +195,7 @@ impl Book {
         let Some(record) = self.records.get_mut(id) else { return };
         let (instance, from) = (entry.instance.id, entry.registered_from);
         self.whose.insert(instance, Arc::clone(&record.agent.id));
-        self.holders.insert(holder_key(&entry.instance.target), instance);
+        self.holders.hold(&entry.instance.target, instance, &record.agent.id);
         self.presence += u64::from(record.entries.is_empty());
         record.entries.push(entry);
         record.vacant_since = None;
@@ -220,7 +221,7 @@ impl Book {
         let agent = Arc::clone(&record.agent);
         self.touch(&agent.id);
         self.count_from(entry.registered_from, false);
-        self.holders.remove(&holder_key(&entry.instance.target));
+        self.holders.free(&entry.instance.target);
         if let Slot::Due(at) = entry.probe {
             self.due.remove(&(at, instance));
         }

@@ -10,6 +10,7 @@ mod card;
 mod choose;
 mod core;
 mod health;
+mod holders;
 mod identity;
 pub mod instance;
 mod lease;
@@ -48,6 +49,7 @@ pub use self::view::{AgentView, InstanceView, ProbeView};
 
 use self::book::Book;
 use self::choose::Index;
+use self::holders::Holders;
 use self::saved::Kept;
 use crate::observe::ClusterMetrics;
 
@@ -59,6 +61,8 @@ pub struct Registry {
     settings: Arc<ArcSwap<Settings>>,
     /// Where the core is, if the settings give it by name.
     core_addresses: Arc<ArcSwap<Vec<SocketAddr>>>,
+    /// Whose an address is: the book's.
+    holders: Arc<Holders>,
     index: ArcSwap<Index>,
     book: Mutex<Book>,
     /// Agents about which the core may have to be told something.
@@ -84,6 +88,7 @@ impl Registry {
             index: ArcSwap::from_pointee(Index::build(&book, Arc::clone(&settings))),
             settings: Arc::new(ArcSwap::new(settings)),
             core_addresses: Arc::default(),
+            holders: Arc::clone(&book.holders),
             book: Mutex::new(book),
             wishes: Mutex::new(Vec::new()),
             wishing: Notify::new(),
@@ -145,7 +150,8 @@ impl Registry {
     }
 
     fn permit_of(&self, peer: IpAddr, local: Option<IpAddr>) -> Permit {
-        Permit { settings: Arc::clone(&self.settings), core: Arc::clone(&self.core_addresses), peer, local }
+        let (settings, holders) = (Arc::clone(&self.settings), Arc::clone(&self.holders));
+        Permit { settings, core: Arc::clone(&self.core_addresses), holders, peer, local }
     }
 
     /// Waits for the core's word on an agent, for as long as the caller cares to.

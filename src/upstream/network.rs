@@ -90,7 +90,7 @@ pub(super) async fn dial(network: &dyn Network, place: &Place) -> io::Result<Box
     let Place { target, permit } = place;
     let mut failed = None;
     for address in addresses(network, target).await? {
-        if let Some(Err(why)) = permit.as_ref().map(|permit| permit.check(address)) {
+        if let Some(Err(why)) = permit.as_ref().map(|permit| permit.check_for(target, address)) {
             failed = failed.or(Some(io::Error::other(Forbidden(why))));
             continue;
         }
@@ -110,8 +110,11 @@ mod tests {
     use std::sync::Arc;
 
     use parking_lot::Mutex;
+    use portunus_proto::bindu::RegisterAgentRequest;
+    use tokio::time::Instant;
 
     use super::*;
+    use crate::call::register::Registrar;
     use crate::observe::ClusterMetrics;
     use crate::registry::{Caller, Connection, Registry, Settings};
 
@@ -162,5 +165,41 @@ mod tests {
         assert!(error.get_ref().is_some_and(|inner| inner.is::<Forbidden>()), "{error:?}");
         assert_ne!(refused(dial(&network, &place).await), io::ErrorKind::NotFound);
         assert_eq!(*network.dialled.lock(), [good, good], "nobody else was dialled");
+    }
+
+    #[tokio::test]
+    async fn a_name_that_comes_to_mean_another_agents_address_is_not_followed() {
+        let at = |text: &str| text.parse::<SocketAddr>().unwrap();
+        let (own, others) = (at("10.0.0.8:5000"), at("10.0.0.9:5000"));
+        let network = Arc::new(Moving::default());
+        *network.looks.lock() = vec![vec![own], vec![others], vec![own], vec![others]].into();
+        let settings = Settings {
+            allow: Some(vec!["10.0.0.0/8".parse().unwrap()]),
+            allow_names: vec![".pods.internal".into()],
+            ..Settings::default()
+        };
+        let registry = Registry::new("agents", settings, Arc::new(ClusterMetrics::default()));
+        let peer = "10.0.0.7:40000".parse().unwrap();
+        let caller = Caller { peer, local: None, connection: Connection::opened(), owner: "o".into() };
+        let registrar = Registrar::new(Arc::clone(&registry), network.clone());
+        for (name, address) in [("a", "a.pods.internal:5000"), ("b", "10.0.0.9:5000")] {
+            let config_json =
+                format!(r#"{{"author": "x", "name": "{name}", "deployment": {{"url": "http://x", "expose": true}}}}"#);
+            let grpc_callback_address = address.to_owned();
+            let request = RegisterAgentRequest { config_json, skills: vec![], grpc_callback_address };
+            let answer = registrar.register(request, &caller).await;
+            assert!(answer.success, "{answer:?}");
+        }
+        let probes = registry.take_probes(2, Instant::now());
+        let named = probes.iter().find(|probe| matches!(probe.instance.target, Target::Name(..))).unwrap();
+        let place = Place::from(&*named.instance);
+        let forbidden = |error: io::Error| error.get_ref().is_some_and(|inner| inner.is::<Forbidden>());
+        assert!(forbidden(dial(&*network, &place).await.err().unwrap()), "it is b's");
+        assert!(!forbidden(dial(&*network, &place).await.err().unwrap()), "it is its own again");
+        let now = Instant::now();
+        let other = registry.view(now).into_iter().find(|agent| agent.name == "b").unwrap();
+        assert!(registry.release(&other.id, now));
+        assert!(!forbidden(dial(&*network, &place).await.err().unwrap()), "it is nobody's");
+        assert_eq!(*network.dialled.lock(), [own, others]);
     }
 }

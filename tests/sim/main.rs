@@ -97,7 +97,11 @@ fn a_flapping_instance_disturbs_its_agent_little_and_others_not() {
     let all = stage.calls("a", SETTLED);
     let failed = all.iter().filter(|(_, outcome)| outcome.is_err()).count();
     let some: Vec<_> = all.iter().filter(|(_, outcome)| outcome.is_err()).take(60).collect();
-    assert!(failed * 100 <= all.len(), "{failed} of {} calls failed while another instance was well: {some:?}", all.len());
+    assert!(
+        failed * 100 <= all.len(),
+        "{failed} of {} calls failed while another instance was well: {some:?}",
+        all.len()
+    );
     stage.none_failed_of("b", SETTLED, "others");
     stage.none_failed_of("c", SETTLED, "others");
     stage.end();
@@ -146,7 +150,9 @@ fn whatever_happens() {
                 4 => stage.kill(&host),
                 5 => stage.unplug(&host),
                 // Each agent keeps two of its own.
-                6 if host.ends_with("-3") && stage.is_free(&host) => stage.start_as(&host, AGENTS[rng.random_range(0..3)]),
+                6 if host.ends_with("-3") && stage.is_free(&host) => {
+                    stage.start_as(&host, AGENTS[rng.random_range(0..3)])
+                }
                 6 | 7 => stage.start(&host),
                 8 => stage.sim.bounce("core"),
                 _ => stage.sim.bounce("proxy"),
