@@ -27,6 +27,16 @@ pub enum Finding {
 }
 
 impl Finding {
+    /// A word for the metrics.
+    pub(super) fn word(&self) -> &'static str {
+        match self {
+            Self::Alive(_) => "passed",
+            Self::Ill(_) => "unhealthy",
+            Self::Silent(_) => "silent",
+            Self::Refused(_) => "refused",
+        }
+    }
+
     /// Whether somebody was there.
     pub(super) fn answered(&self) -> bool {
         matches!(self, Self::Alive(_) | Self::Ill(_))

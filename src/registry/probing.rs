@@ -54,6 +54,7 @@ impl Registry {
     pub fn probed(&self, probe: &Probe, finding: &Finding, now: Instant) {
         let settings = self.settings();
         let instance = probe.instance.id;
+        self.metrics.checked(finding.word());
         self.change(now, |book, now| {
             let watched = book.leaving.iter().any(|group| group.instances.contains(&instance));
             let Some(record) = book.record_of(instance) else { return };

@@ -124,6 +124,7 @@ impl Registry {
 
     /// Changes are written; or they are not, and are taken again.
     pub fn changes_kept(&self, changes: Changes, result: Result<(), &str>) {
+        self.metrics.written(if result.is_ok() { "ok" } else { "failed" });
         match result {
             Ok(()) => {
                 let mut book = self.book();

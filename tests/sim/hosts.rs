@@ -1,9 +1,10 @@
 //! The others: instances with their SDK, the core, and a caller.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use portunus_agents::core::{agent_id, did};
 use portunus_proto::bindu::agent_handler_client::AgentHandlerClient;
 use portunus_proto::bindu::agent_handler_server::{AgentHandler, AgentHandlerServer};
@@ -134,7 +135,7 @@ impl BinduService for Core {
         // As long as the real one takes to start an agent's server.
         sleep(Duration::from_secs(1)).await;
         let id = agent_id(AUTHOR, name);
-        self.agents.lock().unwrap().insert(id.clone(), name.to_owned());
+        self.agents.lock().insert(id.clone(), name.to_owned());
         self.world.registered_with_core();
         Ok(Response::new(RegisterAgentResponse {
             success: true,
@@ -145,7 +146,7 @@ impl BinduService for Core {
     }
 
     async fn heartbeat(&self, request: Request<HeartbeatRequest>) -> Result<Response<HeartbeatResponse>, Status> {
-        let acknowledged = self.agents.lock().unwrap().contains_key(&request.get_ref().agent_id);
+        let acknowledged = self.agents.lock().contains_key(&request.get_ref().agent_id);
         Ok(Response::new(HeartbeatResponse { acknowledged, server_timestamp: 1 }))
     }
 
@@ -153,7 +154,7 @@ impl BinduService for Core {
         &self,
         request: Request<UnregisterAgentRequest>,
     ) -> Result<Response<UnregisterAgentResponse>, Status> {
-        let name = self.agents.lock().unwrap().remove(&request.get_ref().agent_id);
+        let name = self.agents.lock().remove(&request.get_ref().agent_id);
         if let Some(name) = &name {
             self.world.unregistered(name);
         }

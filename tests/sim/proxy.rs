@@ -2,10 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use parking_lot::Mutex;
 use portunus::balance::Policy;
 use portunus::call::{Budget, HopId, Shared, Worker};
 use portunus::config::load_str;
@@ -56,7 +57,7 @@ pub(crate) async fn run(world: Arc<World>, disk: Disk) -> turmoil::Result {
     let metrics = Metrics::new();
     let counters = metrics.cluster("agents");
     let registry = Registry::new("agents", settings(), Arc::clone(&counters));
-    registry.restore(disk.lock().unwrap().values().cloned().collect(), Instant::now());
+    registry.restore(disk.lock().values().cloned().collect(), Instant::now());
     let (changed, _told) = std::sync::mpsc::sync_channel(1);
     registry.keep(changed);
     tokio::spawn(keep(Arc::clone(&registry), disk));
@@ -111,7 +112,7 @@ async fn keep(registry: Arc<Registry>, disk: Disk) {
     loop {
         if let Some(changes) = registry.take_changes() {
             for (id, saved) in &changes.agents {
-                let mut disk = disk.lock().unwrap();
+                let mut disk = disk.lock();
                 match saved {
                     Some(saved) => drop(disk.insert(id.to_string(), saved.clone())),
                     None => drop(disk.remove(&**id)),

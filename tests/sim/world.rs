@@ -1,8 +1,10 @@
 //! What is true in the simulation, and what must never be: the ground on which everybody else is judged.
 
 use std::collections::BTreeMap;
-use std::sync::{Mutex, MutexGuard};
+
 use std::time::Duration;
+
+use parking_lot::{Mutex, MutexGuard};
 
 /// An instance that nobody could reach may be thought lost for so long after it can be reached again: the longest pause between two
 /// checks of a lost one, and the check.
@@ -43,7 +45,7 @@ fn now() -> Duration {
 
 impl World {
     fn facts(&self) -> MutexGuard<'_, Facts> {
-        self.facts.lock().unwrap()
+        self.facts.lock()
     }
 
     fn violated(&self, what: String) {

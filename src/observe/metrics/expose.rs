@@ -190,7 +190,11 @@ fn write_registrar(sheet: &mut Sheet<'_>, clusters: &[Arc<ClusterMetrics>]) -> f
     let family = ("portunus_unregistrations", "UnregisterAgent calls that were answered");
     words(sheet, clusters, family, "result", |cluster| &cluster.unregistrations)?;
     let family = ("portunus_core_forwards", "Registrations that were forwarded to a core");
-    words(sheet, clusters, family, "result", |cluster| &cluster.forwards)
+    words(sheet, clusters, family, "result", |cluster| &cluster.forwards)?;
+    let family = ("portunus_health_checks", "Health checks of registered instances");
+    words(sheet, clusters, family, "result", |cluster| &cluster.checks)?;
+    let family = ("portunus_state_writes", "Changes of a registry that were, or were not, written to disk");
+    words(sheet, clusters, family, "result", |cluster| &cluster.writes)
 }
 
 /// A counter with the labels `cluster` and one word.

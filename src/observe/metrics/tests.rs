@@ -41,6 +41,8 @@ fn busy() -> (Arc<Metrics>, impl Sized) {
     cluster.heartbeat("acknowledged");
     cluster.unregistered("removed");
     cluster.forwarded("ok");
+    cluster.checked("passed");
+    cluster.written("ok");
     let mut upstream = cluster.connection();
     upstream.turn(ConnectionState::Ready);
     metrics.set_generation(1);

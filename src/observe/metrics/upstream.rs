@@ -47,6 +47,8 @@ pub struct ClusterMetrics {
     pub(super) heartbeats: Words,
     pub(super) unregistrations: Words,
     pub(super) forwards: Words,
+    pub(super) checks: Words,
+    pub(super) writes: Words,
     pub(super) instances: Live<InstanceMetrics>,
     connections: [AtomicUsize; ConnectionState::ALL.len()],
 }
@@ -99,6 +101,16 @@ impl ClusterMetrics {
     /// A RegisterAgent that was forwarded to the core ended: `ok`, `refused`, `unreachable` or `timeout`.
     pub fn forwarded(&self, result: &'static str) {
         self.forwards.inc(result);
+    }
+
+    /// An instance's health was checked: `passed`, `unhealthy` (it says so), `silent` or `refused`.
+    pub fn checked(&self, result: &'static str) {
+        self.checks.inc(result);
+    }
+
+    /// What changed in the registry was written to disk: `ok`; or it was not: `failed`.
+    pub fn written(&self, result: &'static str) {
+        self.writes.inc(result);
     }
 
     /// Counts one more upstream connection, `Connecting` at first, for as long as the answer lives.
