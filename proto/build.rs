@@ -23,6 +23,21 @@ const SYSTEMS: [(&str, &[&str]); 5] = [
     ("echo", &["portunus/test/echo.proto"]),
 ];
 
+const WELL_KNOWN: [&str; 12] = [
+    "google/protobuf/any.proto",
+    "google/protobuf/api.proto",
+    "google/protobuf/compiler/plugin.proto",
+    "google/protobuf/descriptor.proto",
+    "google/protobuf/duration.proto",
+    "google/protobuf/empty.proto",
+    "google/protobuf/field_mask.proto",
+    "google/protobuf/source_context.proto",
+    "google/protobuf/struct.proto",
+    "google/protobuf/timestamp.proto",
+    "google/protobuf/type.proto",
+    "google/protobuf/wrappers.proto",
+];
+
 fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo::rerun-if-changed=protos");
     let out = PathBuf::from(std::env::var("OUT_DIR")?);
@@ -34,6 +49,9 @@ fn main() -> Result<(), Box<dyn Error>> {
     let all: Vec<_> = SYSTEMS.iter().flat_map(|(_, files)| files.iter()).collect();
     let set = protox::compile(all, [root])?;
     std::fs::write(out.join("all.bin"), set.encode_to_vec())?;
+    // What servers forget to register with their reflection. Protox brings these files along.
+    let set = protox::compile(WELL_KNOWN, [root])?;
+    std::fs::write(out.join("well_known.bin"), set.encode_to_vec())?;
     tonic_prost_build::configure()
         // Sorted maps and shared payloads: the sample backends promise byte-identical answers, and the tests move
         // gigabytes through Echo.

@@ -39,6 +39,7 @@ pub mod h2;
 pub mod observe;
 pub mod registry;
 pub mod route;
+pub mod schema;
 pub mod store;
 pub mod upstream;
 pub mod wire;

@@ -70,6 +70,9 @@ generated! {
 /// An encoded `FileDescriptorSet` with every file of this crate and what they import.
 pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/all.bin"));
 
+/// An encoded `FileDescriptorSet` of `google/protobuf/*.proto`.
+pub const WELL_KNOWN: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/well_known.bin"));
+
 /// Encoded `FileDescriptorSet`s, one a system, each complete by itself: what a backend of that system reflects.
 pub mod descriptors {
     /// `bindu.grpc`.

@@ -1,11 +1,13 @@
 //! The commands: one file each.
 
+mod call;
 pub mod check;
 mod demo;
+mod descriptors;
 mod run;
 pub mod schema;
 
-use std::io::{stderr, stdout};
+use std::io::{BufReader, stderr, stdin, stdout};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -35,6 +37,13 @@ enum Command {
     },
     /// Print the JSON Schema of the configuration.
     Schema,
+    /// Call any method of any server, with JSON in and out, by its reflection or by files. The exit code is the gRPC status.
+    Call(call::Arguments),
+    /// Schemas as files.
+    Descriptors {
+        #[command(subcommand)]
+        action: descriptors::Action,
+    },
     /// Everything in one process: a core, the proxy, three instances of one agent. Runs until Ctrl-C.
     Demo {
         /// Send real calls through, print which instance answered and what was refused, and exit.
@@ -59,6 +68,11 @@ pub fn main() -> ExitCode {
             let output = check::Output { out: &mut stdout(), err: &mut stderr() };
             check.run(|loaded| app::build(loaded).map(drop), output).map_or(ExitCode::FAILURE, ExitCode::from)
         }
+        Command::Call(arguments) => {
+            let input = Box::new(BufReader::new(stdin()));
+            call::run(&arguments, call::Streams { input, out: &mut stdout(), err: &mut stderr() })
+        }
+        Command::Descriptors { action } => descriptors::run(&action, &mut stdout(), &mut stderr()),
         Command::Demo { once } => demo::run(once),
         Command::Schema => schema::run(filters::ALL, &mut stdout()).map_or(ExitCode::FAILURE, |()| ExitCode::SUCCESS),
     }

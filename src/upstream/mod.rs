@@ -12,6 +12,7 @@ mod line;
 mod network;
 mod pool;
 pub mod probe;
+pub mod reflection;
 pub mod side;
 
 pub use cluster::{Cluster, ClusterLimits, Clusters, Group, Lister};

@@ -1,0 +1,230 @@
+//! `portunus call`: any method of any server, with JSON in and out, by its reflection or by files. All four kinds of call; the exit
+//! code is the status.
+
+mod input;
+mod wire;
+
+use std::io::{BufRead, Write};
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use filter_api::units::Period;
+use http::uri::PathAndQuery;
+use tokio::sync::oneshot;
+use tonic::client::Grpc;
+use tonic::metadata::{AsciiMetadataKey, AsciiMetadataValue, BinaryMetadataKey, BinaryMetadataValue, MetadataMap};
+use tonic::transport::{Channel, Endpoint};
+use tonic::{Code, Request, Status};
+use tonic_types::StatusExt as _;
+
+use self::input::Source;
+use self::wire::BytesCodec;
+use crate::schema::{self, Bounds, Method, Schema};
+use crate::upstream::reflection::{causes, reflect};
+
+/// What to call, and how.
+#[derive(Debug, clap::Args)]
+pub(super) struct Arguments {
+    /// host:port of a server or a proxy.
+    address: String,
+    /// package.Service/Method.
+    method: String,
+    /// The request in JSON; where any number may be sent, several one after the other. `@`: from stdin. Default: an empty message, or
+    /// stdin line by line where any number may be sent.
+    #[arg(short = 'd', long, value_name = "JSON")]
+    data: Option<String>,
+    /// Metadata to send; `-bin` names take base64.
+    #[arg(short = 'H', long = "header", value_name = "NAME:VALUE")]
+    headers: Vec<String>,
+    /// A .proto file that has the method, instead of the server's reflection.
+    #[arg(long, value_name = "FILE", conflicts_with = "descriptors")]
+    proto: Vec<PathBuf>,
+    /// Where imports are looked for; default: beside each --proto.
+    #[arg(short = 'I', long = "import", value_name = "DIR", requires = "proto")]
+    imports: Vec<PathBuf>,
+    /// A descriptor set that has the method, instead of the server's reflection.
+    #[arg(long, value_name = "FILE")]
+    descriptors: Option<PathBuf>,
+    /// The deadline, such as 500ms or 30s; default: none.
+    #[arg(long, value_name = "TIME", value_parser = period)]
+    timeout: Option<Duration>,
+    /// The `:authority` to send instead of the address.
+    #[arg(long, value_name = "HOST")]
+    authority: Option<String>,
+    /// A token, sent as `authorization: Bearer TOKEN`. Better in the environment than where `ps` shows it.
+    #[arg(long, value_name = "TOKEN", env = "PORTUNUS_TOKEN", hide_env_values = true)]
+    token: Option<String>,
+}
+
+/// Where messages come from and go to.
+pub(super) struct Streams<'a> {
+    pub(super) input: Box<dyn BufRead + Send>,
+    pub(super) out: &'a mut dyn Write,
+    pub(super) err: &'a mut dyn Write,
+}
+
+/// Calls, and ends with the status.
+pub(super) fn run(arguments: &Arguments, streams: Streams<'_>) -> ExitCode {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let Streams { input, out, err } = streams;
+    let status = match runtime {
+        Ok(runtime) => {
+            let status = runtime.block_on(call(arguments, input, out));
+            runtime.shutdown_background();
+            status
+        }
+        Err(error) => Err(Status::internal(error.to_string())),
+    };
+    let code = match status {
+        Ok(()) => Code::Ok,
+        Err(status) => {
+            // Nobody is left to tell of an error of stderr.
+            write_status(&status, err).ok();
+            status.code()
+        }
+    };
+    ExitCode::from(u8::try_from(i32::from(code)).unwrap_or(u8::MAX))
+}
+
+fn write_status(status: &Status, err: &mut dyn Write) -> std::io::Result<()> {
+    writeln!(err, "{:?}: {}", status.code(), status.message())?;
+    if let Some(info) = status.get_details_error_info() {
+        writeln!(err, "  reason: {} ({})", info.reason, info.domain)?;
+    }
+    for violation in status.get_details_bad_request().into_iter().flat_map(|bad| bad.field_violations) {
+        writeln!(err, "  {}: {}", violation.field, violation.description)?;
+    }
+    if let Some(wait) = status.get_details_retry_info().and_then(|info| info.retry_delay) {
+        writeln!(err, "  try again in {wait:?}")?;
+    }
+    Ok(())
+}
+
+async fn call(arguments: &Arguments, input: Box<dyn BufRead + Send>, out: &mut dyn Write) -> Result<(), Status> {
+    let (service, name) = split(&arguments.method)?;
+    let metadata = metadata(arguments)?;
+    let path: PathAndQuery = format!("/{service}/{name}").parse().map_err(|_| {
+        Status::invalid_argument(format!("`{}` is no method: write package.Service/Method", arguments.method))
+    })?;
+    let channel = connect(arguments).await?;
+    let schema = Arc::new(schema_of(arguments, &channel).await?);
+    let method = schema.method(service, name).ok_or_else(|| unknown(&schema, service, name))?;
+
+    let source = Source::new(arguments.data.as_deref(), method.client_streaming, input);
+    let (bad, broken) = oneshot::channel();
+    let encode = {
+        let schema = Arc::clone(&schema);
+        move |json: &str| schema.request_from_json(method, json).map(Bytes::from)
+    };
+    let mut request = Request::new(source.messages(encode, bad));
+    *request.metadata_mut() = metadata;
+    if let Some(timeout) = arguments.timeout {
+        request.set_timeout(timeout);
+    }
+    let mut client = Grpc::new(channel);
+    client.ready().await.map_err(|error| Status::unavailable(causes(&error)))?;
+    let answered = async {
+        let mut answers = client.streaming(request, path, BytesCodec).await?.into_inner();
+        while let Some(message) = answers.message().await? {
+            write(&schema, method, &message, out)?;
+        }
+        Ok(())
+    };
+    // A server may not look at its deadline once the answer has begun.
+    let deadline = async {
+        match arguments.timeout {
+            Some(timeout) => tokio::time::sleep(timeout).await,
+            None => std::future::pending().await,
+        }
+    };
+    tokio::select! {
+        // A message that cannot be sent ends the call, whatever the server still says.
+        biased;
+        Ok(why) = broken => Err(Status::invalid_argument(why)),
+        answered = answered => answered,
+        () = deadline => Err(Status::deadline_exceeded("the answer was not complete in time")),
+    }
+}
+
+fn write(schema: &Schema, method: Method, message: &[u8], out: &mut dyn Write) -> Result<(), Status> {
+    let line = schema.response_to_json(method, message).map_err(Status::data_loss)?;
+    writeln!(out, "{line}").and_then(|()| out.flush()).map_err(|error| Status::aborted(format!("stdout: {error}")))
+}
+
+fn split(method: &str) -> Result<(&str, &str), Status> {
+    let found = method.trim_start_matches('/').rsplit_once(['/', '.']);
+    found
+        .filter(|(service, name)| !service.is_empty() && !name.is_empty())
+        .ok_or_else(|| Status::invalid_argument(format!("`{method}` is no method: write package.Service/Method")))
+}
+
+async fn connect(arguments: &Arguments) -> Result<Channel, Status> {
+    let address = arguments.address.trim_start_matches("http://");
+    let bad = |error: tonic::transport::Error| Status::invalid_argument(format!("`{address}`: {}", causes(&error)));
+    let mut endpoint = Endpoint::from_shared(format!("http://{address}")).map_err(bad)?;
+    if let Some(authority) = &arguments.authority {
+        let origin = format!("http://{authority}").parse();
+        endpoint = endpoint.origin(origin.map_err(|_| Status::invalid_argument(format!("`{authority}` is no host")))?);
+    }
+    let endpoint = endpoint.user_agent(concat!("portunus/", env!("CARGO_PKG_VERSION"))).map_err(bad)?;
+    let connected = endpoint.connect_timeout(Duration::from_secs(10)).connect().await;
+    connected.map_err(|error| Status::unavailable(format!("{address}: {}", causes(&error))))
+}
+
+async fn schema_of(arguments: &Arguments, channel: &Channel) -> Result<Schema, Status> {
+    let schema = if let Some(file) = &arguments.descriptors {
+        schema::from_set(file)
+    } else if arguments.proto.is_empty() {
+        reflect(channel.clone(), Bounds::REMOTE).await
+    } else {
+        schema::from_protos(&arguments.proto, &arguments.imports)
+    };
+    schema.map_err(|error| {
+        let hint = if arguments.proto.is_empty() && arguments.descriptors.is_none() {
+            "; name the method's files with --proto or --descriptors"
+        } else {
+            ""
+        };
+        Status::unimplemented(format!("the method's schema cannot be had: {error}{hint}"))
+    })
+}
+
+fn unknown(schema: &Schema, service: &str, name: &str) -> Status {
+    let methods: Vec<_> = schema.methods(service).collect();
+    let known: Vec<_> = schema.services().collect();
+    Status::unimplemented(if methods.is_empty() {
+        format!("there is no service {service}; there are: {}", known.join(", "))
+    } else {
+        format!("{service} has no method {name}; it has: {}", methods.join(", "))
+    })
+}
+
+fn metadata(arguments: &Arguments) -> Result<MetadataMap, Status> {
+    let mut metadata = MetadataMap::new();
+    let token = arguments.token.as_ref().map(|token| format!("authorization:Bearer {token}"));
+    for header in arguments.headers.iter().chain(&token) {
+        // The value may be a secret: it is in no error.
+        let (name, value) =
+            header.split_once(':').ok_or_else(|| Status::invalid_argument("a header has no `:`: write NAME:VALUE"))?;
+        let (name, value) = (name.trim().to_ascii_lowercase(), value.trim());
+        let bad = || {
+            Status::invalid_argument(format!("the header `{name}` cannot be sent: its name or value is not allowed"))
+        };
+        if name.ends_with("-bin") {
+            let key: BinaryMetadataKey = name.parse().map_err(|_| bad())?;
+            let value = input::base64(value).ok_or_else(bad)?;
+            metadata.append_bin(key, BinaryMetadataValue::from_bytes(&value));
+        } else {
+            let key: AsciiMetadataKey = name.parse().map_err(|_| bad())?;
+            metadata.append(key, AsciiMetadataValue::try_from(value).map_err(|_| bad())?);
+        }
+    }
+    Ok(metadata)
+}
+
+fn period(text: &str) -> Result<Duration, String> {
+    text.parse::<Period>().map(|period| period.0)
+}

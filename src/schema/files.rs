@@ -1,0 +1,41 @@
+//! Schemas from this machine: `.proto` files, compiled here, and descriptor sets that a compiler or `descriptors pull` wrote.
+
+use std::path::{Path, PathBuf};
+
+use prost::Message as _;
+
+use super::bounds::{Bounds, SchemaError};
+use super::collection::Collection;
+use super::set::Schema;
+
+/// Compiles `.proto` files, whose imports are looked for in `roots`; none: beside each file.
+///
+/// # Errors
+/// With file, line and column.
+pub fn from_protos(files: &[PathBuf], roots: &[PathBuf]) -> Result<Schema, SchemaError> {
+    let beside: Vec<PathBuf> =
+        files.iter().map(|file| file.parent().map_or_else(|| PathBuf::from("."), Path::to_path_buf)).collect();
+    let roots = if roots.is_empty() { beside } else { roots.to_vec() };
+    let roots = roots.iter().map(|root| if root.as_os_str().is_empty() { Path::new(".") } else { root });
+    let set =
+        protox::compile(files, roots).map_err(|error| SchemaError::File(format!("{error:?}").trim().to_owned()))?;
+    let mut collection = Collection::new(Bounds::LOCAL);
+    collection.add_set(&set.encode_to_vec())?;
+    collection.finish()
+}
+
+/// Reads a descriptor set.
+///
+/// # Errors
+/// It cannot be read, or is none.
+pub fn from_set(file: &Path) -> Result<Schema, SchemaError> {
+    let of_file = |why: String| SchemaError::File(format!("{}: {why}", file.display()));
+    let length = std::fs::metadata(file).map_err(|error| of_file(error.to_string()))?.len();
+    if length > Bounds::LOCAL.bytes as u64 {
+        return Err(of_file(SchemaError::over("bytes", Bounds::LOCAL.bytes).to_string()));
+    }
+    let encoded = std::fs::read(file).map_err(|error| of_file(error.to_string()))?;
+    let mut collection = Collection::new(Bounds::LOCAL);
+    collection.add_set(&encoded).map_err(|error| of_file(error.to_string()))?;
+    collection.finish().map_err(|error| of_file(error.to_string()))
+}

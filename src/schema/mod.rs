@@ -1,0 +1,19 @@
+//! What services and messages are: descriptors from server reflection, from `.proto` files and from descriptor sets, put right where
+//! they are incomplete, bounded because strangers send them, and immutable once they are a [`Schema`]. Knows no cluster, no call and
+//! no socket: who asks a server hands in a [`Reflection`].
+
+mod bounds;
+mod collection;
+mod files;
+mod reflect;
+mod repair;
+mod set;
+
+pub use bounds::{Bounds, SchemaError};
+pub use collection::Collection;
+pub use files::{from_protos, from_set};
+pub use reflect::{Answer, Question, Reflection, fetch};
+pub use set::{Method, Schema};
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,134 @@
+//! A schema: linked, immutable, with a name by its content.
+
+use std::sync::Arc;
+
+use buffa::Message as _;
+use buffa_descriptor::generated::descriptor::{FileDescriptorProto, FileDescriptorSet};
+use buffa_descriptor::{DescriptorPool, DynamicMessage, MessageIndex};
+use sha2::{Digest as _, Sha256};
+
+use super::repair::{is_stand_in, is_well_known};
+
+/// Services and messages as one server, or one file, has them.
+#[derive(Clone, Debug)]
+pub struct Schema {
+    pool: Arc<DescriptorPool>,
+    digest: String,
+    problems: Vec<String>,
+}
+
+/// A method.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Method {
+    input: MessageIndex,
+    output: MessageIndex,
+    /// The caller may send any number of messages.
+    pub client_streaming: bool,
+    /// The server may.
+    pub server_streaming: bool,
+}
+
+impl Schema {
+    pub(super) fn new(pool: Arc<DescriptorPool>, problems: Vec<String>) -> Self {
+        let digest = digest(&pool);
+        Self { pool, digest, problems }
+    }
+
+    /// SHA-256 of its own files, in hexadecimal: the same for the same files, in whatever order they came, and whether or not the
+    /// server sent those along that everybody has.
+    pub fn digest(&self) -> &str {
+        &self.digest
+    }
+
+    /// What had to be left out or could not be found, in words.
+    pub fn problems(&self) -> &[String] {
+        &self.problems
+    }
+
+    /// Full names of the services.
+    pub fn services(&self) -> impl Iterator<Item = &str> {
+        self.pool.services().iter().map(|service| service.full_name())
+    }
+
+    /// How many messages its own files define.
+    pub fn messages(&self) -> usize {
+        let mut open: Vec<_> = own(&self.pool).flat_map(|file| &file.message_type).collect();
+        let mut count = 0;
+        while let Some(message) = open.pop() {
+            count += usize::from(message.options.map_entry != Some(true));
+            open.extend(&message.nested_type);
+        }
+        count
+    }
+
+    /// Names of the methods of a service; none where there is no such service.
+    pub fn methods(&self, service: &str) -> impl Iterator<Item = &str> {
+        self.pool.service_by_name(service).into_iter().flat_map(|known| known.methods()).map(|method| method.name())
+    }
+
+    /// A method, by the full name of its service and its own.
+    pub fn method(&self, service: &str, method: &str) -> Option<Method> {
+        let method = self.pool.service_by_name(service)?.method(method)?;
+        Some(Method {
+            input: method.input(),
+            output: method.output(),
+            client_streaming: method.is_client_streaming(),
+            server_streaming: method.is_server_streaming(),
+        })
+    }
+
+    /// A request of a method, from its JSON form to the wire.
+    ///
+    /// # Errors
+    /// In words: what does not fit, and where.
+    pub fn request_from_json(&self, method: Method, json: &str) -> Result<Vec<u8>, String> {
+        let message = DynamicMessage::from_json(Arc::clone(&self.pool), method.input, json);
+        message
+            .map(|message| message.encode_to_vec())
+            .map_err(|error| format!("this is no {} in JSON: {error}", self.pool.message(method.input).full_name()))
+    }
+
+    /// A response of a method, from the wire to its JSON form.
+    ///
+    /// # Errors
+    /// In words.
+    pub fn response_to_json(&self, method: Method, wire: &[u8]) -> Result<String, String> {
+        let name = self.pool.message(method.output).full_name();
+        let message = DynamicMessage::decode(Arc::clone(&self.pool), method.output, wire)
+            .map_err(|error| format!("the answer is no {name}: {error}"))?;
+        message.to_json().map_err(|error| format!("the {name} of the answer has no JSON form: {error}"))
+    }
+
+    /// Its files and what they import of those that everybody has, as an encoded `FileDescriptorSet`.
+    pub fn to_set(&self) -> Vec<u8> {
+        let mut files: Vec<_> = own(&self.pool).cloned().collect();
+        let mut at = 0;
+        while let Some(file) = files.get(at) {
+            let known = |name: &String| files.iter().any(|known| known.name.as_ref() == Some(name));
+            let more: Vec<_> = file.dependency.iter().filter(|name| is_well_known(name) && !known(name)).collect();
+            let more: Vec<_> = more.into_iter().filter_map(|name| self.pool.file_by_name(name).cloned()).collect();
+            files.extend(more);
+            at += 1;
+        }
+        // An importer comes after what it imports, as compilers write it.
+        files.reverse();
+        FileDescriptorSet { file: files, ..FileDescriptorSet::default() }.encode_to_vec()
+    }
+}
+
+/// Files that are the schema's own.
+fn own(pool: &DescriptorPool) -> impl Iterator<Item = &FileDescriptorProto> {
+    pool.files().iter().filter(|file| file.name.as_deref().is_some_and(|name| !is_well_known(name)))
+}
+
+fn digest(pool: &DescriptorPool) -> String {
+    let stands_in = |file: &&FileDescriptorProto| !file.name.as_deref().is_some_and(is_stand_in);
+    let mut files: Vec<_> = own(pool).filter(stands_in).map(|file| (&file.name, file.encode_to_vec())).collect();
+    files.sort();
+    let mut hash = Sha256::new();
+    for (_, encoded) in files {
+        hash.update((encoded.len() as u64).to_be_bytes());
+        hash.update(encoded);
+    }
+    hash.finalize().iter().map(|octet| format!("{octet:02x}")).collect()
+}

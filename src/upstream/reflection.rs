@@ -1,0 +1,113 @@
+//! Server reflection over gRPC: v1, and v1alpha where a server has only that. What to ask is the schema's to know.
+
+use bytes::Bytes;
+use http::uri::PathAndQuery;
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::client::Grpc;
+use tonic::transport::Channel;
+use tonic::{Request, Status, Streaming};
+use tonic_prost::ProstCodec;
+use tonic_reflection::pb::v1::server_reflection_request::MessageRequest;
+use tonic_reflection::pb::v1::server_reflection_response::MessageResponse;
+use tonic_reflection::pb::v1::{ServerReflectionRequest, ServerReflectionResponse};
+
+use crate::schema::{Answer, Bounds, Question, Reflection, Schema, SchemaError, fetch};
+
+/// The two versions have the same messages under two names.
+const VERSIONS: [&str; 2] = [
+    "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo",
+    "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo",
+];
+
+/// The schema of whoever is at the other end.
+///
+/// # Errors
+/// It has no reflection, or what it says is no schema.
+pub async fn reflect(channel: Channel, bounds: Bounds) -> Result<Schema, SchemaError> {
+    let mut first = None;
+    for version in VERSIONS {
+        let mut stream = Stream::open(channel.clone(), version, bounds);
+        match fetch(&mut stream, bounds).await {
+            // Servers without v1 say so in many ways: UNIMPLEMENTED, UNAVAILABLE, HTTP 405 (FIELD.md §3).
+            Err(error @ SchemaError::Unavailable(_)) if !stream.answered => first = first.or(Some(error)),
+            done => return done,
+        }
+    }
+    let why = first.map(|error| error.to_string()).unwrap_or_default();
+    Err(SchemaError::Unavailable(format!("no server reflection, neither v1 nor v1alpha: {why}")))
+}
+
+/// All questions of one fetch go over one stream, and so to one instance.
+struct Stream {
+    start: Option<(Channel, &'static str, usize)>,
+    open: Option<(mpsc::Sender<ServerReflectionRequest>, Streaming<ServerReflectionResponse>)>,
+    answered: bool,
+}
+
+impl Stream {
+    fn open(channel: Channel, path: &'static str, bounds: Bounds) -> Self {
+        Self { start: Some((channel, path, bounds.bytes)), open: None, answered: false }
+    }
+
+    async fn exchange(
+        &mut self,
+        question: ServerReflectionRequest,
+    ) -> Result<Option<ServerReflectionResponse>, Status> {
+        if let Some((channel, path, most)) = self.start.take() {
+            let (send, requests) = mpsc::channel(1);
+            // The first goes before the stream is opened: some servers send no head before they have seen a question.
+            send.send(question).await.map_err(|_| Status::cancelled("the stream ended"))?;
+            let mut client = Grpc::new(channel).max_decoding_message_size(most);
+            client.ready().await.map_err(|error| Status::unavailable(causes(&error)))?;
+            let requests = Request::new(ReceiverStream::new(requests));
+            let codec = ProstCodec::<ServerReflectionRequest, ServerReflectionResponse>::default();
+            let answers = client.streaming(requests, PathAndQuery::from_static(path), codec).await?.into_inner();
+            let (_, answers) = self.open.insert((send, answers));
+            return answers.message().await;
+        }
+        let Some((send, answers)) = &mut self.open else { return Ok(None) };
+        if send.send(question).await.is_err() {
+            return Ok(None);
+        }
+        answers.message().await
+    }
+}
+
+impl Reflection for Stream {
+    async fn ask(&mut self, question: Question) -> Result<Answer, SchemaError> {
+        let question = match question {
+            Question::Services => MessageRequest::ListServices(String::new()),
+            Question::Symbol(name) => MessageRequest::FileContainingSymbol(name),
+            Question::File(name) => MessageRequest::FileByFilename(name),
+        };
+        let question = ServerReflectionRequest { host: String::new(), message_request: Some(question) };
+        let answer = self.exchange(question).await.map_err(|status| {
+            let (code, message) = (status.code(), status.message());
+            SchemaError::Unavailable(format!("reflection ended with {code:?}: {message}"))
+        })?;
+        let answer = answer.ok_or_else(|| SchemaError::Unavailable("reflection ended in the middle".into()))?;
+        self.answered = true;
+        match answer.message_response {
+            Some(MessageResponse::ListServicesResponse(list)) => {
+                Ok(Answer::Services(list.service.into_iter().map(|service| service.name).collect()))
+            }
+            Some(MessageResponse::FileDescriptorResponse(files)) => {
+                Ok(Answer::Files(files.file_descriptor_proto.into_iter().map(Bytes::from).collect()))
+            }
+            Some(MessageResponse::ErrorResponse(error)) => Ok(Answer::Unknown(error.error_message)),
+            _ => Err(SchemaError::Malformed("reflection answers with something that was not asked for".into())),
+        }
+    }
+}
+
+/// An error of the transport with what is behind it.
+pub fn causes(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text = format!("{text}: {cause}");
+        source = cause.source();
+    }
+    text
+}
