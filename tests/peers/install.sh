@@ -12,6 +12,7 @@ main() {
   part "interop-$GRPC_GO" interop
   part "interop-java-$GRPC_JAVA" interop_java
   part "h2spec-$(sha256sum "$here/h2spec/go.sum" | cut -c1-12)" h2spec
+  part "schemas-$(cat "$here"/schemas/*.go "$here"/schemas/go.sum | sha256sum | cut -c1-12)" schemas
   part "grpcio-$GRPCIO" python_client
   part "grpc-js-$GRPC_JS-$PROTO_LOADER" node_client
   part "bindu-$BINDU" bindu_core
@@ -44,6 +45,12 @@ interop_java() {
 h2spec() {
   need go "Go, from the distribution or the toolchain image"
   go build -C "$here/h2spec" -o "$PEERS_DIR/bin/h2spec" github.com/summerwind/h2spec/cmd/h2spec
+}
+
+# With the descriptors of googleapis, Envoy, grpc and the CRI as their Go modules carry them.
+schemas() {
+  need go "Go, from the distribution or the toolchain image"
+  go build -C "$here/schemas" -o "$PEERS_DIR/bin/schemas" .
 }
 
 python_client() {
