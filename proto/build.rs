@@ -50,8 +50,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     let set = protox::compile(all, [root])?;
     std::fs::write(out.join("all.bin"), set.encode_to_vec())?;
     // What servers forget to register with their reflection. Protox brings these files along.
-    let set = protox::compile(WELL_KNOWN, [root])?;
-    std::fs::write(out.join("well_known.bin"), set.encode_to_vec())?;
+    let well_known = protox::compile(WELL_KNOWN, [root])?;
+    std::fs::write(out.join("well_known.bin"), well_known.encode_to_vec())?;
     tonic_prost_build::configure()
         // Sorted maps and shared payloads: the sample backends promise byte-identical answers, and the tests move
         // gigabytes through Echo.
