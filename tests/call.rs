@@ -9,6 +9,8 @@ use std::process::{Command, Output, Stdio};
 use portunus::{app, config, filters};
 use portunus_agents::{bindu, echo, openastra};
 use tokio::task::spawn_blocking;
+use tonic::transport::server::TcpIncoming;
+use tonic::transport::{Certificate, Identity, Server, ServerTlsConfig};
 
 struct Said {
     code: i32,
@@ -127,4 +129,96 @@ async fn by_files_where_there_is_no_reflection_and_through_the_proxy() {
     assert!(missing.code == 12 && missing.err.contains("/nowhere.bin"), "{}", missing.err);
     std::fs::remove_dir_all(folder).unwrap();
     proxy.drain(std::time::Duration::from_secs(1)).await;
+}
+
+/// An authority, and what it signed: the files that the command is given.
+struct Authority {
+    certificate: rcgen::CertifiedIssuer<'static, rcgen::KeyPair>,
+}
+
+impl Authority {
+    fn new(name: &str) -> Self {
+        let mut params = rcgen::CertificateParams::new(Vec::<String>::new()).unwrap();
+        params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+        params.distinguished_name.push(rcgen::DnType::CommonName, name);
+        let key = rcgen::KeyPair::generate().unwrap();
+        Self { certificate: rcgen::CertifiedIssuer::self_signed(params, key).unwrap() }
+    }
+
+    fn pem(&self) -> String {
+        self.certificate.pem()
+    }
+
+    /// A certificate for a name, and its key.
+    fn signs(&self, name: &str) -> (String, String) {
+        let key = rcgen::KeyPair::generate().unwrap();
+        let params = rcgen::CertificateParams::new(vec![name.to_owned()]).unwrap();
+        (params.signed_by(&key, &self.certificate).unwrap().pem(), key.serialize_pem())
+    }
+}
+
+/// A server with nothing but reflection, which wants certificates of its callers.
+async fn tls_server(identity: (String, String), callers: &Authority) -> std::net::SocketAddr {
+    let tls = ServerTlsConfig::new()
+        .identity(Identity::from_pem(identity.0, identity.1))
+        .client_ca_root(Certificate::from_pem(callers.pem()));
+    let reflection = tonic_reflection::server::Builder::configure()
+        .register_encoded_file_descriptor_set(tonic_reflection::pb::v1::FILE_DESCRIPTOR_SET)
+        .build_v1()
+        .unwrap();
+    let incoming = TcpIncoming::bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let address = incoming.local_addr().unwrap();
+    let server = Server::builder().tls_config(tls).unwrap().add_service(reflection);
+    tokio::spawn(server.serve_with_incoming(incoming));
+    address
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn by_tls_with_certificates_of_both_ends() {
+    let folder = std::env::temp_dir().join(format!("portunus-call-tls-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).unwrap();
+    let write = |name: &str, text: &str| {
+        let file = folder.join(name);
+        std::fs::write(&file, text).unwrap();
+        file.to_str().unwrap().to_owned()
+    };
+    let (servers, callers, others) = (Authority::new("servers"), Authority::new("callers"), Authority::new("others"));
+    let address = tls_server(servers.signs("portunus.test"), &callers).await.to_string();
+    let (cert, key) = callers.signs("me");
+    let (other_cert, other_key) = others.signs("me");
+    let (ca, other_ca) = (write("ca.pem", &servers.pem()), write("other-ca.pem", &others.pem()));
+    let (cert, key) = (write("cert.pem", &cert), write("key.pem", &key));
+    let (other_cert, other_key) = (write("other.pem", &other_cert), write("other-key.pem", &other_key));
+    let list = |more: Vec<&str>| {
+        let method = "grpc.reflection.v1.ServerReflection/ServerReflectionInfo";
+        let mut all: Vec<String> =
+            ["call", &address, method, "-d", r#"{"listServices": ""}"#].map(str::to_owned).into();
+        all.extend(more.into_iter().map(str::to_owned));
+        async move { portunus(&all.iter().map(String::as_str).collect::<Vec<_>>(), "").await }
+    };
+    let name = ["--authority", "portunus.test"];
+    let good = list([&["--cacert", &ca, "--cert", &cert, "--key", &key][..], &name].concat()).await;
+    assert!(good.code == 0 && good.out.contains("grpc.reflection.v1.ServerReflection"), "{} {}", good.out, good.err);
+    for (what, more, code) in [
+        ("no certificate of the caller", [&["--cacert", &ca][..], &name].concat(), 14),
+        (
+            "one of another authority",
+            [&["--cacert", &ca, "--cert", &other_cert, "--key", &other_key][..], &name].concat(),
+            14,
+        ),
+        (
+            "a server of another authority",
+            [&["--cacert", &other_ca, "--cert", &cert, "--key", &key][..], &name].concat(),
+            14,
+        ),
+        ("another name", vec!["--cacert", &ca, "--cert", &cert, "--key", &key], 14),
+        ("plaintext", vec![], 14),
+        ("no such file", [&["--cacert", "/nowhere.pem"][..], &name].concat(), 3),
+        ("a certificate without a key", vec!["--cert", &cert], 2),
+    ] {
+        let said = list(more).await;
+        assert_eq!(said.code, code, "{what}: {} {}", said.out, said.err);
+        assert_eq!(said.err.contains("if the server wants TLS"), what == "plaintext", "{what}: {}", said.err);
+    }
+    std::fs::remove_dir_all(folder).unwrap();
 }

@@ -3,20 +3,18 @@
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::time::Duration;
 
-use tonic::transport::Endpoint;
-
-use crate::schema::Bounds;
-use crate::upstream::reflection::{causes, reflect};
+use super::dial;
+use crate::schema::{Bounds, SchemaError};
+use crate::upstream::reflection::reflect;
 
 /// What to do with descriptors.
 #[derive(Debug, clap::Subcommand)]
 pub(super) enum Action {
     /// Ask a server by reflection for its schema and write it down as a descriptor set. Prints its digest.
     Pull {
-        /// host:port of the server.
-        address: String,
+        #[command(flatten)]
+        from: dial::Peer,
         /// Where to write it.
         #[arg(short = 'o', long = "output", value_name = "FILE")]
         output: PathBuf,
@@ -25,10 +23,10 @@ pub(super) enum Action {
 
 /// Pulls; exit 0, or 1 with the reason.
 pub(super) fn run(action: &Action, out: &mut dyn Write, err: &mut dyn Write) -> ExitCode {
-    let Action::Pull { address, output } = action;
+    let Action::Pull { from, output } = action;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let pulled =
-        runtime.map_err(|error| error.to_string()).and_then(|runtime| runtime.block_on(pull(address, output, err)));
+        runtime.map_err(|error| error.to_string()).and_then(|runtime| runtime.block_on(pull(from, output, err)));
     match pulled {
         Ok(line) => writeln!(out, "{line}").map_or(ExitCode::FAILURE, |()| ExitCode::SUCCESS),
         Err(why) => {
@@ -39,12 +37,13 @@ pub(super) fn run(action: &Action, out: &mut dyn Write, err: &mut dyn Write) -> 
     }
 }
 
-async fn pull(address: &str, output: &Path, err: &mut dyn Write) -> Result<String, String> {
-    let address = address.trim_start_matches("http://");
-    let endpoint = Endpoint::from_shared(format!("http://{address}")).map_err(|error| causes(&error))?;
-    let channel = endpoint.connect_timeout(Duration::from_secs(10)).connect().await;
-    let channel = channel.map_err(|error| format!("{address}: {}", causes(&error)))?;
-    let schema = reflect(channel, Bounds::REMOTE).await.map_err(|error| format!("{address}: {error}"))?;
+async fn pull(from: &dial::Peer, output: &Path, err: &mut dyn Write) -> Result<String, String> {
+    let channel =
+        from.connect().await.map_err(|(dial::Failure::Arguments(why) | dial::Failure::Unreachable(why))| why)?;
+    let schema = reflect(channel, Bounds::REMOTE).await.map_err(|error| match error {
+        SchemaError::Unreachable(why) => format!("{why}{}", from.hint()),
+        error => error.to_string(),
+    })?;
     for problem in schema.problems() {
         writeln!(err, "{problem}").map_err(|error| error.to_string())?;
     }

@@ -4,6 +4,7 @@ mod call;
 pub mod check;
 mod demo;
 mod descriptors;
+mod dial;
 mod run;
 pub mod schema;
 

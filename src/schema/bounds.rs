@@ -61,6 +61,9 @@ pub enum SchemaError {
     /// The server has none to give, or does not answer.
     #[error("{0}")]
     Unavailable(String),
+    /// Nobody answers, or the connection broke.
+    #[error("{0}")]
+    Unreachable(String),
     /// A file of this machine cannot be used.
     #[error("{0}")]
     File(String),

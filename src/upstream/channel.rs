@@ -28,7 +28,7 @@ pub(super) fn channel_to(network: &Arc<dyn Network>, place: Place, connect: Dura
 }
 
 /// What a status says of the other side: transport errors arrive as statuses too.
-pub(super) fn failure(status: &Status) -> Failure {
+pub fn failure(status: &Status) -> Failure {
     let mut source = status.source();
     let local = source.is_some();
     let mut last = None;
@@ -65,4 +65,15 @@ impl tonic::codegen::Service<Uri> for Dial {
         let Self { network, place } = self.clone();
         Box::pin(async move { dial(&*network, &place).await.map(TokioIo::new) })
     }
+}
+
+/// An error of the transport with what is behind it.
+pub fn causes(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text = format!("{text}: {cause}");
+        source = cause.source();
+    }
+    text
 }

@@ -3,7 +3,7 @@
 //! Connections belong to a worker, so that both ends of a call live on one thread; health, counts and cursors are shared
 //! by all workers.
 
-mod channel;
+pub mod channel;
 mod cluster;
 mod connect;
 pub mod core;

@@ -12,6 +12,8 @@ use tonic_reflection::pb::v1::server_reflection_request::MessageRequest;
 use tonic_reflection::pb::v1::server_reflection_response::MessageResponse;
 use tonic_reflection::pb::v1::{ServerReflectionRequest, ServerReflectionResponse};
 
+use super::channel::failure;
+use super::side::Failure;
 use crate::schema::{Answer, Bounds, Question, Reflection, Schema, SchemaError, fetch};
 
 /// The two versions have the same messages under two names.
@@ -59,7 +61,7 @@ impl Stream {
             // The first goes before the stream is opened: some servers send no head before they have seen a question.
             send.send(question).await.map_err(|_| Status::cancelled("the stream ended"))?;
             let mut client = Grpc::new(channel).max_decoding_message_size(most);
-            client.ready().await.map_err(|error| Status::unavailable(causes(&error)))?;
+            client.ready().await.map_err(|error| Status::from_error(error.into()))?;
             let requests = Request::new(ReceiverStream::new(requests));
             let codec = ProstCodec::<ServerReflectionRequest, ServerReflectionResponse>::default();
             let answers = client.streaming(requests, PathAndQuery::from_static(path), codec).await?.into_inner();
@@ -82,9 +84,11 @@ impl Reflection for Stream {
             Question::File(name) => MessageRequest::FileByFilename(name),
         };
         let question = ServerReflectionRequest { host: String::new(), message_request: Some(question) };
-        let answer = self.exchange(question).await.map_err(|status| {
-            let (code, message) = (status.code(), status.message());
-            SchemaError::Unavailable(format!("reflection ended with {code:?}: {message}"))
+        let answer = self.exchange(question).await.map_err(|status| match failure(&status) {
+            Failure::Status(code, message) => {
+                SchemaError::Unavailable(format!("reflection ended with {code:?}: {message}"))
+            }
+            lost => SchemaError::Unreachable(lost.to_string()),
         })?;
         let answer = answer.ok_or_else(|| SchemaError::Unavailable("reflection ended in the middle".into()))?;
         self.answered = true;
@@ -99,15 +103,4 @@ impl Reflection for Stream {
             _ => Err(SchemaError::Malformed("reflection answers with something that was not asked for".into())),
         }
     }
-}
-
-/// An error of the transport with what is behind it.
-pub fn causes(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text = format!("{text}: {cause}");
-        source = cause.source();
-    }
-    text
 }

@@ -16,20 +16,23 @@ use http::uri::PathAndQuery;
 use tokio::sync::oneshot;
 use tonic::client::Grpc;
 use tonic::metadata::{AsciiMetadataKey, AsciiMetadataValue, BinaryMetadataKey, BinaryMetadataValue, MetadataMap};
-use tonic::transport::{Channel, Endpoint};
+use tonic::transport::Channel;
 use tonic::{Code, Request, Status};
 use tonic_types::StatusExt as _;
 
 use self::input::Source;
 use self::wire::BytesCodec;
-use crate::schema::{self, Bounds, Method, Schema};
-use crate::upstream::reflection::{causes, reflect};
+use super::dial;
+use crate::schema::{self, Bounds, Method, Schema, SchemaError};
+use crate::upstream::channel::failure;
+use crate::upstream::reflection::reflect;
+use crate::upstream::side::Failure;
 
 /// What to call, and how.
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
-    /// host:port of a server or a proxy.
-    address: String,
+    #[command(flatten)]
+    to: dial::Peer,
     /// package.Service/Method.
     method: String,
     /// The request in JSON; where any number may be sent, several one after the other. `@`: from stdin. Default: an empty message, or
@@ -51,9 +54,6 @@ pub(super) struct Arguments {
     /// The deadline, such as 500ms or 30s; default: none.
     #[arg(long, value_name = "TIME", value_parser = period)]
     timeout: Option<Duration>,
-    /// The `:authority` to send instead of the address.
-    #[arg(long, value_name = "HOST")]
-    authority: Option<String>,
     /// A token, sent as `authorization: Bearer TOKEN`. Better in the environment than where `ps` shows it.
     #[arg(long, value_name = "TOKEN", env = "PORTUNUS_TOKEN", hide_env_values = true)]
     token: Option<String>,
@@ -109,7 +109,10 @@ async fn call(arguments: &Arguments, input: Box<dyn BufRead + Send>, out: &mut d
     let path: PathAndQuery = format!("/{service}/{name}").parse().map_err(|_| {
         Status::invalid_argument(format!("`{}` is no method: write package.Service/Method", arguments.method))
     })?;
-    let channel = connect(arguments).await?;
+    let channel = arguments.to.connect().await.map_err(|failure| match failure {
+        dial::Failure::Arguments(why) => Status::invalid_argument(why),
+        dial::Failure::Unreachable(why) => Status::unavailable(why),
+    })?;
     let schema = Arc::new(schema_of(arguments, &channel).await?);
     let method = schema.method(service, name).ok_or_else(|| unknown(&schema, service, name))?;
 
@@ -125,7 +128,7 @@ async fn call(arguments: &Arguments, input: Box<dyn BufRead + Send>, out: &mut d
         request.set_timeout(timeout);
     }
     let mut client = Grpc::new(channel);
-    client.ready().await.map_err(|error| Status::unavailable(causes(&error)))?;
+    client.ready().await.map_err(|error| Status::from_error(error.into()))?;
     let answered = async {
         let mut answers = client.streaming(request, path, BytesCodec).await?.into_inner();
         while let Some(message) = answers.message().await? {
@@ -144,7 +147,10 @@ async fn call(arguments: &Arguments, input: Box<dyn BufRead + Send>, out: &mut d
         // A message that cannot be sent ends the call, whatever the server still says.
         biased;
         Ok(why) = broken => Err(Status::invalid_argument(why)),
-        answered = answered => answered,
+        answered = answered => answered.map_err(|status| match failure(&status) {
+            Failure::Status(..) => status,
+            lost => Status::unavailable(format!("{lost}{}", arguments.to.hint())),
+        }),
         () = deadline => Err(Status::deadline_exceeded("the answer was not complete in time")),
     }
 }
@@ -161,19 +167,6 @@ fn split(method: &str) -> Result<(&str, &str), Status> {
         .ok_or_else(|| Status::invalid_argument(format!("`{method}` is no method: write package.Service/Method")))
 }
 
-async fn connect(arguments: &Arguments) -> Result<Channel, Status> {
-    let address = arguments.address.trim_start_matches("http://");
-    let bad = |error: tonic::transport::Error| Status::invalid_argument(format!("`{address}`: {}", causes(&error)));
-    let mut endpoint = Endpoint::from_shared(format!("http://{address}")).map_err(bad)?;
-    if let Some(authority) = &arguments.authority {
-        let origin = format!("http://{authority}").parse();
-        endpoint = endpoint.origin(origin.map_err(|_| Status::invalid_argument(format!("`{authority}` is no host")))?);
-    }
-    let endpoint = endpoint.user_agent(concat!("portunus/", env!("CARGO_PKG_VERSION"))).map_err(bad)?;
-    let connected = endpoint.connect_timeout(Duration::from_secs(10)).connect().await;
-    connected.map_err(|error| Status::unavailable(format!("{address}: {}", causes(&error))))
-}
-
 async fn schema_of(arguments: &Arguments, channel: &Channel) -> Result<Schema, Status> {
     let schema = if let Some(file) = &arguments.descriptors {
         schema::from_set(file)
@@ -183,6 +176,9 @@ async fn schema_of(arguments: &Arguments, channel: &Channel) -> Result<Schema, S
         schema::from_protos(&arguments.proto, &arguments.imports)
     };
     schema.map_err(|error| {
+        if let SchemaError::Unreachable(why) = error {
+            return Status::unavailable(format!("{why}{}", arguments.to.hint()));
+        }
         let hint = if arguments.proto.is_empty() && arguments.descriptors.is_none() {
             "; name the method's files with --proto or --descriptors"
         } else {
