@@ -3,37 +3,47 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use buffa::{DecodeError, DecodeOptions};
-use buffa_descriptor::generated::descriptor::{
-    DescriptorProto, EnumDescriptorProto, FileDescriptorProto, FileDescriptorSet,
-};
+use buffa_descriptor::generated::descriptor::{FileDescriptorProto, FileDescriptorSet};
 
 use super::bounds::{Bounds, SchemaError};
+use super::extent::Extent;
 use super::repair::{self, Repaired};
 use super::set::Schema;
+
+/// What a file may take in memory, for each octet that it has on the wire, and at least: descriptors are wide structures.
+const IN_MEMORY: usize = 32;
+const LEAST_IN_MEMORY: usize = 64 * 1024;
+/// How often over what is taken may come: many servers send what a file imports along with each.
+const AGAIN: usize = 8;
 
 /// Files that were gathered.
 #[derive(Debug)]
 pub struct Collection {
     bounds: Bounds,
-    bytes: usize,
-    elements: usize,
+    /// Octets that came, and those of files that were taken.
+    came: usize,
+    taken: usize,
+    extent: Extent,
     files: BTreeMap<String, FileDescriptorProto>,
+    problems: Vec<String>,
 }
 
 impl Collection {
     /// Nothing yet.
     pub fn new(bounds: Bounds) -> Self {
-        Self { bounds, bytes: 0, elements: 0, files: BTreeMap::new() }
+        let (extent, files) = (Extent::default(), BTreeMap::new());
+        Self { bounds, came: 0, taken: 0, extent, files, problems: Vec::new() }
     }
 
-    /// Adds an encoded `FileDescriptorProto`; false if there is one of this name.
+    /// Adds an encoded `FileDescriptorProto`, unless there is one of this name.
     ///
     /// # Errors
     /// It is none, or more than is taken.
-    pub fn add(&mut self, encoded: &[u8]) -> Result<bool, SchemaError> {
+    pub fn add(&mut self, encoded: &[u8]) -> Result<(), SchemaError> {
         self.count(encoded.len())?;
-        let file = self.options().decode_from_slice(encoded);
-        self.insert(file.map_err(|error| self.broken("a file's descriptor is broken", &error))?)
+        let file = self.options(encoded.len()).decode_from_slice(encoded);
+        let file = file.map_err(|error| self.broken("a file's descriptor is broken", &error))?;
+        if self.insert(file)? { self.take(encoded.len()) } else { Ok(()) }
     }
 
     /// Adds an encoded `FileDescriptorSet`.
@@ -41,8 +51,8 @@ impl Collection {
     /// # Errors
     /// It is none, or more than is taken.
     pub fn add_set(&mut self, encoded: &[u8]) -> Result<(), SchemaError> {
-        self.count(encoded.len())?;
-        let set = self.options().decode_from_slice::<FileDescriptorSet>(encoded);
+        self.take(encoded.len())?;
+        let set = self.options(encoded.len()).decode_from_slice::<FileDescriptorSet>(encoded);
         let set = set.map_err(|error| self.broken("this is no descriptor set", &error))?;
         set.file.into_iter().try_for_each(|file| self.insert(file).map(drop))
     }
@@ -67,7 +77,12 @@ impl Collection {
 
     /// Types that fields and methods name and no file defines, but for those that come with Portunus.
     pub fn undefined(&self) -> BTreeSet<String> {
-        repair::undefined(self.files.values())
+        repair::undefined(&self.files)
+    }
+
+    /// Something that is not as it should be, and stops nothing.
+    pub(super) fn note(&mut self, problem: String) {
+        self.problems.push(problem);
     }
 
     /// Makes a schema of what is there. What is incomplete is put right or left out, and said in [`Schema::problems`].
@@ -79,23 +94,32 @@ impl Collection {
         if services > self.bounds.services {
             return Err(SchemaError::over("services", self.bounds.services));
         }
-        let Repaired { pool, problems } = repair::link(self.files)?;
-        Ok(Schema::new(pool, problems))
+        let Repaired { pool, problems } = repair::link(self.files, &self.bounds)?;
+        Ok(Schema::new(pool, [self.problems, problems].concat()))
     }
 
     fn count(&mut self, octets: usize) -> Result<(), SchemaError> {
-        self.bytes = self.bytes.saturating_add(octets);
-        if self.bytes > self.bounds.bytes { Err(SchemaError::over("bytes", self.bounds.bytes)) } else { Ok(()) }
+        self.came = self.came.saturating_add(octets);
+        let most = self.bounds.bytes.saturating_mul(AGAIN);
+        if self.came > most { Err(SchemaError::over("bytes, many of them again and again", most)) } else { Ok(()) }
     }
 
-    fn options(&self) -> DecodeOptions {
-        DecodeOptions::new().with_element_memory_limit(self.bounds.memory)
+    fn take(&mut self, octets: usize) -> Result<(), SchemaError> {
+        self.taken = self.taken.saturating_add(octets);
+        if self.taken > self.bounds.bytes { Err(SchemaError::over("bytes", self.bounds.bytes)) } else { Ok(()) }
+    }
+
+    fn options(&self, octets: usize) -> DecodeOptions {
+        let share = octets.saturating_mul(IN_MEMORY).max(LEAST_IN_MEMORY).min(self.bounds.memory);
+        DecodeOptions::new().with_element_memory_limit(share)
     }
 
     fn broken(&self, what: &str, error: &DecodeError) -> SchemaError {
         match error {
             DecodeError::RecursionLimitExceeded => SchemaError::over("messages within messages", self.bounds.depth),
-            DecodeError::ElementMemoryLimitExceeded => SchemaError::over("bytes in memory", self.bounds.memory),
+            DecodeError::ElementMemoryLimitExceeded => {
+                SchemaError::over("bytes in memory for each that came", IN_MEMORY)
+            }
             _ => SchemaError::Malformed(format!("{what}: {error}")),
         }
     }
@@ -110,43 +134,10 @@ impl Collection {
         if self.files.len() >= self.bounds.files {
             return Err(SchemaError::over("files", self.bounds.files));
         }
-        if depth(&file.message_type, self.bounds.depth) > self.bounds.depth {
-            return Err(SchemaError::over("messages within messages", self.bounds.depth));
-        }
-        self.elements = self.elements.saturating_add(elements(&file));
-        if self.elements > self.bounds.elements {
-            return Err(SchemaError::over("elements", self.bounds.elements));
-        }
+        self.extent.add(Extent::of(&file, &self.bounds)?, &self.bounds)?;
         // Comments are much of a file, and no part of what it means.
         file.source_code_info = buffa::MessageField::default();
         self.files.insert(name, file);
         Ok(true)
     }
-}
-
-/// How deep messages lie in each other, counted no further than one past `most`.
-fn depth(messages: &[DescriptorProto], most: usize) -> usize {
-    let mut depth = 0;
-    let mut level: Vec<&[DescriptorProto]> = vec![messages];
-    while level.iter().any(|messages| !messages.is_empty()) && depth <= most {
-        depth += 1;
-        level = level.iter().flat_map(|messages| *messages).map(|message| &message.nested_type[..]).collect();
-    }
-    depth
-}
-
-/// Everything in a file that has a name or a number.
-fn elements(file: &FileDescriptorProto) -> usize {
-    let of_enum = |named: &EnumDescriptorProto| 1 + named.value.len() + named.reserved_range.len();
-    let methods: usize = file.service.iter().map(|service| 1 + service.method.len()).sum();
-    let mut count = file.extension.len() + file.dependency.len() + methods;
-    count += file.enum_type.iter().map(of_enum).sum::<usize>();
-    let mut open: Vec<&DescriptorProto> = file.message_type.iter().collect();
-    while let Some(message) = open.pop() {
-        let ranges = message.extension_range.len() + message.reserved_range.len() + message.reserved_name.len();
-        count += 1 + message.field.len() + message.extension.len() + message.oneof_decl.len() + ranges;
-        count += message.enum_type.iter().map(of_enum).sum::<usize>();
-        open.extend(&message.nested_type);
-    }
-    count
 }

@@ -4,6 +4,7 @@
 
 mod bounds;
 mod collection;
+mod extent;
 mod files;
 mod reflect;
 mod repair;

@@ -44,10 +44,16 @@ pub trait Reflection: Send {
 /// # Errors
 /// It tells nothing usable, or more than is taken, or takes too long.
 pub async fn fetch(server: &mut impl Reflection, bounds: Bounds) -> Result<Schema, SchemaError> {
-    match timeout(bounds.time, gather(server, bounds)).await {
-        Ok(collection) => collection?.finish(),
-        Err(_) => Err(SchemaError::over("seconds", usize::try_from(bounds.time.as_secs()).unwrap_or(usize::MAX))),
+    let late = |_| SchemaError::over("seconds", usize::try_from(bounds.time.as_secs()).unwrap_or(usize::MAX));
+    let collection = timeout(bounds.time, gather(server, bounds)).await.map_err(late)??;
+    // Linking is work, and others are on this thread. Should it ever panic over what a stranger sent, that ends here too.
+    let linked = tokio::task::spawn_blocking(|| collection.finish()).await;
+    let schema = linked.map_err(|_| SchemaError::Malformed("the descriptors cannot be linked".into()))??;
+    if schema.services().next().is_none() {
+        let why = schema.problems().first().cloned().unwrap_or_else(|| "it lists none".to_owned());
+        return Err(SchemaError::Unavailable(format!("it describes no service: {why}")));
     }
+    Ok(schema)
 }
 
 async fn gather(server: &mut impl Reflection, bounds: Bounds) -> Result<Collection, SchemaError> {
@@ -62,7 +68,10 @@ async fn gather(server: &mut impl Reflection, bounds: Bounds) -> Result<Collecti
     let mut collection = Collection::new(bounds);
     for service in services {
         if !collection.defines_service(&service) {
-            ask(server, &mut collection, Question::Symbol(service)).await?;
+            ask(server, &mut collection, Question::Symbol(service.clone())).await?;
+        }
+        if !collection.defines_service(&service) {
+            collection.note(format!("{service} is listed, and the server has no file that defines it"));
         }
     }
     // What is imported, then what is named and still not there: imports are often written otherwise than files are registered.
@@ -90,7 +99,7 @@ async fn gather(server: &mut impl Reflection, bounds: Bounds) -> Result<Collecti
 /// Asks for files. One that the server does not know is missing, and the others are not worse for it.
 async fn ask(server: &mut impl Reflection, collection: &mut Collection, question: Question) -> Result<(), SchemaError> {
     match server.ask(question).await? {
-        Answer::Files(files) => files.iter().try_for_each(|file| collection.add(file).map(drop)),
+        Answer::Files(files) => files.iter().try_for_each(|file| collection.add(file)),
         Answer::Unknown(_) => Ok(()),
         Answer::Services(_) => Err(SchemaError::Malformed("asked for a file, it answers with services".into())),
     }

@@ -12,7 +12,8 @@ use buffa_descriptor::generated::descriptor::{
     FileDescriptorSet,
 };
 
-use super::bounds::SchemaError;
+use super::bounds::{Bounds, SchemaError};
+use super::extent::Extent;
 
 /// The file of types that nobody could give.
 const UNKNOWN: &str = "portunus/unknown_types.proto";
@@ -49,29 +50,40 @@ pub(super) struct Repaired {
     pub(super) problems: Vec<String>,
 }
 
+/// How often all of a schema may be linked to find out what of it is broken.
+const TRIES: usize = 8;
+
 /// Types that are named and not defined, without the leading dot; those that come with Portunus are defined.
-pub(super) fn undefined<'a>(files: impl Iterator<Item = &'a FileDescriptorProto> + Clone) -> BTreeSet<String> {
+pub(super) fn undefined(files: &BTreeMap<String, FileDescriptorProto>) -> BTreeSet<String> {
     dangling(files).into_keys().collect()
 }
 
 /// Links files. A service whose files do not go together is left out, and the others stay.
-pub(super) fn link(mut files: BTreeMap<String, FileDescriptorProto>) -> Result<Repaired, SchemaError> {
+pub(super) fn link(mut files: BTreeMap<String, FileDescriptorProto>, bounds: &Bounds) -> Result<Repaired, SchemaError> {
     let mut problems = Vec::new();
-    files.retain(|name, file| !is_well_known(name) && !is_placeholder(file));
+    files.retain(|name, file| !is_well_known(name) && !is_placeholder(file) && !is_copy_of_well_known(file));
     drop_copies(&mut files);
     complete(&mut files, &mut problems);
-    let all: Vec<_> = files.values().cloned().collect();
-    let why = match pool(all) {
+    make_absolute(&mut files);
+    let why = match pool(files.values().cloned().collect()) {
         Ok(pool) => return Ok(Repaired { pool: Arc::new(pool), problems }),
         Err(why) => why,
     };
-    let mut good = BTreeSet::new();
+    let homes = homes(&files);
+    let (mut good, mut work) = (BTreeSet::new(), 0);
     for (name, file) in files.iter().filter(|(_, file)| !file.service.is_empty()) {
-        let mut with = closure(&files, name);
-        with.extend(good.iter().cloned());
-        match pool(with.iter().filter_map(|name| files.get(name).cloned()).collect()) {
-            Ok(_) => good = with,
-            Err(why) => {
+        let with = closure(&files, &homes, name);
+        let some: Vec<_> = with.iter().filter_map(|name| files.get(name).cloned()).collect();
+        work +=
+            some.iter().filter_map(|file| Extent::of(file, bounds).ok()).map(|extent| extent.elements).sum::<usize>();
+        let left_out = if work > bounds.elements.saturating_mul(TRIES) {
+            Some("it would take too long to find out whether it is broken".to_owned())
+        } else {
+            pool(some).err().map(|why| why.to_string())
+        };
+        match left_out {
+            None => good.extend(with),
+            Some(why) => {
                 let services: Vec<_> = file.service.iter().filter_map(|service| service.name.as_deref()).collect();
                 problems.push(format!("{name} is left out, and with it {}: {why}", services.join(", ")));
             }
@@ -81,7 +93,7 @@ pub(super) fn link(mut files: BTreeMap<String, FileDescriptorProto>) -> Result<R
         return Err(SchemaError::Malformed(format!("the descriptors do not go together: {why}")));
     }
     let pool = pool(good.iter().filter_map(|name| files.get(name).cloned()).collect());
-    let pool = pool.map_err(|why| SchemaError::Malformed(why.to_string()))?;
+    let pool = pool.map_err(|why| SchemaError::Malformed(format!("its services do not go together: {why}")))?;
     Ok(Repaired { pool: Arc::new(pool), problems })
 }
 
@@ -95,6 +107,13 @@ fn is_placeholder(file: &FileDescriptorProto) -> bool {
     let empty = file.message_type.is_empty() && file.enum_type.is_empty() && file.service.is_empty();
     (empty && file.extension.is_empty() && file.dependency.is_empty())
         || file.syntax.as_deref().is_some_and(|syntax| syntax.starts_with('<'))
+}
+
+/// `google/protobuf` under another path, as some generators have it: ours counts.
+fn is_copy_of_well_known(file: &FileDescriptorProto) -> bool {
+    let mut types = HashSet::new();
+    define(file, &mut types);
+    file.service.is_empty() && !types.is_empty() && types.iter().all(|name| WELL_KNOWN_TYPES.contains_key(name))
 }
 
 /// The same file under two names: one is enough, since types are found by their names and not by their files.
@@ -111,7 +130,7 @@ fn drop_copies(files: &mut BTreeMap<String, FileDescriptorProto>) {
 /// Defines what nobody could give: a message without fields, an enum without names. What the server really sends then is kept as
 /// it came, but cannot be read.
 fn complete(files: &mut BTreeMap<String, FileDescriptorProto>, problems: &mut Vec<String>) {
-    let dangling = dangling(files.values());
+    let dangling = dangling(files);
     for (at, (name, Dangling { by, is_enum })) in dangling.into_iter().enumerate() {
         problems.push(format!("{name} is not defined anywhere, and {by} needs it: what is in it cannot be read"));
         let (package, simple) = name.rsplit_once('.').unwrap_or(("", &name));
@@ -145,36 +164,109 @@ struct Dangling {
     is_enum: bool,
 }
 
-fn dangling<'a>(files: impl Iterator<Item = &'a FileDescriptorProto> + Clone) -> BTreeMap<String, Dangling> {
-    let mut defined = HashSet::new();
-    files.clone().for_each(|file| define(file, &mut defined));
+fn dangling(files: &BTreeMap<String, FileDescriptorProto>) -> BTreeMap<String, Dangling> {
+    let defined = defined(files);
     let mut missing = BTreeMap::new();
-    for file in files {
-        refer(file, &mut |name, by, is_enum| {
-            if !defined.contains(name) && !WELL_KNOWN_TYPES.contains_key(name) {
-                missing.entry(name.to_owned()).or_insert_with(|| Dangling { by: by.to_owned(), is_enum });
+    for file in files.values() {
+        refer(file, &mut |name, scope, is_enum| {
+            let full = resolve(name, scope, &defined);
+            if !is_defined(&full, &defined) {
+                missing.entry(full).or_insert_with(|| Dangling { by: scope.to_owned(), is_enum });
             }
         });
     }
     missing
 }
 
-/// Files that a file's types need, itself included.
-fn closure(files: &BTreeMap<String, FileDescriptorProto>, from: &str) -> BTreeSet<String> {
-    let mut home = BTreeMap::new();
+fn defined(files: &BTreeMap<String, FileDescriptorProto>) -> HashSet<String> {
+    let mut defined = HashSet::new();
+    files.values().for_each(|file| define(file, &mut defined));
+    defined
+}
+
+fn is_defined(full: &str, defined: &HashSet<String>) -> bool {
+    defined.contains(full) || WELL_KNOWN_TYPES.contains_key(full)
+}
+
+/// What a name means that stands within `scope`: with a leading dot itself, else the innermost that is defined, as in C++. Compilers
+/// write the dot; protobufjs does not. One that is not defined is taken to be of the scope's outermost part.
+fn resolve(name: &str, scope: &str, defined: &HashSet<String>) -> String {
+    if let Some(full) = name.strip_prefix('.') {
+        return full.to_owned();
+    }
+    let mut within = scope;
+    loop {
+        let full = join(within, name);
+        if is_defined(&full, defined) {
+            return full;
+        }
+        match within.rsplit_once('.') {
+            Some((outer, _)) => within = outer,
+            None if !within.is_empty() => within = "",
+            None => return join(scope.rsplit_once('.').map_or("", |(package, _)| package), name),
+        }
+    }
+}
+
+/// Writes every name in full, since linkers look up no other.
+fn make_absolute(files: &mut BTreeMap<String, FileDescriptorProto>) {
+    let defined = defined(files);
+    let absolute = |name: &mut Option<String>, scope: &str| {
+        if let Some(relative) = name.as_ref().filter(|name| !name.starts_with('.')) {
+            *name = Some(format!(".{}", resolve(relative, scope, &defined)));
+        }
+    };
+    for file in files.values_mut() {
+        let package = file.package.clone().unwrap_or_default();
+        for service in &mut file.service {
+            let scope = join(&package, service.name.as_deref().unwrap_or_default());
+            for method in &mut service.method {
+                absolute(&mut method.input_type, &scope);
+                absolute(&mut method.output_type, &scope);
+            }
+        }
+        for field in &mut file.extension {
+            absolute(&mut field.type_name, &package);
+            absolute(&mut field.extendee, &package);
+        }
+        let mut open: Vec<(String, &mut DescriptorProto)> =
+            file.message_type.iter_mut().map(|message| (package.clone(), message)).collect();
+        while let Some((scope, message)) = open.pop() {
+            let full = join(&scope, message.name.as_deref().unwrap_or_default());
+            for field in message.field.iter_mut().chain(&mut message.extension) {
+                absolute(&mut field.type_name, &full);
+                absolute(&mut field.extendee, &full);
+            }
+            open.extend(message.nested_type.iter_mut().map(|nested| (full.clone(), nested)));
+        }
+    }
+}
+
+/// In which file each type is defined.
+fn homes(files: &BTreeMap<String, FileDescriptorProto>) -> BTreeMap<String, &str> {
+    let mut homes = BTreeMap::new();
     for (name, file) in files {
         let mut names = HashSet::new();
         define(file, &mut names);
         for full in names {
-            home.entry(full).or_insert(name);
+            homes.entry(full).or_insert(name.as_str());
         }
     }
-    let (mut found, mut open) = (BTreeSet::from([from.to_owned()]), vec![from.to_owned()]);
-    while let Some(file) = open.pop().and_then(|name| files.get(&name)) {
+    homes
+}
+
+/// Files that a file's types need, itself included. Names are written in full by now.
+fn closure(
+    files: &BTreeMap<String, FileDescriptorProto>,
+    homes: &BTreeMap<String, &str>,
+    from: &str,
+) -> BTreeSet<String> {
+    let (mut found, mut open) = (BTreeSet::from([from.to_owned()]), vec![from]);
+    while let Some(file) = open.pop().and_then(|name| files.get(name)) {
         refer(file, &mut |name, _, _| {
-            if let Some(name) = home.get(name).filter(|name| !found.contains(**name)) {
-                found.insert((*name).clone());
-                open.push((*name).clone());
+            if let Some(home) = homes.get(name.trim_start_matches('.')).filter(|home| !found.contains(**home)) {
+                found.insert((*home).to_owned());
+                open.push(home);
             }
         });
     }
@@ -195,14 +287,14 @@ fn define(file: &FileDescriptorProto, into: &mut HashSet<String>) {
     }
 }
 
-/// Tells of each type that is named in a file by its full name: the name, who names it, and whether it is an enum.
+/// Tells of each type that is named in a file: the name, within what, and whether it is an enum.
 fn refer(file: &FileDescriptorProto, tell: &mut impl FnMut(&str, &str, bool)) {
     let package = file.package.as_deref().unwrap_or_default();
     for service in &file.service {
         let by = join(package, service.name.as_deref().unwrap_or_default());
         for method in &service.method {
             for name in [&method.input_type, &method.output_type].into_iter().flatten() {
-                absolute(name, |name| tell(name, &by, false));
+                tell(name, &by, false);
             }
         }
     }
@@ -210,7 +302,7 @@ fn refer(file: &FileDescriptorProto, tell: &mut impl FnMut(&str, &str, bool)) {
         let is_enum = field.r#type == Some(Type::TYPE_ENUM);
         for (name, is_enum) in [(&field.type_name, is_enum), (&field.extendee, false)] {
             if let Some(name) = name {
-                absolute(name, |name| tell(name, by, is_enum));
+                tell(name, by, is_enum);
             }
         }
     };
@@ -221,13 +313,6 @@ fn refer(file: &FileDescriptorProto, tell: &mut impl FnMut(&str, &str, bool)) {
         let full = join(&scope, message.name.as_deref().unwrap_or_default());
         message.field.iter().chain(&message.extension).for_each(|one| field(&full, one));
         open.extend(message.nested_type.iter().map(|nested| (full.clone(), nested)));
-    }
-}
-
-/// Compilers write full names with a leading dot; what has none is for the linker to find, or to refuse.
-fn absolute(name: &str, then: impl FnOnce(&str)) {
-    if let Some(name) = name.strip_prefix('.') {
-        then(name);
     }
 }
 

@@ -1,5 +1,6 @@
 //! A schema: linked, immutable, with a name by its content.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use buffa::Message as _;
@@ -99,19 +100,27 @@ impl Schema {
         message.to_json().map_err(|error| format!("the {name} of the answer has no JSON form: {error}"))
     }
 
-    /// Its files and what they import of those that everybody has, as an encoded `FileDescriptorSet`.
+    /// Its files and what they import of those that everybody has, as an encoded `FileDescriptorSet`: each behind what it imports.
     pub fn to_set(&self) -> Vec<u8> {
-        let mut files: Vec<_> = own(&self.pool).cloned().collect();
-        let mut at = 0;
-        while let Some(file) = files.get(at) {
-            let known = |name: &String| files.iter().any(|known| known.name.as_ref() == Some(name));
-            let more: Vec<_> = file.dependency.iter().filter(|name| is_well_known(name) && !known(name)).collect();
-            let more: Vec<_> = more.into_iter().filter_map(|name| self.pool.file_by_name(name).cloned()).collect();
-            files.extend(more);
-            at += 1;
+        let mut names: Vec<&str> = own(&self.pool).filter_map(|file| file.name.as_deref()).collect();
+        names.retain(|name| !is_stand_in(name));
+        let (mut seen, mut files) = (BTreeSet::new(), Vec::new());
+        // A file is put behind its imports when it comes up again.
+        let mut open: Vec<(&str, bool)> = names.iter().rev().map(|name| (*name, false)).collect();
+        while let Some((name, imported)) = open.pop() {
+            let Some(file) = self.pool.file_by_name(name) else { continue };
+            if imported {
+                files.push(file.clone());
+            } else if seen.insert(name) {
+                open.push((name, true));
+                open.extend(
+                    file.dependency
+                        .iter()
+                        .map(|import| (import.as_str(), false))
+                        .filter(|(name, _)| !seen.contains(name)),
+                );
+            }
         }
-        // An importer comes after what it imports, as compilers write it.
-        files.reverse();
         FileDescriptorSet { file: files, ..FileDescriptorSet::default() }.encode_to_vec()
     }
 }

@@ -209,7 +209,9 @@ async fn a_service_that_is_broken_takes_no_other_along() {
     server.services.push("never.Heard".into());
     let schema = get(server).await;
     assert_eq!(schema.services().collect::<Vec<_>>(), ["good.S"]);
-    assert!(schema.problems()[0].starts_with("bad.proto is left out, and with it S: "), "{:?}", schema.problems());
+    let [listed, broken] = schema.problems() else { panic!("{:?}", schema.problems()) };
+    assert_eq!(listed, "never.Heard is listed, and the server has no file that defines it");
+    assert!(broken.starts_with("bad.proto is left out, and with it S: "), "{broken}");
 }
 
 #[tokio::test(start_paused = true)]
@@ -308,11 +310,17 @@ async fn hostile_servers_meet_bounds_that_have_names() {
     assert_eq!(refused(wide).await, "the schema is over the bound of 200000 elements");
 
     let mut large = Server::default();
-    let name = "x".repeat(5 << 20);
     for at in 0..4 {
-        large.add(file(&format!("{at}.proto"), &format!("p{at}"), vec![message(&name, vec![])]));
+        let reserved = DescriptorProto { reserved_name: vec!["x".repeat(5 << 20)], ..message("R", vec![]) };
+        large.add(file(&format!("{at}.proto"), &format!("p{at}"), vec![reserved]));
     }
     assert_eq!(refused(large).await, "the schema is over the bound of 16777216 bytes");
+
+    let mut pairs = Server::default();
+    let many = (0..10_000).map(|at| message(&format!("M{at}"), vec![])).collect();
+    let compared = (1..10_000).map(|at| field(&format!("f{at}"), at, ".pairs.R.M1")).collect();
+    pairs.add(file("pairs.proto", "pairs", vec![DescriptorProto { nested_type: many, ..message("R", compared) }]));
+    assert_eq!(refused(pairs).await, "the schema is over the bound of 12800000 fields times messages within");
 
     let many = Server { services: (0..1_001).map(|at| format!("a.S{at}")).collect(), ..Server::default() };
     assert_eq!(refused(many).await, "the schema is over the bound of 1000 services");
@@ -323,7 +331,8 @@ async fn hostile_servers_meet_bounds_that_have_names() {
     assert!(before.elapsed() <= Duration::from_secs(10), "{:?}", before.elapsed());
 
     let nothing = Server { services: vec!["a.S".into()], ..Server::default() };
-    assert_eq!(get(nothing).await.services().count(), 0, "it lists a service that it cannot describe");
+    assert!(refused(nothing).await.contains("a.S is listed, and the server has no file"));
+    assert_eq!(refused(Server::default()).await, "it describes no service: it lists none");
 }
 
 /// Octets that are no file, and answers to other questions.
@@ -381,4 +390,95 @@ fn every_rpc_of_the_four_systems_has_its_method() {
         }
     }
     assert_eq!(methods, 47);
+}
+
+#[tokio::test(start_paused = true)]
+async fn names_are_names() {
+    let long = "p".repeat(600);
+    for (package, name) in
+        [(".a", "R"), ("a", ".R"), ("a", "R.S"), ("a..b", "R"), ("a", ""), ("a", "R\u{0}"), (&*long, "R")]
+    {
+        let mut server = Server::default();
+        server.add(file("a.proto", "ok", vec![message("Q", vec![])]));
+        let bad = FileDescriptorProto { service: Vec::new(), ..file("b.proto", package, vec![message(name, vec![])]) };
+        server.files.insert("b.proto".into(), bad);
+        let importer = server.files.get_mut("a.proto").unwrap();
+        importer.dependency.push("b.proto".into());
+        let error = refused(server).await;
+        assert!(error.contains("is no name"), "{package} {name:?}: {error}");
+    }
+    let mut server = Server::default();
+    server.add(file("a.proto", "a", vec![message("R", vec![field("t", 1, "..a.T")])]));
+    assert!(refused(server).await.contains("is no name"));
+}
+
+/// protobufjs, and with it the reflection of Node, writes names without a leading dot.
+#[tokio::test(start_paused = true)]
+async fn names_within_a_scope_mean_the_innermost() {
+    let mut inner =
+        message("R", vec![field("t", 1, "T"), field("u", 2, "b.U"), field("v", 3, "R.V"), field("w", 4, "W")]);
+    inner.nested_type = vec![message("V", vec![field("x", 1, "")]), message("T", vec![field("inner", 1, "")])];
+    let mut one = file("one.proto", "a.b", vec![inner, message("T", vec![field("outer", 1, "")])]);
+    one.service[0].method[0].input_type = Some("R".into());
+    let mut server = Server::default();
+    server.add(importing(one, &["two.proto"]));
+    let two = file("two.proto", "a.b", vec![message("U", vec![field("y", 1, "")])]);
+    server.add(FileDescriptorProto { service: Vec::new(), ..two });
+    // What is broken elsewhere changes nothing of it.
+    server.add(file("bad.proto", "bad", vec![message("R", vec![field("x", 1, ""), field("y", 1, "")])]));
+    let schema = get(server).await;
+    let method = schema.method("a.b.S", "M").unwrap();
+    let json = r#"{"t":{"inner":"1"},"u":{"y":"2"},"v":{"x":"3"}}"#;
+    let wire = schema.request_from_json(method, json).unwrap();
+    assert_eq!(schema.response_to_json(method, &wire).unwrap(), json);
+    assert!(
+        schema.problems().iter().any(|problem| problem.starts_with("a.b.W is not defined")),
+        "{:?}",
+        schema.problems()
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn well_known_types_under_another_path_are_ours() {
+    let mut server = Server::default();
+    let stamp = field("at", 1, ".google.protobuf.Timestamp");
+    server.add(importing(file("a.proto", "a", vec![message("R", vec![stamp])]), &["third_party/timestamp.proto"]));
+    let theirs =
+        file("third_party/timestamp.proto", "google.protobuf", vec![message("Timestamp", vec![field("s", 1, "")])]);
+    server.files.insert("third_party/timestamp.proto".into(), FileDescriptorProto { service: Vec::new(), ..theirs });
+    let schema = get(server).await;
+    let method = schema.method("a.S", "M").unwrap();
+    let json = r#"{"at":"2026-11-28T00:00:00Z"}"#;
+    let wire = schema.request_from_json(method, json).unwrap();
+    assert_eq!(schema.response_to_json(method, &wire).unwrap(), json);
+    assert!(schema.problems().is_empty(), "{:?}", schema.problems());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_set_has_each_file_once_and_behind_its_imports() {
+    let mut server = Server::default();
+    let any = "google/protobuf/any.proto";
+    server.add(importing(
+        file("a.proto", "a", vec![message("R", vec![field("t", 1, ".b.T")])]),
+        &["b.proto", any, any, any],
+    ));
+    server.add(FileDescriptorProto { service: Vec::new(), ..file("b.proto", "b", vec![message("T", vec![])]) });
+    let set: FileDescriptorSet = DecodeOptions::new().decode_from_slice(&get(server).await.to_set()).unwrap();
+    let names: Vec<_> = set.file.iter().filter_map(|file| file.name.as_deref()).collect();
+    assert_eq!(names.len(), 3);
+    let at = |name: &str| names.iter().position(|known| *known == name).unwrap();
+    assert!(at("b.proto") < at("a.proto") && at(any) < at("a.proto"), "{names:?}");
+}
+
+/// Sends everything along with every answer, as grpc-java does.
+#[tokio::test(start_paused = true)]
+async fn what_comes_again_counts_little() {
+    let mut server = Server { whole: true, ..Server::default() };
+    let fat = DescriptorProto { reserved_name: vec!["x".repeat(1 << 20)], ..message("T", vec![]) };
+    server.add(FileDescriptorProto { service: Vec::new(), ..file("fat.proto", "fat", vec![fat]) });
+    for at in 0..100 {
+        let user = file(&format!("{at}.proto"), &format!("p{at}"), vec![message("R", vec![field("t", 1, ".fat.T")])]);
+        server.add(importing(user, &["fat.proto"]));
+    }
+    assert_eq!(get(server).await.services().count(), 100);
 }

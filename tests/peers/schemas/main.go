@@ -229,6 +229,11 @@ func (p *peer) answer(_ any, stream grpc.ServerStream) error {
 		if err != nil {
 			return err
 		}
+		// Go writes fields of a oneof behind the others, and entries of a map come in any order: the octets are the same, their order
+		// need not be.
+		if len(wire) != len(back) {
+			return status.Errorf(codes.Internal, "message %d has %d octets instead of %d", n, len(wire), len(back))
+		}
 		if err := stream.SendMsg(&back); err != nil {
 			return err
 		}
