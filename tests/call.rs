@@ -99,7 +99,7 @@ async fn by_files_where_there_is_no_reflection_and_through_the_proxy() {
     let astra = openastra::Server::start(portunus_agents::Options::default()).await.unwrap();
     let text = format!(
         "workers: 1\nadmin: {{address: 127.0.0.1:0}}\nclusters:\n  a: {{endpoints: [{}]}}\n  b: {{endpoints: [{}]}}\nlisteners:\n  \
-         edge:\n    address: 127.0.0.1:0\n    routes: [{{match: {{service: bindu.grpc.AgentHandler}}, cluster: a}}, {{cluster: b}}]\n",
+         edge:\n    address: 127.0.0.1:0\n    routes: [{{match: {{service: bindu.grpc.AgentHandler}}, cluster: a}}, {{match: {{headers: {{x-key: \"1\"}}}}, cluster: b}}]\n",
         agent.address(),
         astra.address()
     );
@@ -119,10 +119,22 @@ async fn by_files_where_there_is_no_reflection_and_through_the_proxy() {
     let folder = std::env::temp_dir().join(format!("portunus-call-{}", std::process::id()));
     std::fs::create_dir_all(&folder).unwrap();
     let set = folder.join("astra.bin");
-    let pulled = portunus(&["descriptors", "pull", &address, "-o", set.to_str().unwrap()], "").await;
+    let keyless = portunus(&["descriptors", "pull", &address, "-o", set.to_str().unwrap()], "").await;
+    assert!(
+        keyless.code == 1 && !set.exists(),
+        "questions for the schema need the metadata of the call: {}",
+        keyless.err
+    );
+    let pulled = portunus(&["descriptors", "pull", &address, "-H", "x-key: 1", "-o", set.to_str().unwrap()], "").await;
     assert!(pulled.code == 0 && pulled.out.contains("sha256:"), "{} {}", pulled.out, pulled.err);
     let again = portunus(&["descriptors", "pull", &astra.address().to_string(), "-o", set.to_str().unwrap()], "").await;
     assert_eq!(pulled.out, again.out, "the same schema has the same digest");
+    let reflected = call(&address, "openastra.AgentService/Nope", &["-H", "x-key:1"], "").await;
+    assert!(
+        reflected.code == 12 && reflected.err.contains("openastra.AgentService has no method"),
+        "{}",
+        reflected.err
+    );
     let pinned = call(&address, "openastra.AgentService/Nope", &["--descriptors", set.to_str().unwrap()], "").await;
     assert!(pinned.code == 12 && pinned.err.contains("openastra.AgentService has no method"), "{}", pinned.err);
     let missing = call(&address, method, &["--descriptors", "/nowhere.bin"], "").await;

@@ -40,7 +40,8 @@ pub(super) fn run(action: &Action, out: &mut dyn Write, err: &mut dyn Write) -> 
 async fn pull(from: &dial::Peer, output: &Path, err: &mut dyn Write) -> Result<String, String> {
     let channel =
         from.connect().await.map_err(|(dial::Failure::Arguments(why) | dial::Failure::Unreachable(why))| why)?;
-    let schema = reflect(channel, Bounds::REMOTE).await.map_err(|error| match error {
+    let metadata = from.metadata()?;
+    let schema = reflect(channel, &metadata, Bounds::REMOTE).await.map_err(|error| match error {
         SchemaError::Unreachable(why) => format!("{why}{}", from.hint()),
         error => error.to_string(),
     })?;

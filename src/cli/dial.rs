@@ -3,6 +3,9 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD};
+use tonic::metadata::{AsciiMetadataKey, AsciiMetadataValue, BinaryMetadataKey, BinaryMetadataValue, MetadataMap};
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity};
 
 use crate::upstream::channel::causes;
@@ -26,6 +29,12 @@ pub(super) struct Peer {
     /// The `:authority` to send, and the name that the server's certificate must have, instead of the address.
     #[arg(long, value_name = "HOST")]
     authority: Option<String>,
+    /// Metadata to send, with questions for the schema too; `-bin` names take base64.
+    #[arg(short = 'H', long = "header", value_name = "NAME:VALUE")]
+    headers: Vec<String>,
+    /// A token, sent as `authorization: Bearer TOKEN`. Better in the environment than where `ps` shows it.
+    #[arg(long, value_name = "TOKEN", env = "PORTUNUS_TOKEN", hide_env_values = true)]
+    token: Option<String>,
 }
 
 /// Why there is no connection.
@@ -67,6 +76,26 @@ impl Peer {
         let endpoint = endpoint.user_agent(concat!("portunus/", env!("CARGO_PKG_VERSION"))).map_err(bad)?;
         let connected = endpoint.connect_timeout(CONNECT).connect().await;
         connected.map_err(|error| Failure::Unreachable(format!("{address}: {}", causes(&error))))
+    }
+
+    /// What is sent along. The error says nothing of a value, which may be a secret.
+    pub(super) fn metadata(&self) -> Result<MetadataMap, String> {
+        let mut metadata = MetadataMap::new();
+        let token = self.token.as_ref().map(|token| format!("authorization:Bearer {token}"));
+        for header in self.headers.iter().chain(&token) {
+            let (name, value) = header.split_once(':').ok_or("a header has no `:`: write NAME:VALUE")?;
+            let (name, value) = (name.trim().to_ascii_lowercase(), value.trim());
+            let bad = || format!("the header `{name}` cannot be sent: its name or value is not allowed");
+            if name.ends_with("-bin") {
+                let key: BinaryMetadataKey = name.parse().map_err(|_| bad())?;
+                let octets = STANDARD.decode(value).or_else(|_| STANDARD_NO_PAD.decode(value)).map_err(|_| bad())?;
+                metadata.append_bin(key, BinaryMetadataValue::from_bytes(&octets));
+            } else {
+                let key: AsciiMetadataKey = name.parse().map_err(|_| bad())?;
+                metadata.append(key, AsciiMetadataValue::try_from(value).map_err(|_| bad())?);
+            }
+        }
+        Ok(metadata)
     }
 
     /// What else may be wrong where a connection breaks.

@@ -128,8 +128,10 @@ fn is_named(pattern: &str, host: &str) -> bool {
 /// `localhost` stands for either.
 pub(super) fn holder_key(target: &Target) -> Target {
     match target {
-        Target::Socket(socket) if socket.ip().to_canonical().is_loopback() && is_local_host(socket.ip()) => {
-            Target::Loopback(socket.port())
+        Target::Socket(socket) => {
+            let ip = socket.ip().to_canonical();
+            let local = ip.is_loopback() && is_local_host(ip);
+            if local { Target::Loopback(socket.port()) } else { Target::Socket(SocketAddr::new(ip, socket.port())) }
         }
         other => other.clone(),
     }

@@ -227,12 +227,15 @@ impl Registry {
             entry.registered_by = Arc::clone(&caller.owner);
             let before = std::mem::replace(&mut entry.registered_from, fold(caller.peer.ip()));
             let (instance, awaited) = (entry.instance.id, entry.health.is_awaited());
+            let target = entry.instance.target.clone();
             let change = entry.health.registered(now);
             let turned = enact(&plan.agent, &entry.instance, change);
             if turned {
                 record.publish();
             }
             book.moved(before, fold(caller.peer.ip()));
+            let own = plan.place.keys().chain([target]);
+            book.holders.hold(instance, id, own);
             if differs || awaited {
                 book.touch(id);
             }
@@ -248,9 +251,10 @@ impl Registry {
         let Place { target, permit, .. } = plan.place.clone();
         let by = (caller.connection.clone(), Arc::clone(&caller.owner));
         let entry = self.entry(target, permit, Health::new(now), by, now);
-        let authority = &*entry.instance.authority;
+        let (instance, authority) = (entry.instance.id, &*entry.instance.authority);
         tracing::info!(cluster = &*self.name, agent = &**id, instance = authority, "instance is registered");
         book.add(id, entry, now);
+        book.holders.hold(instance, id, plan.place.keys());
         self.probing.notify_one();
         Ok(if holder.is_some() { Admitted::TakenOver } else { Admitted::Added })
     }

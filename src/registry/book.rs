@@ -195,7 +195,7 @@ impl Book {
         let Some(record) = self.records.get_mut(id) else { return };
         let (instance, from) = (entry.instance.id, entry.registered_from);
         self.whose.insert(instance, Arc::clone(&record.agent.id));
-        self.holders.hold(&entry.instance.target, instance, &record.agent.id);
+        self.holders.hold(instance, &record.agent.id, [entry.instance.target.clone()]);
         self.presence += u64::from(record.entries.is_empty());
         record.entries.push(entry);
         record.vacant_since = None;
@@ -221,7 +221,7 @@ impl Book {
         let agent = Arc::clone(&record.agent);
         self.touch(&agent.id);
         self.count_from(entry.registered_from, false);
-        self.holders.free(&entry.instance.target);
+        self.holders.free(instance);
         if let Slot::Due(at) = entry.probe {
             self.due.remove(&(at, instance));
         }

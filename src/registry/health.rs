@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::address::clip;
 use super::instance::State;
 use super::settings::HealthSettings;
 
@@ -27,6 +28,17 @@ pub enum Finding {
 }
 
 impl Finding {
+    /// With as much of a text as is kept: whose it is may be anybody.
+    #[must_use]
+    pub fn clipped(self) -> Self {
+        match self {
+            Self::Alive(remark) => Self::Alive(remark.map(|text| clip(&text))),
+            Self::Ill(text) => Self::Ill(clip(&text)),
+            Self::Silent(text) => Self::Silent(clip(&text)),
+            Self::Refused(text) => Self::Refused(clip(&text)),
+        }
+    }
+
     /// A word for the metrics.
     pub(super) fn word(&self) -> &'static str {
         match self {

@@ -29,6 +29,8 @@ pub(super) struct Line {
     io: Box<dyn Io>,
     engine: Connection,
     calls: u64,
+    /// It can carry another call.
+    lasts: bool,
     /// Of the last call.
     stream: Option<StreamId>,
 }
@@ -71,8 +73,14 @@ impl Line {
             io,
             engine: Connection::new(Role::Client, Config::client(), Growth::default(), now),
             calls: 0,
+            lasts: true,
             stream: None,
         })
+    }
+
+    /// Whether it can carry another call.
+    pub(super) fn lasts(&self) -> bool {
+        self.lasts
     }
 
     /// Calls a method: the answer, or what its status is.
@@ -86,25 +94,25 @@ impl Line {
         message: &[u8],
     ) -> Result<Result<Bytes, Failure>, Broken> {
         let mut answer = Answer { settled: self.calls > 0, ..Answer::default() };
+        // From here on, what still comes of the last call is nobody's.
+        self.calls += 1;
         let mut buffer = [0; READ];
         self.take_what_came(&mut buffer, &mut answer).await?;
         while !answer.settled {
             self.turn(&mut buffer, &mut answer).await?;
         }
-        self.calls += 1;
         let stream = self.begin(authority, path, message)?;
         self.stream = Some(stream);
         while !answer.over {
             self.turn(&mut buffer, &mut answer).await?;
         }
-        if answer.too_long {
-            self.engine.reset(stream, ErrorCode::CANCEL);
-        }
+        // An answer can come before all of the request went, or be too long: then the stream is not over, and of no more use.
+        self.engine.reset(stream, ErrorCode::CANCEL);
         if answer.reset == Some(StreamError::NotStarted) {
             return Err(Broken("it refused a call on this connection".into()));
         }
         // Acknowledgements, and credit: whoever waits for them must not wait until the next call.
-        self.write().await?;
+        self.lasts = self.write().await.is_ok();
         Ok(answer.read())
     }
 
@@ -186,6 +194,8 @@ impl Line {
 impl Answer {
     fn take(&mut self, event: Event<'_>, call: u64) {
         match event {
+            // A reset behind a whole answer says that the rest of the request is of no use.
+            _ if self.over => {}
             Event::Settled => self.settled = true,
             Event::Response { tag, head, end } if tag == call => {
                 self.head = Some(head);

@@ -202,4 +202,39 @@ mod tests {
         assert!(!forbidden(dial(&*network, &place).await.err().unwrap()), "it is nobody's");
         assert_eq!(*network.dialled.lock(), [own, others]);
     }
+
+    #[tokio::test]
+    async fn the_addresses_that_a_name_had_are_its_agents() {
+        let at = |text: &str| text.parse::<SocketAddr>().unwrap();
+        let network = Arc::new(Moving::default());
+        let settings = Settings {
+            allow: Some(vec!["10.0.0.0/8".parse().unwrap()]),
+            allow_names: vec![".pods.internal".into()],
+            ..Settings::default()
+        };
+        let registry = Registry::new("agents", settings, Arc::new(ClusterMetrics::default()));
+        let registrar = Registrar::new(Arc::clone(&registry), network.clone());
+        let register = async |agent: &str, callback: &str, owner: &str, means: &[&str]| {
+            *network.looks.lock() = [means.iter().map(|text| at(text)).collect()].into();
+            let config_json =
+                format!(r#"{{"author": "x", "name": "{agent}", "deployment": {{"url": "http://x", "expose": true}}}}"#);
+            let peer = "10.0.0.8:40000".parse().unwrap();
+            let caller = Caller { peer, local: None, connection: Connection::opened(), owner: owner.into() };
+            let grpc_callback_address = callback.to_owned();
+            let request = RegisterAgentRequest { config_json, skills: vec![], grpc_callback_address };
+            registrar.register(request, &caller).await.success
+        };
+        assert!(register("a", "a.pods.internal:5000", "one", &["10.0.0.8:5000", "[::ffff:10.0.0.9]:5000"]).await);
+        for (callback, means) in [
+            ("localhost:5000", &[][..]),
+            ("10.0.0.9:5000", &[]),
+            ("[::ffff:10.0.0.8]:5000", &[]),
+            ("b.pods.internal:5000", &["10.0.0.9:5000"]),
+        ] {
+            assert!(!register("b", callback, "two", means).await, "{callback} is a's");
+        }
+        assert!(register("b", "10.0.0.8:5001", "two", &[]).await, "another port is not");
+        assert!(register("a", "a.pods.internal:5000", "one", &["10.0.0.7:5000"]).await);
+        assert!(register("b", "10.0.0.9:5000", "two", &[]).await, "it has moved away");
+    }
 }

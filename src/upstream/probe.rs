@@ -59,7 +59,7 @@ async fn ask(client: &dyn UnaryClient, probe: Probe) -> (Probe, Finding) {
         }
         Ok(Err(Failure::Status(code, message))) => Finding::Ill(format!("HealthCheck answered {code:?}: {message}")),
     };
-    (probe, finding)
+    (probe, finding.clipped())
 }
 
 fn read(message: Bytes) -> Finding {

@@ -5,6 +5,7 @@ use http::uri::PathAndQuery;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::client::Grpc;
+use tonic::metadata::MetadataMap;
 use tonic::transport::Channel;
 use tonic::{Request, Status, Streaming};
 use tonic_prost::ProstCodec;
@@ -26,10 +27,10 @@ const VERSIONS: [&str; 2] = [
 ///
 /// # Errors
 /// It has no reflection, or what it says is no schema.
-pub async fn reflect(channel: Channel, bounds: Bounds) -> Result<Schema, SchemaError> {
+pub async fn reflect(channel: Channel, metadata: &MetadataMap, bounds: Bounds) -> Result<Schema, SchemaError> {
     let mut first = None;
     for version in VERSIONS {
-        let mut stream = Stream::open(channel.clone(), version, bounds);
+        let mut stream = Stream::open((channel.clone(), version), metadata.clone(), bounds);
         match fetch(&mut stream, bounds).await {
             // Servers without v1 say so in many ways: UNIMPLEMENTED, UNAVAILABLE, HTTP 405 (FIELD.md §3).
             Err(error @ SchemaError::Unavailable(_)) if !stream.answered => first = first.or(Some(error)),
@@ -42,27 +43,28 @@ pub async fn reflect(channel: Channel, bounds: Bounds) -> Result<Schema, SchemaE
 
 /// All questions of one fetch go over one stream, and so to one instance.
 struct Stream {
-    start: Option<(Channel, &'static str, usize)>,
+    start: Option<(Channel, &'static str, MetadataMap, usize)>,
     open: Option<(mpsc::Sender<ServerReflectionRequest>, Streaming<ServerReflectionResponse>)>,
     answered: bool,
 }
 
 impl Stream {
-    fn open(channel: Channel, path: &'static str, bounds: Bounds) -> Self {
-        Self { start: Some((channel, path, bounds.bytes)), open: None, answered: false }
+    fn open((channel, path): (Channel, &'static str), metadata: MetadataMap, bounds: Bounds) -> Self {
+        Self { start: Some((channel, path, metadata, bounds.bytes)), open: None, answered: false }
     }
 
     async fn exchange(
         &mut self,
         question: ServerReflectionRequest,
     ) -> Result<Option<ServerReflectionResponse>, Status> {
-        if let Some((channel, path, most)) = self.start.take() {
+        if let Some((channel, path, metadata, most)) = self.start.take() {
             let (send, requests) = mpsc::channel(1);
             // The first goes before the stream is opened: some servers send no head before they have seen a question.
             send.send(question).await.map_err(|_| Status::cancelled("the stream ended"))?;
             let mut client = Grpc::new(channel).max_decoding_message_size(most);
             client.ready().await.map_err(|error| Status::from_error(error.into()))?;
-            let requests = Request::new(ReceiverStream::new(requests));
+            let mut requests = Request::new(ReceiverStream::new(requests));
+            *requests.metadata_mut() = metadata;
             let codec = ProstCodec::<ServerReflectionRequest, ServerReflectionResponse>::default();
             let answers = client.streaming(requests, PathAndQuery::from_static(path), codec).await?.into_inner();
             let (_, answers) = self.open.insert((send, answers));

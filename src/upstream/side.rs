@@ -69,7 +69,7 @@ impl UnaryClient for SideClient {
         async move {
             let rested = resting.lock().remove(&instance.id);
             let (line, answer) = ask(&*network, &instance, rested.map(|(_, line)| line), path, &message).await?;
-            if !instance.is_gone() {
+            if line.lasts() && !instance.is_gone() {
                 resting.lock().insert(instance.id, (Arc::downgrade(&instance), line));
             }
             answer

@@ -2,8 +2,6 @@
 
 use std::io::{BufRead, Read as _};
 
-use base64::Engine as _;
-use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD};
 use bytes::Bytes;
 use futures_util::Stream;
 use serde::de::IgnoredAny;
@@ -90,11 +88,6 @@ fn values(text: &str, give: impl Fn(&str) -> Result<bool, String>) -> Result<(),
         from = until;
     }
     Ok(())
-}
-
-/// Base64 with padding or without, as metadata has it.
-pub(super) fn base64(text: &str) -> Option<Vec<u8>> {
-    STANDARD.decode(text).or_else(|_| STANDARD_NO_PAD.decode(text)).ok()
 }
 
 #[cfg(test)]

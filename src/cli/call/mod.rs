@@ -15,7 +15,7 @@ use filter_api::units::Period;
 use http::uri::PathAndQuery;
 use tokio::sync::oneshot;
 use tonic::client::Grpc;
-use tonic::metadata::{AsciiMetadataKey, AsciiMetadataValue, BinaryMetadataKey, BinaryMetadataValue, MetadataMap};
+use tonic::metadata::MetadataMap;
 use tonic::transport::Channel;
 use tonic::{Code, Request, Status};
 use tonic_types::StatusExt as _;
@@ -39,9 +39,6 @@ pub(super) struct Arguments {
     /// stdin line by line where any number may be sent.
     #[arg(short = 'd', long, value_name = "JSON")]
     data: Option<String>,
-    /// Metadata to send; `-bin` names take base64.
-    #[arg(short = 'H', long = "header", value_name = "NAME:VALUE")]
-    headers: Vec<String>,
     /// A .proto file that has the method, instead of the server's reflection.
     #[arg(long, value_name = "FILE", conflicts_with = "descriptors")]
     proto: Vec<PathBuf>,
@@ -54,9 +51,6 @@ pub(super) struct Arguments {
     /// The deadline, such as 500ms or 30s; default: none.
     #[arg(long, value_name = "TIME", value_parser = period)]
     timeout: Option<Duration>,
-    /// A token, sent as `authorization: Bearer TOKEN`. Better in the environment than where `ps` shows it.
-    #[arg(long, value_name = "TOKEN", env = "PORTUNUS_TOKEN", hide_env_values = true)]
-    token: Option<String>,
 }
 
 /// Where messages come from and go to.
@@ -105,7 +99,7 @@ fn write_status(status: &Status, err: &mut dyn Write) -> std::io::Result<()> {
 
 async fn call(arguments: &Arguments, input: Box<dyn BufRead + Send>, out: &mut dyn Write) -> Result<(), Status> {
     let (service, name) = split(&arguments.method)?;
-    let metadata = metadata(arguments)?;
+    let metadata = arguments.to.metadata().map_err(Status::invalid_argument)?;
     let path: PathAndQuery = format!("/{service}/{name}").parse().map_err(|_| {
         Status::invalid_argument(format!("`{}` is no method: write package.Service/Method", arguments.method))
     })?;
@@ -113,7 +107,7 @@ async fn call(arguments: &Arguments, input: Box<dyn BufRead + Send>, out: &mut d
         dial::Failure::Arguments(why) => Status::invalid_argument(why),
         dial::Failure::Unreachable(why) => Status::unavailable(why),
     })?;
-    let schema = Arc::new(schema_of(arguments, &channel).await?);
+    let schema = Arc::new(schema_of(arguments, &channel, &metadata).await?);
     let method = schema.method(service, name).ok_or_else(|| unknown(&schema, service, name))?;
 
     let source = Source::new(arguments.data.as_deref(), method.client_streaming, input);
@@ -167,11 +161,11 @@ fn split(method: &str) -> Result<(&str, &str), Status> {
         .ok_or_else(|| Status::invalid_argument(format!("`{method}` is no method: write package.Service/Method")))
 }
 
-async fn schema_of(arguments: &Arguments, channel: &Channel) -> Result<Schema, Status> {
+async fn schema_of(arguments: &Arguments, channel: &Channel, metadata: &MetadataMap) -> Result<Schema, Status> {
     let schema = if let Some(file) = &arguments.descriptors {
         schema::from_set(file)
     } else if arguments.proto.is_empty() {
-        reflect(channel.clone(), Bounds::REMOTE).await
+        reflect(channel.clone(), metadata, Bounds::REMOTE).await
     } else {
         schema::from_protos(&arguments.proto, &arguments.imports)
     };
@@ -196,29 +190,6 @@ fn unknown(schema: &Schema, service: &str, name: &str) -> Status {
     } else {
         format!("{service} has no method {name}; it has: {}", methods.join(", "))
     })
-}
-
-fn metadata(arguments: &Arguments) -> Result<MetadataMap, Status> {
-    let mut metadata = MetadataMap::new();
-    let token = arguments.token.as_ref().map(|token| format!("authorization:Bearer {token}"));
-    for header in arguments.headers.iter().chain(&token) {
-        // The value may be a secret: it is in no error.
-        let (name, value) =
-            header.split_once(':').ok_or_else(|| Status::invalid_argument("a header has no `:`: write NAME:VALUE"))?;
-        let (name, value) = (name.trim().to_ascii_lowercase(), value.trim());
-        let bad = || {
-            Status::invalid_argument(format!("the header `{name}` cannot be sent: its name or value is not allowed"))
-        };
-        if name.ends_with("-bin") {
-            let key: BinaryMetadataKey = name.parse().map_err(|_| bad())?;
-            let value = input::base64(value).ok_or_else(bad)?;
-            metadata.append_bin(key, BinaryMetadataValue::from_bytes(&value));
-        } else {
-            let key: AsciiMetadataKey = name.parse().map_err(|_| bad())?;
-            metadata.append(key, AsciiMetadataValue::try_from(value).map_err(|_| bad())?);
-        }
-    }
-    Ok(metadata)
 }
 
 fn period(text: &str) -> Result<Duration, String> {

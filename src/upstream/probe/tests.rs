@@ -19,7 +19,9 @@ use super::{AT_ONCE, run};
 use crate::call::register::Registrar;
 use crate::observe::ClusterMetrics;
 use crate::registry::instance::Instance;
-use crate::registry::{Caller, Connection, HealthSettings, InstanceView, Limits, Registry, Settings, owner_by_address};
+use crate::registry::{
+    Caller, Connection, Finding, HealthSettings, InstanceView, Limits, Registry, Settings, owner_by_address,
+};
 use crate::upstream::side::{Failure, UnaryClient};
 
 #[derive(Clone)]
@@ -230,4 +232,13 @@ async fn other_settings_hold_from_the_next_probe() {
     let before = setup.asked(5001).len();
     sleep(Duration::from_secs(20)).await;
     assert!((18..=23).contains(&(setup.asked(5001).len() - before)));
+}
+
+#[test]
+fn strangers_texts_are_kept_short() {
+    let long = "x".repeat(250_000);
+    for finding in [Finding::Ill(long.clone()), Finding::Silent(long.clone()), Finding::Refused(long.clone())] {
+        let (Finding::Ill(text) | Finding::Silent(text) | Finding::Refused(text)) = finding.clipped() else { panic!() };
+        assert!(text.chars().count() <= 129);
+    }
 }

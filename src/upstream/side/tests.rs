@@ -285,3 +285,35 @@ async fn a_call_that_is_given_up_closes_its_connection() {
     };
     tokio::time::timeout(Duration::from_secs(5), closed).await.unwrap();
 }
+
+/// A server that lets no octet of a request come, answers all the same, and may reset the rest of the request, as HTTP/2 has it.
+#[tokio::test]
+async fn an_answer_before_the_request_went_is_that_calls_answer() {
+    for resets in [false, true] {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let there = instance(Target::Socket(listener.local_addr().unwrap()));
+        tokio::spawn(async move {
+            loop {
+                let (socket, _) = listener.accept().await.unwrap();
+                let mut server = h2::server::Builder::new();
+                let mut wire = server.initial_window_size(0).handshake::<_, Bytes>(socket).await.unwrap();
+                let mut call = 0;
+                while let Some(Ok((request, mut respond))) = wire.accept().await {
+                    call += 1;
+                    let head = http::Response::builder().header("content-type", "application/grpc");
+                    let head = head.header("grpc-status", "5").header("grpc-message", format!("call {call}"));
+                    respond.send_response(head.body(()).unwrap(), true).unwrap();
+                    if resets {
+                        // Dropped, it is reset with NO_ERROR.
+                        drop((request, respond));
+                    }
+                }
+            }
+        });
+        let client = SideClient::new(Arc::new(Tcp));
+        for call in 1..=20 {
+            let answer = tokio::time::timeout(Duration::from_secs(2), check(&client, &there)).await.unwrap();
+            assert_eq!(answer, Err(Failure::Status(Code::NotFound, format!("call {call}"))), "resets: {resets}");
+        }
+    }
+}
