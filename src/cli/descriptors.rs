@@ -46,7 +46,7 @@ async fn pull(from: &dial::Peer, output: &Path, err: &mut dyn Write) -> Result<S
         error => error.to_string(),
     })?;
     for problem in schema.problems() {
-        writeln!(err, "{problem}").map_err(|error| error.to_string())?;
+        writeln!(err, "{}", problem.escape_debug()).map_err(|error| error.to_string())?;
     }
     std::fs::write(output, schema.to_set()).map_err(|error| format!("{}: {error}", output.display()))?;
     let (services, digest) = (schema.services().count(), schema.digest());

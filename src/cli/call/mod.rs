@@ -84,17 +84,22 @@ pub(super) fn run(arguments: &Arguments, streams: Streams<'_>) -> ExitCode {
 }
 
 fn write_status(status: &Status, err: &mut dyn Write) -> std::io::Result<()> {
-    writeln!(err, "{:?}: {}", status.code(), status.message())?;
+    writeln!(err, "{:?}: {}", status.code(), shown(status.message()))?;
     if let Some(info) = status.get_details_error_info() {
-        writeln!(err, "  reason: {} ({})", info.reason, info.domain)?;
+        writeln!(err, "  reason: {} ({})", shown(&info.reason), shown(&info.domain))?;
     }
     for violation in status.get_details_bad_request().into_iter().flat_map(|bad| bad.field_violations) {
-        writeln!(err, "  {}: {}", violation.field, violation.description)?;
+        writeln!(err, "  {}: {}", shown(&violation.field), shown(&violation.description))?;
     }
     if let Some(wait) = status.get_details_retry_info().and_then(|info| info.retry_delay) {
         writeln!(err, "  try again in {wait:?}")?;
     }
     Ok(())
+}
+
+/// A server's words are for people, not for their terminal.
+fn shown(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() && c != '\n' { '\u{fffd}' } else { c }).collect()
 }
 
 async fn call(arguments: &Arguments, input: Box<dyn BufRead + Send>, out: &mut dyn Write) -> Result<(), Status> {
@@ -194,4 +199,18 @@ fn unknown(schema: &Schema, service: &str, name: &str) -> Status {
 
 fn period(text: &str) -> Result<Duration, String> {
     text.parse::<Period>().map(|period| period.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use tonic::{Code, Status};
+
+    use super::write_status;
+
+    #[test]
+    fn a_servers_words_do_not_drive_the_terminal() {
+        let mut out = Vec::new();
+        write_status(&Status::new(Code::NotFound, "no\u{1b}[2Jthing\nhere"), &mut out).unwrap();
+        assert_eq!(String::from_utf8(out).unwrap(), "NotFound: no\u{fffd}[2Jthing\nhere\n");
+    }
 }
