@@ -43,6 +43,8 @@ pub(super) struct Link {
     pub(super) requests: u64,
     /// It closes with its last call.
     pub(super) retired: bool,
+    /// Its engine was dead when connections were last looked after.
+    pub(super) dead: bool,
     /// It closes now, whatever has not been written: its peer does not read.
     pub(super) dropped: bool,
 }
@@ -102,6 +104,7 @@ impl Attached {
                 at_once: FIRST_READ,
                 requests: 0,
                 retired: false,
+                dead: false,
                 dropped: false,
             };
             LinkKey(turn.hub.links.insert(link))

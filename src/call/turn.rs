@@ -147,8 +147,9 @@ impl<'a> Turn<'a> {
         let millis = self.millis;
         let mut stalled = Vec::new();
         for (key, link) in &mut self.hub.links {
-            // One that was dead before has had its time to take the reason.
-            link.dropped |= link.engine.is_dead();
+            // One that was dead at the last look has had its time to take the reason.
+            let dead = link.engine.is_dead();
+            link.dropped |= std::mem::replace(&mut link.dead, dead) && dead;
             if let Err(fatal) = link.engine.tick(millis) {
                 stalled.push((LinkKey(key), fatal));
             }
