@@ -1,7 +1,9 @@
 //! How much a file is, found out before anything is made of it: what is small on the wire can be large in memory, or slow to link.
 
 use buffa_descriptor::MAX_SYMBOL_LEN;
-use buffa_descriptor::generated::descriptor::{DescriptorProto, EnumDescriptorProto, FileDescriptorProto};
+use buffa_descriptor::generated::descriptor::{
+    DescriptorProto, EnumDescriptorProto, FieldDescriptorProto, FileDescriptorProto,
+};
 
 use super::bounds::{Bounds, SchemaError};
 
@@ -31,7 +33,7 @@ impl Extent {
         if !package.is_empty() && !package.split('.').all(is_name) {
             return Err(bad(package));
         }
-        let mut extent = Self { elements: file.dependency.len() + file.extension.len(), ..Self::default() };
+        let mut extent = Self { elements: file.dependency.len(), ..Self::default() };
         for service in &file.service {
             extent.name(package.len(), service.name.as_deref())?;
             extent.elements += service.method.len();
@@ -43,7 +45,7 @@ impl Extent {
             }
         }
         file.enum_type.iter().try_for_each(|named| extent.add_enum(package.len(), named))?;
-        file.extension.iter().try_for_each(|field| reference(field.type_name.as_deref()))?;
+        file.extension.iter().try_for_each(|field| extent.add_extension(package.len(), field))?;
         let mut open: Vec<(usize, usize, &DescriptorProto)> =
             file.message_type.iter().map(|message| (package.len(), 1, message)).collect();
         while let Some((scope, depth, message)) = open.pop() {
@@ -52,13 +54,11 @@ impl Extent {
             }
             let scope = extent.name(scope, message.name.as_deref())?;
             let ranges = message.extension_range.len() + message.reserved_range.len() + message.reserved_name.len();
-            extent.elements += message.field.len() + message.extension.len() + message.oneof_decl.len() + ranges;
+            extent.elements += message.field.len() + message.oneof_decl.len() + ranges;
             let pairs = message.field.len().saturating_mul(message.nested_type.len());
             extent.pairs = extent.pairs.saturating_add(pairs);
-            for field in message.field.iter().chain(&message.extension) {
-                reference(field.type_name.as_deref())?;
-                reference(field.extendee.as_deref())?;
-            }
+            message.field.iter().try_for_each(|field| reference(field.type_name.as_deref()))?;
+            message.extension.iter().try_for_each(|field| extent.add_extension(scope, field))?;
             message.enum_type.iter().try_for_each(|named| extent.add_enum(scope, named))?;
             open.extend(message.nested_type.iter().map(|nested| (scope, depth + 1, nested)));
         }
@@ -83,6 +83,11 @@ impl Extent {
             return Err(SchemaError::over("fields times messages within", bounds.elements.saturating_mul(PAIRS)));
         }
         Ok(())
+    }
+
+    fn add_extension(&mut self, scope: usize, field: &FieldDescriptorProto) -> Result<(), SchemaError> {
+        self.name(scope, field.name.as_deref())?;
+        [&field.type_name, &field.extendee].into_iter().try_for_each(|name| reference(name.as_deref()))
     }
 
     fn add_enum(&mut self, scope: usize, named: &EnumDescriptorProto) -> Result<(), SchemaError> {

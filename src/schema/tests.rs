@@ -410,6 +410,13 @@ async fn names_are_names() {
     let mut server = Server::default();
     server.add(file("a.proto", "a", vec![message("R", vec![field("t", 1, "..a.T")])]));
     assert!(refused(server).await.contains("is no name"));
+    for (name, extendee) in [("x", "..a.T"), (".x", ".a.R")] {
+        let mut extended = file("a.proto", "a", vec![message("R", vec![])]);
+        extended.extension = vec![FieldDescriptorProto { extendee: Some(extendee.into()), ..field(name, 100, "") }];
+        let mut server = Server::default();
+        server.add(extended);
+        assert!(refused(server).await.contains("is no name"), "{name} of {extendee}");
+    }
 }
 
 /// protobufjs, and with it the reflection of Node, writes names without a leading dot.
