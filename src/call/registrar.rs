@@ -19,6 +19,7 @@ use super::turn::Turn;
 use super::worker::{CallKey, Worker};
 use crate::registry::{Caller, owner_by_address};
 use crate::upstream::Cluster;
+use crate::wire::framed;
 
 /// What a request may be larger than the registry's own bound: leaves room to say so.
 const MARGIN: usize = 64 * 1024;
@@ -118,17 +119,13 @@ impl Turn<'_> {
             call.tally.response_messages = 1;
             call.tally.response_bytes = message.len() as u64;
         }
-        let mut framed = Vec::with_capacity(5 + message.len());
-        framed.push(0);
-        framed.extend_from_slice(&u32::try_from(message.len()).unwrap_or(u32::MAX).to_be_bytes());
-        framed.extend_from_slice(&message);
         let mut fields = Fields::with_capacity(1, 32);
         fields.push("content-type", b"application/grpc");
         let down = passage.down;
         passage.stage = Stage::Answering;
         if let Some(link) = self.hub.links.get_mut(down.link.0) {
             link.engine.respond(down.stream, &ResponseHead { status: 200, fields }, false).ok();
-            link.engine.data(down.stream, &framed, false, millis).ok();
+            link.engine.data(down.stream, &framed(&message), false, millis).ok();
         }
         let status = [("grpc-status", &b"0"[..])].into_iter().collect();
         self.end_answer(key, Ending::Upstream(status));

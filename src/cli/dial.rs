@@ -8,7 +8,7 @@ use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD};
 use tonic::metadata::{AsciiMetadataKey, AsciiMetadataValue, BinaryMetadataKey, BinaryMetadataValue, MetadataMap};
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity};
 
-use crate::upstream::channel::causes;
+use crate::upstream::channel::{AGENT, causes};
 
 const CONNECT: Duration = Duration::from_secs(10);
 
@@ -73,7 +73,7 @@ impl Peer {
         if https {
             endpoint = endpoint.tls_config(self.tls()?).map_err(bad)?;
         }
-        let endpoint = endpoint.user_agent(concat!("portunus/", env!("CARGO_PKG_VERSION"))).map_err(bad)?;
+        let endpoint = endpoint.user_agent(AGENT).map_err(bad)?;
         let connected = endpoint.connect_timeout(CONNECT).connect().await;
         connected.map_err(|error| Failure::Unreachable(format!("{address}: {}", causes(&error))))
     }

@@ -24,15 +24,8 @@ static WELL_KNOWN: LazyLock<BTreeMap<String, FileDescriptorProto>> = LazyLock::n
     set.file.into_iter().map(|file| (file.name.clone().unwrap_or_default(), file)).collect()
 });
 
-/// The types that they define, with their files.
-static WELL_KNOWN_TYPES: LazyLock<BTreeMap<String, String>> = LazyLock::new(|| {
-    let types = |file: &FileDescriptorProto| {
-        let mut names = HashSet::new();
-        define(file, &mut names);
-        names
-    };
-    WELL_KNOWN.iter().flat_map(|(name, file)| types(file).into_iter().map(|full| (full, name.clone()))).collect()
-});
+/// The types that they define.
+static WELL_KNOWN_TYPES: LazyLock<HashSet<String>> = LazyLock::new(|| defined(&WELL_KNOWN));
 
 /// Whether a file comes with Portunus: whatever a server says of it, ours counts.
 pub(super) fn is_well_known(name: &str) -> bool {
@@ -113,7 +106,7 @@ fn is_placeholder(file: &FileDescriptorProto) -> bool {
 fn is_copy_of_well_known(file: &FileDescriptorProto) -> bool {
     let mut types = HashSet::new();
     define(file, &mut types);
-    file.service.is_empty() && !types.is_empty() && types.iter().all(|name| WELL_KNOWN_TYPES.contains_key(name))
+    file.service.is_empty() && !types.is_empty() && types.is_subset(&WELL_KNOWN_TYPES)
 }
 
 /// The same file under two names: one is enough, since types are found by their names and not by their files.
@@ -134,8 +127,9 @@ fn complete(files: &mut BTreeMap<String, FileDescriptorProto>, problems: &mut Ve
     for (at, (name, Dangling { by, is_enum })) in dangling.into_iter().enumerate() {
         problems.push(format!("{name} is not defined anywhere, and {by} needs it: what is in it cannot be read"));
         let (package, simple) = name.rsplit_once('.').unwrap_or(("", &name));
+        let file_name = format!("{UNKNOWN}.{at}");
         let mut file = FileDescriptorProto {
-            name: Some(format!("{UNKNOWN}.{at}")),
+            name: Some(file_name.clone()),
             package: Some(package.to_owned()).filter(|package| !package.is_empty()),
             syntax: Some("proto3".to_owned()),
             ..FileDescriptorProto::default()
@@ -155,7 +149,7 @@ fn complete(files: &mut BTreeMap<String, FileDescriptorProto>, problems: &mut Ve
         } else {
             file.message_type.push(DescriptorProto { name: Some(simple.to_owned()), ..DescriptorProto::default() });
         }
-        files.insert(format!("{UNKNOWN}.{at}"), file);
+        files.insert(file_name, file);
     }
 }
 
@@ -185,7 +179,7 @@ fn defined(files: &BTreeMap<String, FileDescriptorProto>) -> HashSet<String> {
 }
 
 fn is_defined(full: &str, defined: &HashSet<String>) -> bool {
-    defined.contains(full) || WELL_KNOWN_TYPES.contains_key(full)
+    defined.contains(full) || WELL_KNOWN_TYPES.contains(full)
 }
 
 /// What a name means that stands within `scope`: with a leading dot itself, else the innermost that is defined, as in C++. Compilers

@@ -17,12 +17,15 @@ use tonic::transport::{Channel, Endpoint};
 use super::network::{Io, Network, Place, dial};
 use super::side::Failure;
 
+/// What we say we are.
+pub const AGENT: &str = concat!("portunus/", env!("CARGO_PKG_VERSION"));
+
 /// A channel that connects when it is first used, and again after it broke. Has to be called on a tokio runtime.
 pub(super) fn channel_to(network: &Arc<dyn Network>, place: Place, connect: Duration) -> Result<Channel, Failure> {
     let target = &place.target;
     let endpoint = Endpoint::from_shared(format!("http://{target}"))
         .map_err(|error| Failure::Unreachable(format!("{target} is no authority: {error}")))?;
-    let endpoint = endpoint.connect_timeout(connect).user_agent(concat!("portunus/", env!("CARGO_PKG_VERSION")));
+    let endpoint = endpoint.connect_timeout(connect).user_agent(AGENT);
     let endpoint = endpoint.map_err(|error| Failure::Unreachable(error.to_string()))?;
     Ok(endpoint.connect_with_connector_lazy(Dial { network: Arc::clone(network), place }))
 }

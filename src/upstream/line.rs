@@ -12,17 +12,17 @@ use tokio::io::{AsyncRead as _, AsyncReadExt as _, AsyncWriteExt as _, ReadBuf};
 use tokio::time::Instant;
 use tonic::Code;
 
+use super::channel::AGENT;
 use super::clock_ms;
 use super::network::{Io, Network, Place, dial};
 use super::side::Failure;
 use crate::h2::{Config, Connection, ErrorCode, Event, Growth, Role, Spare, StreamError, StreamId};
-use crate::wire::{code_of_http, status_of};
+use crate::wire::{code_of_http, framed, status_of};
 
 /// Octets that an answer may have: it is a word on somebody's health.
 const MOST: usize = 64 * 1024;
 /// Read at once.
 const READ: usize = 2 * 1024;
-const AGENT: &[u8] = concat!("portunus/", env!("CARGO_PKG_VERSION")).as_bytes();
 
 /// A connection.
 pub(super) struct Line {
@@ -120,15 +120,11 @@ impl Line {
         let mut head = RequestHead::new(Method::Post, path, authority, (3, 96));
         head.fields.push("content-type", b"application/grpc");
         head.fields.push("te", b"trailers");
-        head.fields.push("user-agent", AGENT);
-        let mut framed = BytesMut::with_capacity(5 + message.len());
-        framed.put_u8(0);
-        framed.put_u32(u32::try_from(message.len()).map_err(|_| Broken("the message is too long".into()))?);
-        framed.put_slice(message);
+        head.fields.push("user-agent", AGENT.as_bytes());
         let now = clock_ms(Instant::now());
         let stream = self.engine.open(&head, false, self.calls, now);
         let stream = stream.map_err(|_| Broken("it takes no more calls on this connection".into()))?;
-        self.engine.data(stream, &framed, true, now).map_err(|_| Broken("the call could not begin".into()))?;
+        self.engine.data(stream, &framed(message), true, now).map_err(|_| Broken("the call could not begin".into()))?;
         Ok(stream)
     }
 
@@ -238,15 +234,15 @@ impl Answer {
         let Some(head) = self.head else {
             return Err(Failure::Unreachable("it ended the call without an answer".into()));
         };
-        let Some((code, message)) = self.trailers.as_ref().and_then(status_of).or_else(|| status_of(&head.fields))
-        else {
+        let status = self.trailers.as_ref().and_then(status_of).or_else(|| status_of(&head.fields));
+        let (code, message) = status.unwrap_or_else(|| {
             let message = format!("HTTP status {} and no gRPC status: is it a gRPC server?", head.status);
-            return Err(Failure::Status(Code::from(i32::from(code_of_http(head.status).number())), message));
-        };
-        if code.number() != 0 {
-            return Err(Failure::Status(Code::from(i32::from(code.number())), message));
+            (code_of_http(head.status), message)
+        });
+        match Code::from(i32::from(code.number())) {
+            Code::Ok => one_message(self.body.freeze()),
+            code => Err(Failure::Status(code, message)),
         }
-        one_message(self.body.freeze())
     }
 }
 

@@ -167,28 +167,36 @@ mod tests {
         assert_eq!(*network.dialled.lock(), [good, good], "nobody else was dialled");
     }
 
+    /// A registry that takes names and addresses of pods.
+    fn of_pods() -> Arc<Registry> {
+        let settings = Settings {
+            allow: Some(vec!["10.0.0.0/8".parse().unwrap()]),
+            allow_names: vec![".pods.internal".into()],
+            ..Settings::default()
+        };
+        Registry::new("agents", settings, Arc::new(ClusterMetrics::default()))
+    }
+
+    async fn register(registrar: &Registrar, agent: &str, callback: &str, owner: &str) -> bool {
+        let config_json =
+            format!(r#"{{"author": "x", "name": "{agent}", "deployment": {{"url": "http://x", "expose": true}}}}"#);
+        let peer = "10.0.0.8:40000".parse().unwrap();
+        let caller = Caller { peer, local: None, connection: Connection::opened(), owner: owner.into() };
+        let grpc_callback_address = callback.to_owned();
+        let request = RegisterAgentRequest { config_json, skills: vec![], grpc_callback_address };
+        registrar.register(request, &caller).await.success
+    }
+
     #[tokio::test]
     async fn a_name_that_comes_to_mean_another_agents_address_is_not_followed() {
         let at = |text: &str| text.parse::<SocketAddr>().unwrap();
         let (own, others) = (at("10.0.0.8:5000"), at("10.0.0.9:5000"));
         let network = Arc::new(Moving::default());
         *network.looks.lock() = vec![vec![own], vec![others], vec![own], vec![others]].into();
-        let settings = Settings {
-            allow: Some(vec!["10.0.0.0/8".parse().unwrap()]),
-            allow_names: vec![".pods.internal".into()],
-            ..Settings::default()
-        };
-        let registry = Registry::new("agents", settings, Arc::new(ClusterMetrics::default()));
-        let peer = "10.0.0.7:40000".parse().unwrap();
-        let caller = Caller { peer, local: None, connection: Connection::opened(), owner: "o".into() };
+        let registry = of_pods();
         let registrar = Registrar::new(Arc::clone(&registry), network.clone());
         for (name, address) in [("a", "a.pods.internal:5000"), ("b", "10.0.0.9:5000")] {
-            let config_json =
-                format!(r#"{{"author": "x", "name": "{name}", "deployment": {{"url": "http://x", "expose": true}}}}"#);
-            let grpc_callback_address = address.to_owned();
-            let request = RegisterAgentRequest { config_json, skills: vec![], grpc_callback_address };
-            let answer = registrar.register(request, &caller).await;
-            assert!(answer.success, "{answer:?}");
+            assert!(register(&registrar, name, address, "o").await, "{name}");
         }
         let probes = registry.take_probes(2, Instant::now());
         let named = probes.iter().find(|probe| matches!(probe.instance.target, Target::Name(..))).unwrap();
@@ -207,22 +215,11 @@ mod tests {
     async fn the_addresses_that_a_name_had_are_its_agents() {
         let at = |text: &str| text.parse::<SocketAddr>().unwrap();
         let network = Arc::new(Moving::default());
-        let settings = Settings {
-            allow: Some(vec!["10.0.0.0/8".parse().unwrap()]),
-            allow_names: vec![".pods.internal".into()],
-            ..Settings::default()
-        };
-        let registry = Registry::new("agents", settings, Arc::new(ClusterMetrics::default()));
+        let registry = of_pods();
         let registrar = Registrar::new(Arc::clone(&registry), network.clone());
         let register = async |agent: &str, callback: &str, owner: &str, means: &[&str]| {
             *network.looks.lock() = [means.iter().map(|text| at(text)).collect()].into();
-            let config_json =
-                format!(r#"{{"author": "x", "name": "{agent}", "deployment": {{"url": "http://x", "expose": true}}}}"#);
-            let peer = "10.0.0.8:40000".parse().unwrap();
-            let caller = Caller { peer, local: None, connection: Connection::opened(), owner: owner.into() };
-            let grpc_callback_address = callback.to_owned();
-            let request = RegisterAgentRequest { config_json, skills: vec![], grpc_callback_address };
-            registrar.register(request, &caller).await.success
+            self::register(&registrar, agent, callback, owner).await
         };
         assert!(register("a", "a.pods.internal:5000", "one", &["10.0.0.8:5000", "[::ffff:10.0.0.9]:5000"]).await);
         for (callback, means) in [

@@ -5,6 +5,15 @@
 
 use filter_api::Message;
 
+/// A message behind its prefix, uncompressed.
+pub fn framed(message: &[u8]) -> Vec<u8> {
+    let mut framed = Vec::with_capacity(5 + message.len());
+    framed.push(0);
+    framed.extend_from_slice(&u32::try_from(message.len()).unwrap_or(u32::MAX).to_be_bytes());
+    framed.extend_from_slice(message);
+    framed
+}
+
 /// Finds messages in one direction of a call.
 #[derive(Clone, Debug, Default)]
 pub struct Scanner {

@@ -11,7 +11,7 @@ mod status;
 mod timeout;
 
 pub use classify::{Asked, Rejected, authority_host, classify, method_of};
-pub use envelope::{FramingError, Scanner};
+pub use envelope::{FramingError, Scanner, framed};
 pub use hops::HopId;
 pub use identity::strip_identity;
 pub use status::{code_of_http, refusal_trailers, status_of, status_of_reset, trailers_only};
