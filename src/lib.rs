@@ -34,6 +34,7 @@ pub mod call;
 pub mod cli;
 pub mod config;
 pub mod edge;
+pub mod expr;
 pub mod filters;
 pub mod h2;
 pub mod observe;

@@ -12,7 +12,7 @@ use regex::Regex;
 ///
 /// `h2` is a state machine without I/O, and `wire`, `route`, `registry`, `balance` are tested without a network:
 /// that works for as long as they know nobody above them.
-const ALLOWED: [(&str, &[&str]); 17] = [
+const ALLOWED: [(&str, &[&str]); 18] = [
     ("main", &["cli"]),
     (
         "cli",
@@ -31,6 +31,7 @@ const ALLOWED: [(&str, &[&str]); 17] = [
     ("edge", &["call", "config::snapshot", "h2", "observe", "registry::Connection"]),
     ("call", &["balance", "config::snapshot", "filters", "h2", "observe", "registry", "route", "upstream", "wire"]),
     ("upstream", &["balance", "h2", "observe", "registry", "schema", "wire"]),
+    ("expr", &["schema"]),
     ("schema", &[]),
     ("balance", &["registry"]),
     ("store", &["registry"]),
@@ -45,9 +46,12 @@ const ALLOWED: [(&str, &[&str]); 17] = [
 ];
 
 /// Other people's types that must not spread: the crate, and the modules whose matter they are.
-const AT_THE_RIM: [(&str, &[&str]); 13] = [
+const AT_THE_RIM: [(&str, &[&str]); 16] = [
     ("buffa", &["schema"]),
     ("buffa_descriptor", &["schema"]),
+    ("cel", &["expr"]),
+    ("chrono", &["expr::time"]),
+    ("chrono_tz", &["expr::time"]),
     ("protox", &["schema::files"]),
     ("tonic_reflection", &["upstream::reflection"]),
     ("redb", &["store"]),

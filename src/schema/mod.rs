@@ -6,15 +6,25 @@ mod bounds;
 mod collection;
 mod extent;
 mod files;
+mod meter;
+mod octets;
 mod reflect;
 mod repair;
 mod set;
+mod types;
+mod view;
+mod wire;
 
 pub use bounds::{Bounds, SchemaError};
 pub use collection::Collection;
 pub use files::{from_protos, from_set};
+pub use meter::{Meter, Spent};
+pub use octets::{Octets, Text};
 pub use reflect::{Answer, Question, Reflection, fetch};
 pub use set::{Method, Schema};
+pub use types::{EnumKind, Field, FieldId, Kind, MessageType, Scalar, Shape, TypeId};
+pub use view::{Item, Unreadable, View, default};
+pub use wire::Writer;
 
 #[cfg(test)]
 mod tests;

@@ -35,6 +35,10 @@ impl Schema {
         Self { pool, digest, problems }
     }
 
+    pub(super) fn pool(&self) -> &DescriptorPool {
+        &self.pool
+    }
+
     /// SHA-256 of its own files, in hexadecimal: the same for the same files, in whatever order they came, and whether or not the
     /// server sent those along that everybody has.
     pub fn digest(&self) -> &str {
