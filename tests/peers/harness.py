@@ -31,7 +31,7 @@ class Missing(SystemExit):
 
 
 def binary(variable: str, package: str) -> str:
-    """The path in $PORTUNUS or $AGENTS; never a guess, so that no stale build is tested by accident."""
+    """The path in $PORTUNUS, $AGENTS or $CEL; never a guess, so that no stale build is tested by accident."""
     path = os.environ.get(variable, "")
     if not path or not shutil.which(path):
         raise Missing(

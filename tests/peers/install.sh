@@ -16,6 +16,7 @@ main() {
   part "grpcio-$GRPCIO" python_client
   part "grpc-js-$GRPC_JS-$PROTO_LOADER" node_client
   part "bindu-$BINDU" bindu_core
+  part "cel-spec-$CEL_SPEC-$PROTOBUF_ES" cel_spec
   echo "peers: everything is in $PEERS_DIR"
 }
 
@@ -62,6 +63,14 @@ node_client() {
   mkdir -p "$PEERS_DIR/node"
   npm install --prefix "$PEERS_DIR/node" --no-audit --no-fund --silent \
     "@grpc/grpc-js@$GRPC_JS" "@grpc/proto-loader@$PROTO_LOADER"
+}
+
+# CEL's conformance cases, and what reads them.
+cel_spec() {
+  need npm "Node.js 18 or newer with npm"
+  mkdir -p "$PEERS_DIR/cel"
+  npm install --prefix "$PEERS_DIR/cel" --no-audit --no-fund --silent \
+    "@bufbuild/cel-spec@$CEL_SPEC" "@bufbuild/protobuf@$PROTOBUF_ES"
 }
 
 bindu_core() {

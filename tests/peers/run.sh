@@ -1,12 +1,13 @@
 #!/usr/bin/env bash
 # Runs other people's clients and suites against the proxy: run.sh [SUITE...] (default: all), after install.sh.
-# $PORTUNUS and $AGENTS name the binaries; default: those in cargo's target folder. THROUGH=relay leaves the proxy out.
+# $PORTUNUS, $AGENTS and $CEL name the binaries; default: those in cargo's target folder. THROUGH=relay leaves the proxy out.
 set -uo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 export PEERS_DIR=${PEERS_DIR:-$HOME/.cache/portunus-peers}
 target=${CARGO_TARGET_DIR:-$here/../../target}
 export PORTUNUS=${PORTUNUS:-$target/${PROFILE:-debug}/portunus}
 export AGENTS=${AGENTS:-$target/${PROFILE:-debug}/portunus-agents}
+export CEL=${CEL:-$target/${PROFILE:-debug}/portunus-cel}
 # The suites are Python too; grpcio's environment is the one whose version they are proven with.
 python=$PEERS_DIR/grpcio/bin/python
 
@@ -15,7 +16,7 @@ suites=("$@")
 if [ ${#suites[@]} -eq 0 ]; then
   suites=(interop rpc47 bindu)
   # The others ask for answers of the proxy's own, which no relay gives.
-  [ "${THROUGH:-proxy}" = relay ] || suites+=(h2spec nghttp2 curl gonet schemas)
+  [ "${THROUGH:-proxy}" = relay ] || suites+=(h2spec nghttp2 curl gonet schemas cel)
 fi
 failed=()
 for suite in "${suites[@]}"; do
