@@ -139,12 +139,7 @@ fn embedded(kind: crate::schema::MessageType<'_>, value: &Value<'_>, meter: &mut
     Ok(writer.finish())
 }
 
-fn json(
-    kind: crate::schema::MessageType<'_>,
-    value: &Value<'_>,
-    writer: &mut Writer,
-    meter: &mut Meter,
-) -> Result<()> {
+fn json(kind: crate::schema::MessageType<'_>, value: &Value<'_>, writer: &mut Writer, meter: &mut Meter) -> Result<()> {
     let name = match value {
         Value::Null => "null_value",
         Value::Bool(_) => "bool_value",

@@ -4,7 +4,9 @@ use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use cel::common::ast::{CallExpr, ComprehensionExpr, EntryExpr, Expr, IdedExpr, LiteralValue, MapExpr, SelectExpr, StructExpr};
+use cel::common::ast::{
+    CallExpr, ComprehensionExpr, EntryExpr, Expr, IdedExpr, LiteralValue, MapExpr, SelectExpr, StructExpr,
+};
 
 use super::failure::Failure;
 use super::function::{self, Function};
@@ -55,8 +57,15 @@ pub(super) struct Checked {
 /// # Errors
 /// Everything that is wrong.
 pub(super) fn check(parsed: &Parsed, scope: Scope<'_>) -> Result<Checked, Vec<Problem>> {
-    let mut checker =
-        Checker { parsed, scope, locals: Vec::new(), depth: 0, problems: Vec::new(), names: BTreeSet::new(), fields: Vec::new() };
+    let mut checker = Checker {
+        parsed,
+        scope,
+        locals: Vec::new(),
+        depth: 0,
+        problems: Vec::new(),
+        names: BTreeSet::new(),
+        fields: Vec::new(),
+    };
     let (node, kind) = checker.expr(&parsed.tree);
     match checker.problems.is_empty() {
         true => Ok(Checked { node, kind, names: checker.names, fields: checker.fields }),
@@ -240,7 +249,8 @@ impl<'p> Checker<'p> {
     }
 
     fn choice(&mut self, id: u64, nodes: Vec<Node>, kinds: Vec<Type>) -> Typed {
-        let (Ok([test, yes, no]), [if_kind, yes_kind, no_kind]) = (<[Node; 3]>::try_from(nodes), kinds.as_slice()) else {
+        let (Ok([test, yes, no]), [if_kind, yes_kind, no_kind]) = (<[Node; 3]>::try_from(nodes), kinds.as_slice())
+        else {
             return self.wrong(id, "`?:` takes three parts".into());
         };
         if self.scope.strict && !if_kind.fits(&Type::Bool) {
@@ -261,16 +271,14 @@ impl<'p> Checker<'p> {
             return self.wrong(id, format!("`{name}` is not there for ({})", given.join(", ")));
         };
         match (function, nodes.last()) {
-            (Function::Matches, Some(Node::Constant(Constant::Text(pattern)))) => {
-                match super::text::pattern(pattern) {
-                    Ok(regex) => {
-                        nodes.pop();
-                        let text = nodes.pop().unwrap_or(Node::Fails(Failure::Unknown));
-                        return (Node::Matches(Box::new(text), regex), gives);
-                    }
-                    Err(why) => return self.unknown(id, Failure::Unconvertible("pattern"), || why),
+            (Function::Matches, Some(Node::Constant(Constant::Text(pattern)))) => match super::text::pattern(pattern) {
+                Ok(regex) => {
+                    nodes.pop();
+                    let text = nodes.pop().unwrap_or(Node::Fails(Failure::Unknown));
+                    return (Node::Matches(Box::new(text), regex), gives);
                 }
-            }
+                Err(why) => return self.unknown(id, Failure::Unconvertible("pattern"), || why),
+            },
             (Function::Cidr, Some(Node::Constant(Constant::Text(network)))) => match network.parse() {
                 Ok(network) => {
                     nodes.pop();

@@ -52,7 +52,9 @@ fn maps<'a>(left: &Map<'a>, right: &Map<'a>, meter: &mut Meter) -> Result<bool, 
         return Ok(false);
     }
     for key in left.keys() {
-        let (Some(left), Some(right)) = (entry(left, &key, meter)?, entry(right, &key, meter)?) else { return Ok(false) };
+        let (Some(left), Some(right)) = (entry(left, &key, meter)?, entry(right, &key, meter)?) else {
+            return Ok(false);
+        };
         if !equal(&left, &right, meter)? {
             return Ok(false);
         }

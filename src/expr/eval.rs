@@ -37,7 +37,10 @@ impl<'a> Evaluation<'a, '_> {
         self.meter.spend(1)?;
         match node {
             Node::Constant(constant) => Ok(constant.value()),
-            Node::Name(at) => self.names.value(*at).ok_or(Failure::NoValue),
+            Node::Name(at) => match self.names.value(*at).ok_or(Failure::NoValue)? {
+                Value::Message(view) => message::message(view, self.meter, 0),
+                value => Ok(value),
+            },
             Node::HasName(at) => Ok(Value::Bool(self.names.value(*at).is_some())),
             Node::Local(at) => self.locals.get(*at).cloned().ok_or(Failure::Unknown),
             Node::Field(of, field, default) => self.field(of, *field, default),
@@ -58,7 +61,8 @@ impl<'a> Evaluation<'a, '_> {
             Node::Map(entries) => self.map(entries),
             Node::Message(kind, fields) => {
                 let schema = self.schema.ok_or(Failure::Unknown)?;
-                let set = fields.iter().map(|(field, node)| Ok((*field, self.of(node)?))).collect::<Result<Vec<_>>>()?;
+                let set =
+                    fields.iter().map(|(field, node)| Ok((*field, self.of(node)?))).collect::<Result<Vec<_>>>()?;
                 build::build(schema, *kind, &set, self.meter)
             }
             Node::And(sides) => self.logic(sides, false),

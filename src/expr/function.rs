@@ -126,7 +126,8 @@ impl Function {
         match (self, arguments) {
             (F::Equal | F::NotEqual, [left, right]) => (left.fits(right) || numbers(left, right)).then_some(Type::Bool),
             (F::Less | F::LessOrEqual | F::Greater | F::GreaterOrEqual, [left, right]) => {
-                let ordered = |kind: &Type| !matches!(kind, Type::List(_) | Type::Map(_) | Type::Message(_) | Type::Null);
+                let ordered =
+                    |kind: &Type| !matches!(kind, Type::List(_) | Type::Map(_) | Type::Message(_) | Type::Null);
                 let both = ordered(left) && ordered(right);
                 (both && (left.fits(right) || numbers(left, right))).then_some(Type::Bool)
             }
@@ -143,9 +144,7 @@ impl Function {
             (F::ToDyn, [_]) => Some(Type::Dyn),
             (F::TypeOf, [_]) => Some(Type::Type),
             (F::Size, [Type::List(_) | Type::Map(_)]) => Some(Type::Int),
-            (F::Part(part), [Type::Duration]) => {
-                super::time::span_part(0, part).map(|_| Type::Int)
-            }
+            (F::Part(part), [Type::Duration]) => super::time::span_part(0, part).map(|_| Type::Int),
             _ => self.gives_by_table(arguments),
         }
     }
@@ -166,7 +165,8 @@ impl Function {
     /// What it takes, and gives for it, where both are plain.
     fn takes(self) -> Vec<(Vec<Type>, Type)> {
         let same = |kinds: &[Type]| kinds.iter().map(|kind| (vec![kind.clone(); 2], kind.clone())).collect::<Vec<_>>();
-        let from = |kinds: &[Type], to: Type| kinds.iter().map(|kind| (vec![kind.clone()], to.clone())).collect::<Vec<_>>();
+        let from =
+            |kinds: &[Type], to: Type| kinds.iter().map(|kind| (vec![kind.clone()], to.clone())).collect::<Vec<_>>();
         match self {
             F::Not => from(&[Type::Bool], Type::Bool),
             F::Negate => vec![(vec![Type::Int], Type::Int), (vec![Type::Double], Type::Double)],
@@ -190,8 +190,16 @@ impl Function {
             F::ToUint => from(&[Type::Int, Type::Uint, Type::Double, Type::Text], Type::Uint),
             F::ToDouble => from(&[Type::Int, Type::Uint, Type::Double, Type::Text], Type::Double),
             F::ToText => {
-                let kinds =
-                    [Type::Int, Type::Uint, Type::Double, Type::Bool, Type::Text, Type::Bytes, Type::Time, Type::Duration];
+                let kinds = [
+                    Type::Int,
+                    Type::Uint,
+                    Type::Double,
+                    Type::Bool,
+                    Type::Text,
+                    Type::Bytes,
+                    Type::Time,
+                    Type::Duration,
+                ];
                 from(&kinds, Type::Text)
             }
             F::ToBytes => from(&[Type::Text, Type::Bytes], Type::Bytes),

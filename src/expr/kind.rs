@@ -1,7 +1,7 @@
 //! Types, as they are known before anything is evaluated.
 
-use crate::schema::{Kind as FieldKind, MessageType, Scalar, Schema, Shape, TypeId};
 use crate::schema::Field;
+use crate::schema::{Kind as FieldKind, MessageType, Scalar, Schema, Shape, TypeId};
 
 /// A type.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -44,12 +44,13 @@ impl Type {
         Self::Map(Box::new((Self::Text, Self::Dyn)))
     }
 
-    pub(super) fn list(of: Self) -> Self {
+    /// A list of such.
+    pub fn list(of: Self) -> Self {
         Self::List(Box::new(of))
     }
 
     /// What a message of this type is to an expression.
-    pub(super) fn of_message(message: MessageType<'_>) -> Self {
+    pub fn of_message(message: MessageType<'_>) -> Self {
         let or_null = |kind| Self::OrNull(Box::new(kind));
         match message.name().strip_prefix("google.protobuf.") {
             Some("BoolValue") => or_null(Self::Bool),
@@ -137,7 +138,9 @@ impl Type {
             Self::Time => "timestamp".into(),
             Self::List(of) => format!("list({})", of.name(schema)),
             Self::Map(of) => format!("map({}, {})", of.0.name(schema), of.1.name(schema)),
-            Self::Message(id) => schema.map_or_else(|| "message".into(), |schema| schema.type_at(*id).name().to_owned()),
+            Self::Message(id) => {
+                schema.map_or_else(|| "message".into(), |schema| schema.type_at(*id).name().to_owned())
+            }
             Self::OrNull(of) => format!("{} or null", of.name(schema)),
             Self::Type => "type".into(),
         }

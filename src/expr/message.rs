@@ -93,7 +93,8 @@ fn unescaped(text: &str) -> Vec<u8> {
         }
         let digits = octets.iter().skip(at).take(3).take_while(|digit| (b'0'..=b'7').contains(digit)).count();
         if digits > 0 {
-            let number = octets.iter().skip(at).take(digits).fold(0u32, |number, digit| number * 8 + u32::from(digit - b'0'));
+            let number =
+                octets.iter().skip(at).take(digits).fold(0u32, |number, digit| number * 8 + u32::from(digit - b'0'));
             out.push((number & 0xff) as u8);
             at += digits;
             continue;
@@ -303,7 +304,9 @@ fn nested(depth: usize) -> Result<()> {
 
 /// What is in an `Any`, where its type is known.
 fn unpacked<'a>(view: &View<'a>, meter: &mut Meter) -> Result<Option<View<'a>>> {
-    let (Some(url), Some(octets)) = (view.kind().field("type_url"), view.kind().field("value")) else { return Ok(None) };
+    let (Some(url), Some(octets)) = (view.kind().field("type_url"), view.kind().field("value")) else {
+        return Ok(None);
+    };
     let Some(Item::Text(url)) = view.one(url, meter)? else { return Ok(None) };
     let Some(kind) = url.rsplit_once('/').and_then(|(_, name)| view.kind().sibling(name)) else { return Ok(None) };
     let octets = match view.one(octets, meter)? {

@@ -51,7 +51,12 @@ pub struct Program {
 ///
 /// # Errors
 /// Everything that is wrong with it, and where.
-pub fn compile(text: &str, scope: Scope<'_>, schema: Option<&Arc<Schema>>, max_cost: u64) -> Result<Program, Vec<Problem>> {
+pub fn compile(
+    text: &str,
+    scope: Scope<'_>,
+    schema: Option<&Arc<Schema>>,
+    max_cost: u64,
+) -> Result<Program, Vec<Problem>> {
     let scope = Scope { schema: schema.map(|schema| &**schema), ..scope };
     let parsed = parse::parse(text)?;
     let checked = check::check(&parsed, scope)?;

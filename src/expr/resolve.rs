@@ -86,8 +86,12 @@ fn candidates(scope: Scope<'_>, name: &str) -> impl Iterator<Item = String> {
 
 /// What to say of a name that nobody knows.
 pub(super) fn unknown_name(scope: Scope<'_>, name: &str) -> String {
-    let within: Vec<_> =
-        scope.names.iter().map(|declared| &*declared.name).filter(|known| known.strip_prefix(name).is_some_and(|rest| rest.starts_with('.'))).collect();
+    let within: Vec<_> = scope
+        .names
+        .iter()
+        .map(|declared| &*declared.name)
+        .filter(|known| known.strip_prefix(name).is_some_and(|rest| rest.starts_with('.')))
+        .collect();
     if !within.is_empty() {
         return format!("`{name}` is no value by itself: write {}", within.join(", "));
     }

@@ -82,11 +82,13 @@ impl<'a> Value<'a> {
         }
     }
 
-    pub(super) fn list(items: Vec<Value<'a>>) -> Self {
+    /// A list of these.
+    pub fn list(items: Vec<Value<'a>>) -> Self {
         Self::List(List::Made(Arc::new(items)))
     }
 
-    pub(super) fn map(entries: Vec<(Value<'a>, Value<'a>)>) -> Self {
+    /// A map of these; no key is there twice.
+    pub fn map(entries: Vec<(Value<'a>, Value<'a>)>) -> Self {
         Self::Map(Map::Made(Arc::new(entries)))
     }
 
@@ -164,7 +166,7 @@ impl<'a> Map<'a> {
     }
 
     /// Its keys.
-    pub(super) fn keys(&self) -> Vec<Value<'a>> {
+    pub fn keys(&self) -> Vec<Value<'a>> {
         match self {
             Self::Made(entries) => entries.iter().map(|(key, _)| key.clone()).collect(),
             Self::Json(entries) => entries.keys().map(|key| Value::text(key)).collect(),

@@ -233,7 +233,9 @@ impl<'s> Field<'s> {
 
     /// Whether setting one of the two unsets the other: both are of one `oneof`.
     pub fn excludes(self, other: Field<'_>) -> bool {
-        self.at != other.at && self.field.oneof_index().is_some() && self.field.oneof_index() == other.field.oneof_index()
+        self.at != other.at
+            && self.field.oneof_index().is_some()
+            && self.field.oneof_index() == other.field.oneof_index()
     }
 
     /// The default that its declaration gives it (proto2), as it stands there.

@@ -225,9 +225,9 @@ fn item<'a>(
             Ok(Some(Item::Message(View::new(kind, part.part(range)))))
         }
         // Some decoders read it, others do not: whoever decides by it must not have to guess which.
-        (Kind::Message(_), Payload::Length(_) | Payload::Group(_)) => {
-            Err(Unreadable::Malformed("a message is written the other way than its type says (group, or with a length)"))
-        }
+        (Kind::Message(_), Payload::Length(_) | Payload::Group(_)) => Err(Unreadable::Malformed(
+            "a message is written the other way than its type says (group, or with a length)",
+        )),
         _ => Ok(None),
     }
 }
@@ -378,12 +378,9 @@ pub fn default(kind: Kind<'_>) -> Item<'_> {
             Scalar::Bytes => Item::Bytes(Octets::Lent(&[])),
             Scalar::Float | Scalar::Double => Item::Double(0.0),
             Scalar::Uint32 | Scalar::Uint64 | Scalar::Fixed32 | Scalar::Fixed64 => Item::Uint(0),
-            Scalar::Int32
-            | Scalar::Int64
-            | Scalar::Sint32
-            | Scalar::Sint64
-            | Scalar::Sfixed32
-            | Scalar::Sfixed64 => Item::Int(0),
+            Scalar::Int32 | Scalar::Int64 | Scalar::Sint32 | Scalar::Sint64 | Scalar::Sfixed32 | Scalar::Sfixed64 => {
+                Item::Int(0)
+            }
         },
     }
 }

@@ -4,7 +4,6 @@
 //! `tests/peers/cel/run.py`: the exit code says only whether the cases could be run.
 #![allow(clippy::print_stdout, reason = "what it found is what it is for")]
 
-mod api;
 mod case;
 mod declared;
 mod engine;

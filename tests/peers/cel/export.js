@@ -2,7 +2,7 @@
 // `node export.js CASES.jsonl TYPES.binpb FILE...`; run.py starts it. What portunus-cel does not know ends it: no case is lost.
 //
 // A value is proto JSON of cel.expr.Value, but for its messages, so that a reader needs no JSON form of Any: a message is
-// {"messageValue": {"type", "wire"}}, the wire in base64, and a duration {"durationValue": {"seconds", "nanos"}}, as is a timestamp.
+// {"messageValue": {"type", "wire"}}, the wire in base64, a duration {"durationValue": {"seconds", "nanos"}}, as is a timestamp.
 // -0 is a string, because JSON.stringify drops its sign.
 "use strict";
 
