@@ -236,6 +236,7 @@ fn read_head(
         protocol: asked.protocol,
         listener: Arc::clone(&origin.listener),
         peer: origin.peer,
+        agent: None,
     };
     let timeout = asked.timeout;
     let mut call = Box::new(Call::begin(info, metrics, head, now));

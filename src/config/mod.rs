@@ -6,6 +6,7 @@
 
 mod env;
 mod error;
+mod expressions;
 mod file;
 mod formats;
 pub mod names;
@@ -27,8 +28,8 @@ use filter_api::Known;
 pub use env::{Environment, process};
 pub use error::{Errors, Path, Position, Problem, Step};
 pub use file::{
-    AccessLog, Admin, Balance, Callback, CallbackPorts, Cluster, ClusterLimits, Config, Dns, Endpoint, FilterUse,
-    HeaderMatch, HeaderPattern, Health, KeptState, Listener, ListenerLimits, Match, Members, Memory, Present, Registry,
+    AccessLog, Admin, Balance, Callback, CallbackPorts, Cluster, ClusterLimits, Config, Dns, Endpoint, Expr, Expression, FilterUse,
+    HashBy, HeaderMatch, HeaderPattern, Health, KeptState, Listener, ListenerLimits, Match, Members, Memory, Present, Registry,
     RegistryLimits, Route, SplitShare, State, Target, WeightedEndpoint,
 };
 pub use render::{render_defaults, view};

@@ -6,7 +6,7 @@ use std::str::FromStr;
 
 use super::net::HostPort;
 use super::text::text_type;
-use crate::route::{AuthorityPattern, HeaderRegex, NO_AUTHORITY, ServicePattern, is_host_name};
+use crate::route::{AuthorityPattern, HeaderRegex, MethodPattern, NO_AUTHORITY, ServicePattern, is_host_name};
 
 /// The name of a cluster or listener. Also a metric label and a path on the admin port, hence the few characters.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -32,6 +32,16 @@ text_type!(HeaderName, "portunus-header-name", "a header name", "x-canary");
 text_type!(ServicePattern, "portunus-service-pattern", "a service or `pkg.*`", "bindu.grpc.AgentHandler");
 text_type!(AuthorityPattern, "portunus-authority-pattern", "a host or `*.suffix`", "*.example.com");
 text_type!(HeaderRegex, "portunus-regex", "a regular expression", "v[0-9]+");
+
+/// Which methods something is for: a pattern, or `default` for those that no pattern names.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Methods {
+    /// Those that no pattern names.
+    Default,
+    /// Those that this names.
+    Pattern(MethodPattern),
+}
+text_type!(Methods, "portunus-methods", "a pattern for methods or `default`", "*/SubmitTask");
 
 /// Under which address a core reaches each agent: `{agent}.localhost:3790`, where `{agent}` is the agent's id.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -94,6 +104,17 @@ impl FromStr for MethodName {
             }
             None if is_identifier(text) => Ok(Self(text.to_owned())),
             None => Err("is not a method such as `HandleMessages`; leave it out for all methods".to_owned()),
+        }
+    }
+}
+
+impl FromStr for Methods {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "default" => Ok(Self::Default),
+            text => text.parse().map(Self::Pattern),
         }
     }
 }
@@ -189,6 +210,28 @@ display! {
     MethodName: self => "{}", self.0;
     HeaderName: self => "{}", self.0;
     AgentPattern: self => "*{}", self.suffix;
+}
+
+impl fmt::Display for Methods {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Default => f.write_str("default"),
+            Self::Pattern(pattern) => pattern.fmt(f),
+        }
+    }
+}
+
+/// As their texts are ordered.
+impl Ord for Methods {
+    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
+        self.to_string().cmp(&other.to_string())
+    }
+}
+
+impl PartialOrd for Methods {
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
 }
 
 impl fmt::Display for CallbackPattern {

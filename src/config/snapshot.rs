@@ -12,7 +12,10 @@ use ipnet::IpNet;
 use rand::Rng as _;
 use rustc_hash::FxHashMap;
 
+pub use super::expressions::{Keys, Registrants};
+use super::expressions::Compiler;
 use super::{Errors, FilterUse, Loaded, Path, Problem, Source, Target as FileTarget};
+use crate::expr::{Expression, Place as ExprPlace, Wanted};
 use crate::filters::{Chain, EACH_TRY, EARLY, LATE};
 use crate::path;
 use crate::route::{HeaderMatch, HeaderTest, RouteMatch, Router};
@@ -28,6 +31,8 @@ pub struct Snapshot {
     pub listeners: FxHashMap<Arc<str>, Arc<Listener>>,
     /// Names of metadata that filters set as identity, which no caller may send.
     pub identity: Vec<String>,
+    /// Whether a call gets a line in the access log; without it every call.
+    pub log_when: Option<Expression>,
     /// What `/config` shows.
     pub view: serde_json::Value,
 }
@@ -78,8 +83,14 @@ pub struct Limits {
 pub struct Route {
     /// Its place in the file, from 0.
     pub index: usize,
+    /// What must hold too for a call to take it.
+    pub when: Option<Expression>,
     /// Where its calls go.
     pub target: Target,
+    /// Names the agent that its calls are for.
+    pub agent: Option<Expression>,
+    /// By what calls to its clusters are hashed: of those that are.
+    pub keys: Vec<(Arc<str>, Arc<Keys>)>,
     /// Its filters that run before the agent is chosen.
     pub early: Chain,
     /// The listener's and its own that run once the agent is known.
@@ -105,6 +116,8 @@ pub enum Target {
         into: Arc<str>,
         /// Whether anybody who reaches the route may register.
         open: bool,
+        /// Who a registrant is, and who may register.
+        who: Arc<Registrants>,
     },
 }
 
@@ -143,10 +156,17 @@ impl Listener {
 /// # Errors
 /// What a filter cannot make of its configuration.
 pub fn build(loaded: &Loaded, known: &[Known], generation: u64) -> Result<Snapshot, Errors> {
-    let mut builder = Builder { source: &loaded.source, known, problems: Vec::new() };
+    let compiler = Compiler::new(&loaded.source, loaded.config.expr.max_cost);
+    let mut builder = Builder { source: &loaded.source, known, compiler, clusters: FxHashMap::default(), problems: Vec::new() };
+    builder.clusters = loaded.config.clusters.iter().map(|(name, cluster)| builder.cluster(name, cluster)).collect();
+    let log_when = loaded.config.access_log.as_ref().and_then(|log| log.when.as_ref());
+    let log_when = log_when.and_then(|when| {
+        builder.compiler.compile(&path!["access_log", "when"], when, ExprPlace::AccessLog, Wanted::Truth)
+    });
     let listeners = loaded.config.listeners.iter();
     let listeners =
         listeners.map(|(name, listener)| (Arc::from(name.as_str()), builder.listener(name, listener))).collect();
+    builder.problems.extend(builder.compiler.problems);
     if !builder.problems.is_empty() {
         return Err(loaded.source.errors(builder.problems));
     }
@@ -155,6 +175,7 @@ pub fn build(loaded: &Loaded, known: &[Known], generation: u64) -> Result<Snapsh
         applied_at: SystemTime::now(),
         listeners,
         identity: Vec::new(),
+        log_when,
         view: super::view(loaded),
     })
 }
@@ -162,13 +183,41 @@ pub fn build(loaded: &Loaded, known: &[Known], generation: u64) -> Result<Snapsh
 struct Builder<'a> {
     source: &'a Source,
     known: &'a [Known],
+    compiler: Compiler<'a>,
+    /// What there is to know of a cluster before any of its instances is.
+    clusters: FxHashMap<Arc<str>, ClusterPolicy>,
     problems: Vec<Problem>,
+}
+
+/// What a file says of a cluster that routes to it need.
+#[derive(Clone, Default)]
+struct ClusterPolicy {
+    keys: Option<Arc<Keys>>,
+    registrants: Arc<Registrants>,
 }
 
 /// A filter with its phase and name.
 type Placed = (Phase, Arc<dyn Filter>);
 
 impl Builder<'_> {
+    fn cluster(&mut self, name: &str, cluster: &super::Cluster) -> (Arc<str>, ClusterPolicy) {
+        let place = path!["clusters", name];
+        let keys = cluster.hash_by.as_ref().map(|by| Arc::new(self.compiler.keys(&place.with("hash_by"), by)));
+        let registrants = cluster.registry.as_ref().map(|registry| {
+            let place = place.with("registry");
+            let (owner, admit) = (registry.owner.as_ref(), registry.admit.as_ref());
+            Arc::new(Registrants {
+                owner: owner.and_then(|owner| {
+                    self.compiler.compile(&place.with("owner"), owner, ExprPlace::Owner, Wanted::Text)
+                }),
+                admit: admit.and_then(|admit| {
+                    self.compiler.compile(&place.with("admit"), admit, ExprPlace::Admit, Wanted::Truth)
+                }),
+            })
+        });
+        (name.into(), ClusterPolicy { keys, registrants: registrants.unwrap_or_default() })
+    }
+
     fn listener(&mut self, name: &str, listener: &super::Listener) -> Arc<Listener> {
         let place = path!["listeners", name];
         let filters = self.filters(&place.with("filters"), &listener.filters);
@@ -209,7 +258,8 @@ impl Builder<'_> {
         let both = || before.iter().chain(&own);
         let target = match route.target() {
             Some(FileTarget::RegisterInto(into)) => {
-                Target::Register { into: into.into(), open: route.open_registration }
+                let who = self.clusters.get(into).map(|cluster| Arc::clone(&cluster.registrants));
+                Target::Register { into: into.into(), open: route.open_registration, who: who.unwrap_or_default() }
             }
             Some(FileTarget::Split(shares)) => Target::Split(Split {
                 shares: shares.iter().map(|share| (share.cluster.as_str().into(), share.weight)).collect(),
@@ -219,14 +269,34 @@ impl Builder<'_> {
             // The rules have refused a route that leads nowhere; a name that is missing answers UNAVAILABLE.
             None => Target::Cluster("".into()),
         };
+        let place_of = |key: &str| place.with(key);
+        let when = route.matches.when.as_ref().and_then(|when| {
+            self.compiler.compile(&place_of("match").with("when"), when, ExprPlace::When, Wanted::Truth)
+        });
+        let agent = route.agent.as_ref().and_then(|agent| {
+            self.compiler.compile(&place_of("agent"), agent, ExprPlace::Agent, Wanted::Text)
+        });
         Route {
             index,
+            when,
+            keys: self.keys_of(&target),
             target,
+            agent,
             early: Chain::of(&own, EARLY),
             late: Chain::of(both(), LATE),
             each_try: Chain::of(both(), EACH_TRY),
             timeout: route.timeout.map(|timeout| timeout.0),
             filter_names: self.in_order(&listener.filters, &route.filters),
+        }
+    }
+
+    /// By what calls to the clusters of a target are hashed.
+    fn keys_of(&self, target: &Target) -> Vec<(Arc<str>, Arc<Keys>)> {
+        let keys = |name: &Arc<str>| Some((Arc::clone(name), self.clusters.get(name)?.keys.clone()?));
+        match target {
+            Target::Cluster(name) => keys(name).into_iter().collect(),
+            Target::Split(split) => split.shares.iter().filter_map(|(name, _)| keys(name)).collect(),
+            Target::Register { .. } => Vec::new(),
         }
     }
 
@@ -244,7 +314,8 @@ impl Builder<'_> {
             let place = place.with(index).with(entry.name.as_str());
             let Some(known) = self.known.iter().find(|known| known.name == entry.name) else { continue };
             let text = place.to_string();
-            match (known.build)(entry.config.clone(), &mut BuildCx::new(&text)) {
+            let expressions = self.compiler.for_filters(known.phase);
+            match (known.build)(entry.config.clone(), &mut BuildCx::new(&text, &expressions)) {
                 Ok(filter) => filters.push((known.phase, Arc::from(filter))),
                 Err(error) => {
                     let at = error.path.iter().fold(place, |place, key| place.with(key.as_str()));
@@ -262,6 +333,7 @@ fn rule(matches: &super::Match) -> RouteMatch {
         service: matches.service.clone(),
         method: matches.method.as_ref().map(|method| method.0.as_str().into()),
         headers: headers(&matches.headers),
+        when: matches.when.as_ref().map(|when| when.0.as_str().into()),
     }
 }
 

@@ -117,9 +117,9 @@ fn embedded(kind: crate::schema::MessageType<'_>, value: &Value<'_>, meter: &mut
         ("google.protobuf.Any", Value::Message(view)) if view.kind().name() != "google.protobuf.Any" => {
             let url = format!("type.googleapis.com/{}", view.kind().name());
             set_field("type_url", &Value::Text(url.into()), &mut writer, meter)?;
-            set_field("value", &Value::Bytes(Octets::from(view.parts().concat_octets())), &mut writer, meter)?;
+            set_field("value", &Value::Bytes(Octets::from(view.to_octets())), &mut writer, meter)?;
         }
-        (name, Value::Message(view)) if view.kind().name() == name => return Ok(view.parts().concat_octets()),
+        (name, Value::Message(view)) if view.kind().name() == name => return Ok(view.to_octets()),
         ("google.protobuf.Duration", Value::Duration(nanos)) => {
             set_field("seconds", &Value::Int(nanos / 1_000_000_000), &mut writer, meter)?;
             set_field("nanos", &Value::Int(nanos % 1_000_000_000), &mut writer, meter)?;
@@ -197,16 +197,5 @@ fn fraction(value: &Value<'_>) -> Option<f64> {
         Value::Int(value) => Some(*value as f64),
         Value::Uint(value) => Some(*value as f64),
         _ => None,
-    }
-}
-
-/// Parts of a message as one.
-trait ConcatOctets {
-    fn concat_octets(&self) -> Vec<u8>;
-}
-
-impl ConcatOctets for [Octets<'_>] {
-    fn concat_octets(&self) -> Vec<u8> {
-        self.iter().flat_map(|part| part.iter().copied()).collect()
     }
 }

@@ -24,6 +24,8 @@ pub struct Declared {
     pub name: Cow<'static, str>,
     /// The type.
     pub kind: Type,
+    /// Where it is known, if it is not where the expression stands.
+    pub elsewhere: Option<&'static str>,
 }
 
 /// What an expression is compiled against.
@@ -37,6 +39,13 @@ pub struct Scope<'s> {
     pub container: &'s str,
     /// Whether what is unknown is an error now, and not only when it is evaluated.
     pub strict: bool,
+}
+
+impl<'s> Scope<'s> {
+    /// These names, nothing left out, and every mistake an error.
+    pub fn over(names: &'s [Declared]) -> Self {
+        Self { names, schema: None, container: "", strict: true }
+    }
 }
 
 /// How deep the tree may be: evaluation recurses by it.
@@ -145,6 +154,7 @@ impl<'p> Checker<'p> {
                 (Node::Name(at), kind)
             }
             Resolved::Constant(constant, kind) => (Node::Constant(constant), kind),
+            Resolved::Elsewhere(name, known) => self.wrong(expr.id, format!("`{name}` is not known here, but {known}")),
         })
     }
 

@@ -23,6 +23,8 @@ pub enum Failure {
     DivideByZero,
     /// A value cannot be made into another.
     Unconvertible(&'static str),
+    /// What the message is made of is not known, or not yet.
+    NoSchema,
     /// It was compiled although something in it is unknown.
     Unknown,
 }
@@ -54,6 +56,7 @@ impl std::fmt::Display for Failure {
             Self::Overflow => f.write_str("a number is out of range"),
             Self::DivideByZero => f.write_str("division by zero"),
             Self::Unconvertible(to) => write!(f, "a value cannot be made into a {to}"),
+            Self::NoSchema => f.write_str("the schema of the message is not known yet"),
             Self::Unknown => f.write_str("something in it is unknown"),
         }
     }

@@ -5,9 +5,11 @@
 mod build;
 mod check;
 mod compare;
+mod contract;
 mod convert;
 mod cost;
 mod eval;
+mod expression;
 mod failure;
 mod function;
 mod kind;
@@ -19,17 +21,21 @@ mod resolve;
 mod text;
 mod time;
 mod value;
+mod vocabulary;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
 pub use check::{Declared, Scope};
+pub use contract::ForFilters;
 pub use eval::Names;
+pub use expression::{Expression, Messages, Wanted};
 pub use failure::Failure;
 pub use kind::Type;
 pub use parse::{MOST_OCTETS, Problem};
 pub use time::Moment;
 pub use value::{List, Map, Value};
+pub use vocabulary::{Facts, Place, Registration};
 
 use crate::schema::{FieldId, Meter, Schema};
 
@@ -69,6 +75,13 @@ pub fn compile(
     }
     let check::Checked { node, kind, names, fields } = checked;
     Ok(Program { node, kind, cost, names, fields, schema: schema.cloned() })
+}
+
+/// Several problems as one text.
+pub fn problems_in_words(problems: &[Problem]) -> String {
+    let words = problems.iter().map(|Problem { line, column, message }| format!("at {line}:{column}: {message}"));
+    let words: Vec<_> = words.collect();
+    words.join("; ")
 }
 
 impl Program {

@@ -16,6 +16,8 @@ pub(super) enum Resolved {
     Local(usize, Type),
     Name(usize, Type),
     Constant(Constant, Type),
+    /// A name that is known in other places: which, and where.
+    Elsewhere(String, &'static str),
 }
 
 /// Types that are values too.
@@ -59,7 +61,11 @@ pub(super) fn message_type<'s>(scope: Scope<'s>, name: &str) -> Option<MessageTy
 
 fn resolve_full(scope: Scope<'_>, name: &str) -> Option<Resolved> {
     if let Some(at) = scope.names.iter().position(|declared| declared.name == name) {
-        return Some(Resolved::Name(at, scope.names.get(at)?.kind.clone()));
+        let declared = scope.names.get(at)?;
+        return Some(match declared.elsewhere {
+            Some(known) => Resolved::Elsewhere(name.to_owned(), known),
+            None => Resolved::Name(at, declared.kind.clone()),
+        });
     }
     let known = TYPES.contains(&name) || matches!(name, "google.protobuf.Timestamp" | "google.protobuf.Duration");
     if known || scope.schema.is_some_and(|schema| schema.message_type(name).is_some()) {
@@ -86,21 +92,16 @@ fn candidates(scope: Scope<'_>, name: &str) -> impl Iterator<Item = String> {
 
 /// What to say of a name that nobody knows.
 pub(super) fn unknown_name(scope: Scope<'_>, name: &str) -> String {
-    let within: Vec<_> = scope
-        .names
-        .iter()
-        .map(|declared| &*declared.name)
-        .filter(|known| known.strip_prefix(name).is_some_and(|rest| rest.starts_with('.')))
-        .collect();
+    let known: Vec<&str> =
+        scope.names.iter().filter(|declared| declared.elsewhere.is_none()).map(|declared| &*declared.name).collect();
+    let is_within = |known: &&&str| known.strip_prefix(name).is_some_and(|rest| rest.starts_with('.'));
+    let within: Vec<&str> = known.iter().filter(is_within).copied().collect();
     if !within.is_empty() {
         return format!("`{name}` is no value by itself: write {}", within.join(", "));
     }
-    match nearest(name, scope.names.iter().map(|declared| &*declared.name)) {
+    match nearest(name, known.iter().copied()) {
         Some(near) => format!("`{name}` is unknown here; did you mean `{near}`?"),
-        None => {
-            let known: Vec<_> = scope.names.iter().map(|declared| &*declared.name).collect();
-            format!("`{name}` is unknown here; known are {}", known.join(", "))
-        }
+        None => format!("`{name}` is unknown here; known are {}", known.join(", ")),
     }
 }
 

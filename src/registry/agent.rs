@@ -2,10 +2,12 @@
 //! changes by the second, the rest never.
 
 use std::net::{IpAddr, SocketAddr};
+use std::ops::Deref;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
 use arc_swap::ArcSwap;
+use filter_api::AgentInfo;
 
 use super::address::fold;
 use super::identity::Identity;
@@ -14,16 +16,8 @@ use super::instance::EndpointSet;
 /// An agent, and the instances among which its calls are balanced.
 #[derive(Debug)]
 pub struct Agent {
-    /// UUID in lower case: the registry's key.
-    pub id: Arc<str>,
-    /// As Bindu forms it.
-    pub did: Arc<str>,
-    /// As its configuration has it; others may share it.
-    pub name: Arc<str>,
-    /// As its configuration has it.
-    pub author: Arc<str>,
-    /// Who registered it first: only that owner may change it.
-    pub owner: Arc<str>,
+    /// Who it is, as expressions and filters see it too.
+    pub info: Arc<AgentInfo>,
     /// Where calls may go now: the healthy instances or, as long as there is none, the new ones. Empty: no usable one.
     pub endpoints: ArcSwap<EndpointSet>,
     /// The balancer's place in the schedule.
@@ -33,14 +27,24 @@ pub struct Agent {
 impl Agent {
     pub(super) fn new(identity: &Identity, owner: Arc<str>) -> Arc<Self> {
         Arc::new(Self {
-            id: Arc::clone(&identity.id),
-            did: Arc::clone(&identity.did),
-            name: Arc::clone(&identity.name),
-            author: Arc::clone(&identity.author),
-            owner,
+            info: Arc::new(AgentInfo {
+                id: Arc::clone(&identity.id),
+                did: Arc::clone(&identity.did),
+                name: Arc::clone(&identity.name),
+                author: Arc::clone(&identity.author),
+                owner,
+            }),
             endpoints: ArcSwap::from_pointee(EndpointSet::default()),
             cursor: AtomicUsize::new(0),
         })
+    }
+}
+
+impl Deref for Agent {
+    type Target = AgentInfo;
+
+    fn deref(&self) -> &AgentInfo {
+        &self.info
     }
 }
 

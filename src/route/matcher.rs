@@ -21,6 +21,8 @@ pub struct RouteMatch {
     pub method: Option<Box<str>>,
     /// All of these.
     pub headers: Vec<HeaderMatch>,
+    /// An expression that must hold too: its text. Whoever asks for candidates evaluates it.
+    pub when: Option<Box<str>>,
 }
 
 /// A condition on metadata: some value of this name passes the test.
@@ -52,8 +54,8 @@ pub struct HeaderRegex {
     whole: Regex,
 }
 
-/// More specific routes have a greater rank (DESIGN.md §2): authority, then method, service, package, then headers.
-pub(super) type Rank = (u8, usize, bool, u8, usize, usize);
+/// More specific routes have a greater rank (DESIGN.md §2): authority, then method, service, package, then `when`, then headers.
+pub(super) type Rank = (u8, usize, bool, u8, usize, bool, usize);
 
 impl RouteMatch {
     pub(super) fn rank(&self) -> Rank {
@@ -67,14 +69,14 @@ impl RouteMatch {
             Some(ServicePattern::Package(prefix)) => (1, prefix.len()),
             None => (0, 0),
         };
-        (kind, length, self.method.is_some(), service, package, self.headers.len())
+        (kind, length, self.method.is_some(), service, package, self.when.is_some(), self.headers.len())
     }
 
     pub(super) fn fits_service(&self, service: &str) -> bool {
         self.service.as_ref().is_none_or(|pattern| pattern.matches(service))
     }
 
-    /// Whether a call meets all conditions.
+    /// Whether a call meets all conditions but `when`.
     pub fn matches(&self, head: &RequestHead, host: &str, service: &str, method: &str) -> bool {
         self.fits_service(service)
             && self.method.as_ref().is_none_or(|name| **name == *method)
@@ -150,6 +152,7 @@ impl std::fmt::Display for RouteMatch {
             HeaderTest::Regex(pattern) => format!("{}: /{pattern}/", header.name),
             HeaderTest::Present => format!("{} present", header.name),
         }));
+        parts.extend(self.when.as_ref().map(|when| format!("when {when}")));
         if parts.is_empty() { f.write_str("every call") } else { f.write_str(&parts.join(", ")) }
     }
 }

@@ -2,9 +2,11 @@
 //! filter: what a route leads to is the caller's own type.
 
 mod matcher;
+mod method;
 mod template;
 
 pub use matcher::{HeaderMatch, HeaderRegex, HeaderTest, RouteMatch};
+pub use method::MethodPattern;
 pub use template::{AuthorityPattern, NO_AUTHORITY, ServicePattern, is_host_name};
 
 use fields::RequestHead;
@@ -38,12 +40,19 @@ impl<T> Router<T> {
         Self { routes, by_service, others }
     }
 
-    /// The most specific route that matches: its place, for [`get`](Self::get). `host` is the authority's, without port.
-    pub fn find(&self, head: &RequestHead, host: &str, service: &str, method: &str) -> Option<usize> {
+    /// The routes that match, the most specific first: their places, for [`get`](Self::get). The first is the call's, unless it has a
+    /// `when` that does not hold. `host` is the authority's, without port.
+    pub fn candidates(
+        &self,
+        head: &RequestHead,
+        host: &str,
+        service: &str,
+        method: &str,
+    ) -> impl Iterator<Item = usize> {
         let candidates = self.by_service.get(service).unwrap_or(&self.others);
         let matches =
-            |at: &usize| self.routes.get(*at).is_some_and(|(rule, _)| rule.matches(head, host, service, method));
-        candidates.iter().copied().find(matches)
+            move |at: &usize| self.routes.get(*at).is_some_and(|(rule, _)| rule.matches(head, host, service, method));
+        candidates.iter().copied().filter(matches)
     }
 
     /// What the route at a place leads to.

@@ -4,8 +4,6 @@
 
 use std::collections::BTreeMap;
 
-use smallvec::SmallVec;
-
 use super::meter::{Meter, Spent};
 use super::octets::{Octets, Text};
 use super::types::{Field, Kind, MessageType, Scalar, Shape};
@@ -15,8 +13,9 @@ use super::wire::{Malformed, Payload, Reader};
 #[derive(Clone, Debug)]
 pub struct View<'a> {
     kind: MessageType<'a>,
-    /// Several where the message was sent in several parts, which decoders merge.
-    parts: SmallVec<[Octets<'a>; 1]>,
+    wire: Octets<'a>,
+    /// Where the message was sent in several parts, which decoders merge: the others.
+    more: Vec<Octets<'a>>,
 }
 
 /// What a field has.
@@ -64,7 +63,7 @@ impl From<Spent> for Unreadable {
 impl<'a> View<'a> {
     /// A message of this type.
     pub fn new(kind: MessageType<'a>, wire: Octets<'a>) -> Self {
-        Self { kind, parts: SmallVec::from_buf([wire]) }
+        Self { kind, wire, more: Vec::new() }
     }
 
     /// Its type.
@@ -72,9 +71,20 @@ impl<'a> View<'a> {
         self.kind
     }
 
-    /// Its octets; those of its parts one after the other.
-    pub fn parts(&self) -> &[Octets<'a>] {
-        &self.parts
+    /// Its octets, part by part.
+    pub fn parts(&self) -> impl Iterator<Item = &Octets<'a>> {
+        std::iter::once(&self.wire).chain(&self.more)
+    }
+
+    /// Its octets.
+    pub fn to_octets(&self) -> Vec<u8> {
+        self.parts().flat_map(|part| part.iter().copied()).collect()
+    }
+
+    /// Takes what another part of it has.
+    fn merge(&mut self, part: View<'a>) {
+        self.more.push(part.wire);
+        self.more.extend(part.more);
     }
 
     /// What a field has that is there at most once; none if it is not there.
@@ -87,7 +97,7 @@ impl<'a> View<'a> {
             if number == field.number() {
                 match (single(field, part, payload)?, &mut found) {
                     // Parts of one message, which together are it.
-                    (Some(Item::Message(more)), Some(Item::Message(have))) => have.parts.extend(more.parts),
+                    (Some(Item::Message(more)), Some(Item::Message(have))) => have.merge(more),
                     (Some(item), found) => *found = Some(item),
                     (None, _) => {}
                 }
@@ -150,7 +160,7 @@ impl<'a> View<'a> {
     /// As [`one`](Self::one).
     pub fn unknown(&self, meter: &mut Meter) -> Result<BTreeMap<u32, Vec<u8>>, Unreadable> {
         let mut unknown: BTreeMap<u32, Vec<u8>> = BTreeMap::new();
-        for part in &self.parts {
+        for part in self.parts() {
             let mut reader = Reader::new(part);
             loop {
                 let begin = reader.position();
@@ -170,7 +180,7 @@ impl<'a> View<'a> {
         meter: &mut Meter,
         mut each: impl FnMut(&Octets<'a>, u32, Payload, &mut Meter) -> Result<(), Unreadable>,
     ) -> Result<(), Unreadable> {
-        for part in &self.parts {
+        for part in self.parts() {
             let mut reader = Reader::new(part);
             while let Some((number, payload)) = reader.next()? {
                 meter.spend_field()?;
@@ -354,7 +364,7 @@ fn entry<'a>(
             2 => {
                 let varint = matches!((field.kind(), &payload), (Kind::Enum(_), Payload::Varint(_)));
                 match (item(field.kind(), field.is_delimited(), entry, payload)?, &mut has_value) {
-                    (Some(Item::Message(more)), Some(Item::Message(have))) => have.parts.extend(more.parts),
+                    (Some(Item::Message(more)), Some(Item::Message(have))) => have.merge(more),
                     (Some(item), value) => *value = Some(item),
                     (None, _) if varint => return Ok(None),
                     (None, _) => {}

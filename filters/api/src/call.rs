@@ -118,6 +118,23 @@ pub struct CallInfo {
     pub listener: Arc<str>,
     /// Where the call comes from.
     pub peer: SocketAddr,
+    /// The agent that the call is for: of a call to a registry cluster, from phase Authorize on.
+    pub agent: Option<Arc<AgentInfo>>,
+}
+
+/// Who an agent is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AgentInfo {
+    /// UUID in lower case.
+    pub id: Arc<str>,
+    /// As Bindu forms it.
+    pub did: Arc<str>,
+    /// As its configuration has it; others may share it.
+    pub name: Arc<str>,
+    /// As its configuration has it.
+    pub author: Arc<str>,
+    /// Who registered it first.
+    pub owner: Arc<str>,
 }
 
 /// What a caller speaks.

@@ -1,9 +1,11 @@
 //! How a filter comes into being: from its part of the configuration, once, before any call.
 
+use std::sync::Arc;
+
 use schemars::{JsonSchema, Schema};
 use serde::de::DeserializeOwned;
 
-use crate::Filter;
+use crate::{Expression, Expressions, Filter, Gives};
 
 /// When a filter runs. DESIGN.md §2 and docs/request-path.md have the order of a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -51,22 +53,30 @@ pub trait Factory {
 
 /// What a filter may ask for while it is built.
 ///
-/// It is the only door to the proxy: what a later filter needs (an expression, a counter that survives a reload, a
-/// clock, a fetch) comes as a method here, so that a unit test can hand in a fake.
-#[derive(Debug)]
+/// It is the only door to the proxy: what a later filter needs (a counter that survives a reload, a clock, a fetch) comes as a
+/// method here, so that a unit test can hand in a fake.
 pub struct BuildCx<'a> {
     place: &'a str,
+    expressions: &'a dyn Expressions,
 }
 
 impl<'a> BuildCx<'a> {
     /// `place` is where the filter stands in the configuration, such as `listeners.edge.filters[0]`.
-    pub fn new(place: &'a str) -> Self {
-        Self { place }
+    pub fn new(place: &'a str, expressions: &'a dyn Expressions) -> Self {
+        Self { place, expressions }
     }
 
     /// Where the filter stands in the configuration: unique within it, and stable over reloads of an unchanged file.
     pub fn place(&self) -> &str {
         self.place
+    }
+
+    /// Compiles the expression that stands at `path` below the filter's key.
+    ///
+    /// # Errors
+    /// What is wrong with it, at that place.
+    pub fn expression(&self, path: &[&str], text: &str, gives: Gives) -> Result<Arc<dyn Expression>, BuildError> {
+        self.expressions.compile(text, gives).map_err(|message| BuildError::at(path, message))
     }
 }
 

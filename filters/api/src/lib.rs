@@ -8,16 +8,18 @@
 
 mod call;
 mod code;
+mod expr;
 mod factory;
 mod reason;
 mod refusal;
 pub mod units;
 
 pub use call::{
-    Bounds, CallFilter, CallInfo, Depth, Filter, Message, Outcome, Protocol, Reads, RequestView, ResponseView, Start,
+    AgentInfo, Bounds, CallFilter, CallInfo, Depth, Filter, Message, Outcome, Protocol, Reads, RequestView, ResponseView, Start,
     Verdict,
 };
 pub use code::Code;
+pub use expr::{Expression, Expressions, Gives, Seen, Unevaluated};
 pub use factory::{Build, BuildCx, BuildError, Factory, Known, Phase};
 pub use reason::Reason;
 pub use refusal::{Detail, Refusal};

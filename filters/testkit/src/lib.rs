@@ -3,12 +3,13 @@
 //! For the tests of filters. What the proxy guarantees holds here too: hooks in order, `end` exactly once.
 
 use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
 use std::time::Duration;
 
 use fields::{Fields, Method, RequestHead};
 use filter_api::{
-    Bounds, BuildCx, BuildError, CallFilter, CallInfo, Code, Factory, Filter, Known, Message, Outcome, Protocol, Reads,
-    Refusal, RequestView, ResponseView, Start, Verdict,
+    Bounds, BuildCx, BuildError, CallFilter, CallInfo, Code, Expression, Expressions, Factory, Filter, Gives, Known, Message,
+    Outcome, Protocol, Reads, Refusal, RequestView, ResponseView, Seen, Start, Unevaluated, Verdict,
 };
 
 /// A filter that was built.
@@ -33,7 +34,7 @@ impl Bench {
     /// # Errors
     /// What the filter says of the configuration.
     pub fn build<F: Factory>(config: serde_json::Value) -> Result<Self, BuildError> {
-        let filter = (Known::of::<F>().build)(config, &mut BuildCx::new("listeners.test.filters[0]"))?;
+        let filter = (Known::of::<F>().build)(config, &mut BuildCx::new("listeners.test.filters[0]", &Plain))?;
         Ok(Self { filter })
     }
 
@@ -57,6 +58,7 @@ impl Bench {
             protocol: Protocol::Grpc,
             listener: "test".into(),
             peer: SocketAddr::new(Ipv4Addr::LOCALHOST.into(), 40_000),
+            agent: None,
         };
         let mut call = TestCall { head, bounds: Bounds::default(), info, follower: None, counts: (0, 0) };
         let view = &mut RequestView { call: &call.info, head: &mut call.head, bounds: &mut call.bounds };
@@ -111,6 +113,47 @@ impl TestCall {
             Outcome { code, reason: None, duration: Duration::from_millis(1), request_messages, response_messages };
         if let Some(mut follower) = self.follower.take() {
             follower.end(&outcome);
+        }
+    }
+}
+
+/// Expressions that say `true`, `false`, `null`, `fails` or a text in quotes: enough to try what a filter makes of them.
+#[derive(Debug)]
+struct Plain;
+
+#[derive(Debug)]
+struct Said(String);
+
+impl Expressions for Plain {
+    fn compile(&self, text: &str, gives: Gives) -> Result<Arc<dyn Expression>, String> {
+        let truth = matches!(text, "true" | "false");
+        let quoted = text.len() > 1 && text.starts_with('\'') && text.ends_with('\'');
+        match (gives, text) {
+            (_, "fails") => Ok(Arc::new(Said(text.to_owned()))),
+            (Gives::Truth, text) if truth => Ok(Arc::new(Said(text.to_owned()))),
+            (Gives::Text, text) if truth || quoted || text == "null" => Ok(Arc::new(Said(text.to_owned()))),
+            _ => Err(format!("`{text}` is none of true, false, null, fails and 'text'")),
+        }
+    }
+}
+
+impl Expression for Said {
+    fn reads(&self) -> Reads {
+        Reads::default()
+    }
+
+    fn holds(&self, _: &Seen<'_>) -> Result<bool, Unevaluated> {
+        match self.0.as_str() {
+            "fails" => Err(Unevaluated("it fails".into())),
+            text => Ok(text == "true"),
+        }
+    }
+
+    fn text(&self, _: &Seen<'_>) -> Result<Option<String>, Unevaluated> {
+        match self.0.as_str() {
+            "fails" => Err(Unevaluated("it fails".into())),
+            "null" => Ok(None),
+            text => Ok(Some(text.trim_matches('\'').to_owned())),
         }
     }
 }

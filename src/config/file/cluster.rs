@@ -1,12 +1,12 @@
 //! `clusters.NAME`: who answers calls, and how they are chosen.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::seconds;
-use crate::config::names::{AgentPattern, CallbackPattern, HostName};
+use super::{Expression, seconds};
+use crate::config::names::{AgentPattern, CallbackPattern, HostName, Methods};
 use crate::config::net::{Cidr, HostPort, Ports};
 use crate::route::AuthorityPattern;
 use filter_api::units::{Period, Size};
@@ -28,11 +28,28 @@ pub struct Cluster {
     /// How an instance is chosen for a call.
     #[serde(default)]
     pub balance: Balance,
+    /// The key by which `ring_hash` and `maglev` choose: calls with the same key go to the same instance. One expression, or one for each
+    /// pattern of methods (the most specific counts) and `default`. A call without a key, or whose expression fails, goes to any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hash_by: Option<HashBy>,
     /// How often instances are asked whether they are well. Only in a registry cluster, where it is always on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub health: Option<Health>,
     #[serde(default)]
     pub limits: ClusterLimits,
+}
+
+/// What calls are hashed by.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(untagged)]
+pub enum HashBy {
+    /// The same for all methods.
+    All(Expression),
+    /// By method.
+    ByMethod(
+        #[schemars(extend("propertyNames" = { "type": "string", "format": "portunus-methods" }), extend("minProperties" = 1))]
+        BTreeMap<Methods, Expression>,
+    ),
 }
 
 /// Where a cluster's instances come from.
@@ -105,6 +122,13 @@ pub struct Registry {
     /// More keys of `config_json` that reach the core. Some change it for all agents: `auth`, `vault`, `storage`, …
     #[serde(default)]
     pub config_allow: BTreeSet<String>,
+    /// Who a registrant is: an expression that gives a text, such as `metadata["x-team"]` where somebody before the proxy sets it. Only the
+    /// owner of an agent's first registration may change it. Default: the caller's address; loopback is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub owner: Option<Expression>,
+    /// Who may register what: an expression, such as `registration.author.endsWith("@example.com")`. What fails is refused.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub admit: Option<Expression>,
     /// How much is held at once.
     #[serde(default)]
     pub limits: RegistryLimits,

@@ -13,7 +13,7 @@ use schemars::{JsonSchema, Schema};
 use serde::{Deserialize, Serialize};
 
 pub use cluster::{
-    Balance, Callback, CallbackPorts, Cluster, ClusterLimits, Dns, Endpoint, Health, Members, Registry, RegistryLimits,
+    Balance, Callback, CallbackPorts, Cluster, ClusterLimits, Dns, Endpoint, HashBy, Health, Members, Registry, RegistryLimits,
     WeightedEndpoint,
 };
 pub use listener::{FilterUse, Listener, ListenerLimits};
@@ -21,6 +21,7 @@ pub use route::{HeaderMatch, HeaderPattern, Match, Present, Route, Share as Spli
 
 use super::names::{HostName, LogFile};
 use super::net::SocketAddress;
+use crate::expr;
 use filter_api::units::{Percent, Period};
 
 /// The whole file.
@@ -42,6 +43,9 @@ pub struct Config {
     /// One JSON line a call. Default: off.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub access_log: Option<AccessLog>,
+    /// Bounds on expressions.
+    #[serde(default)]
+    pub expr: Expr,
     /// Where calls go, by a name of your choice.
     #[serde(default)]
     #[schemars(extend("propertyNames" = { "type": "string", "format": "portunus-name" }))]
@@ -99,6 +103,31 @@ pub struct AccessLog {
     /// The share of calls that get a line.
     #[serde(default = "every_call")]
     pub sample: Percent,
+    /// Only calls for which this expression holds get a line, such as `status.code != 0`. One for which it fails gets one too.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub when: Option<Expression>,
+}
+
+/// Bounds on expressions.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Expr {
+    /// Steps that an expression may take. At load they are guessed, with lists of 100 elements and texts of 1,000 octets, and one that is
+    /// over is refused; at run time they are counted, and one that is over fails. A million steps take a few milliseconds.
+    #[schemars(range(min = 100, max = 100_000_000))]
+    pub max_cost: u64,
+}
+
+/// A CEL expression (docs/expressions.md).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(transparent)]
+#[schemars(inline)]
+pub struct Expression(#[schemars(length(min = 1, max = 8192))] pub String);
+
+impl Default for Expr {
+    fn default() -> Self {
+        Self { max_cost: expr::MAX_COST }
+    }
 }
 
 impl Default for Admin {

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::FilterUse;
+use super::{Expression, FilterUse};
 use crate::config::names::{HeaderName, MethodName};
 use crate::route::{AuthorityPattern, HeaderRegex, ServicePattern};
 use filter_api::units::Period;
@@ -30,6 +30,9 @@ pub struct Route {
     /// Off loopback, `true` says that you know that anybody who reaches this route can register.
     #[serde(default)]
     pub open_registration: bool,
+    /// Names the agent (id, DID or name) that calls to a registry cluster are for: an expression, such as `metadata["x-tenant"]`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub agent: Option<Expression>,
     /// Run after the listener's; within a phase in this order.
     #[serde(default)]
     pub filters: Vec<FilterUse>,
@@ -75,6 +78,9 @@ pub struct Match {
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(extend("propertyNames" = { "type": "string", "format": "portunus-header-name" }))]
     pub headers: BTreeMap<HeaderName, HeaderMatch>,
+    /// An expression that must hold. Where it fails the call is refused, and no other route gets it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub when: Option<Expression>,
 }
 
 /// The exact text, or a pattern.

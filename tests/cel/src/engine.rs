@@ -104,7 +104,7 @@ impl Engine for Expressions {
         for variable in &case.variables {
             let kind = self.kind(&variable.declared);
             let kind = kind.ok_or_else(|| Failure::Refused(format!("no type {}", variable.declared)))?;
-            names.push(Declared { name: variable.name.clone().into(), kind });
+            names.push(Declared { name: variable.name.clone().into(), kind, elsewhere: None });
         }
         let scope = Scope { names: &names, schema: None, container: &case.container, strict: case.checked };
         let program = expr::compile(&case.source, scope, Some(&self.schema), STEPS).map_err(|problems| {
@@ -136,8 +136,7 @@ fn wanted(value: &Value<'_>) -> Wanted {
         Value::List(list) => Wanted::List(items(list)),
         Value::Map(map) => Wanted::Map(entries(map)),
         Value::Message(view) => {
-            let wire = view.parts().iter().flat_map(|part| part.iter().copied()).collect();
-            Wanted::Message { name: view.kind().name().to_owned(), wire }
+            Wanted::Message { name: view.kind().name().to_owned(), wire: view.to_octets() }
         }
         Value::Type(name) => Wanted::Type(name.to_string()),
     }

@@ -1,0 +1,106 @@
+//! Expressions of a file, compiled: what is wrong with one is an error at its place in the file. And what is made of several.
+
+use std::sync::Arc;
+
+use filter_api::Phase;
+
+use super::names::Methods;
+use super::{Expression as Written, HashBy, Path, Problem, Source};
+use crate::expr::{Expression, Facts, Failure, ForFilters, Place, Wanted, problems_in_words};
+use crate::route::MethodPattern;
+
+/// Compiles the expressions of a file.
+pub(super) struct Compiler<'a> {
+    source: &'a Source,
+    max_cost: u64,
+    /// What was wrong.
+    pub(super) problems: Vec<Problem>,
+}
+
+/// By what the calls of a cluster are hashed.
+#[derive(Debug)]
+pub struct Keys {
+    /// The most specific first.
+    by_method: Vec<(MethodPattern, Expression)>,
+    default: Option<Expression>,
+}
+
+/// Who a registrant is, and who may register what.
+#[derive(Debug, Default)]
+pub struct Registrants {
+    /// Gives the owner; without it the caller's address is.
+    pub owner: Option<Expression>,
+    /// Must hold for a registration.
+    pub admit: Option<Expression>,
+}
+
+impl<'a> Compiler<'a> {
+    pub(super) fn new(source: &'a Source, max_cost: u64) -> Self {
+        Self { source, max_cost, problems: Vec::new() }
+    }
+
+    pub(super) fn compile(&mut self, at: &Path, text: &Written, place: Place, wanted: Wanted) -> Option<Expression> {
+        match Expression::compile(&text.0, place, wanted, self.max_cost) {
+            Ok(expression) => Some(expression),
+            Err(problems) => {
+                let message = format!("is no expression that can be used here: {}", problems_in_words(&problems));
+                self.problems.push(self.source.error_at(at, message));
+                None
+            }
+        }
+    }
+
+    pub(super) fn keys(&mut self, at: &Path, by: &HashBy) -> Keys {
+        let mut keys = Keys { by_method: Vec::new(), default: None };
+        match by {
+            HashBy::All(text) => keys.default = self.compile(at, text, Place::HashBy, Wanted::Text),
+            HashBy::ByMethod(texts) => {
+                for (methods, text) in texts {
+                    let made = self.compile(&at.with(methods.to_string().as_str()), text, Place::HashBy, Wanted::Text);
+                    match (methods, made) {
+                        (Methods::Pattern(pattern), Some(made)) => keys.by_method.push((pattern.clone(), made)),
+                        (Methods::Default, made) => keys.default = made,
+                        (Methods::Pattern(_), None) => {}
+                    }
+                }
+                keys.by_method.sort_by_key(|(pattern, _)| std::cmp::Reverse(pattern.rank()));
+            }
+        }
+        keys
+    }
+
+    /// For the filters of a phase.
+    pub(super) fn for_filters(&self, phase: Phase) -> ForFilters {
+        let place = if phase >= Phase::Authorize { Place::Filter } else { Place::EarlyFilter };
+        ForFilters { place, max_cost: self.max_cost }
+    }
+}
+
+impl Keys {
+    /// The expression for a method.
+    pub fn of(&self, service: &str, method: &str) -> Option<&Expression> {
+        let named = self.by_method.iter().find(|(pattern, _)| pattern.matches(service, method));
+        named.map(|(_, expression)| expression).or(self.default.as_ref())
+    }
+
+    /// All of them.
+    pub fn iter(&self) -> impl Iterator<Item = &Expression> {
+        self.by_method.iter().map(|(_, expression)| expression).chain(&self.default)
+    }
+}
+
+impl Registrants {
+    /// As whom a caller acts: as the expression says, or as it would be without one.
+    ///
+    /// # Errors
+    /// The expression gives nobody.
+    pub fn owner(&self, facts: &Facts<'_>, otherwise: impl FnOnce() -> Arc<str>) -> Result<Arc<str>, Failure> {
+        match &self.owner {
+            None => Ok(otherwise()),
+            Some(owner) => {
+                let owner = owner.gives(facts, None)?.filter(|owner| !owner.is_empty());
+                owner.map(Arc::from).ok_or(Failure::NoValue)
+            }
+        }
+    }
+}

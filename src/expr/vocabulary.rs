@@ -1,0 +1,246 @@
+//! The names that expressions of a configuration may use, where each of them is known, and what a call has under them.
+
+use std::net::IpAddr;
+
+use fields::{Fields, RequestHead};
+use filter_api::{AgentInfo, CallInfo};
+
+use super::check::Declared;
+use super::eval::Names;
+use super::kind::Type;
+use super::time::Moment;
+use super::value::{Map, Value};
+use crate::schema::{Text, View};
+
+/// Where an expression stands, which decides what it may look at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// A route's `match.when`.
+    When,
+    /// A route's `agent`.
+    Agent,
+    /// A cluster's `hash_by`.
+    HashBy,
+    /// A registry's `owner`.
+    Owner,
+    /// A registry's `admit`.
+    Admit,
+    /// The access log's `when`.
+    AccessLog,
+    /// A health check's `expect`.
+    Expect,
+    /// A filter of a phase in which the agent is known.
+    Filter,
+    /// A filter of an earlier phase.
+    EarlyFilter,
+}
+
+/// A name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Name {
+    Service,
+    Method,
+    Authority,
+    Protocol,
+    Time,
+    Metadata,
+    PeerAddress,
+    AgentId,
+    AgentDid,
+    AgentName,
+    AgentAuthor,
+    AgentOwner,
+    RegistrationAgentId,
+    RegistrationAuthor,
+    RegistrationName,
+    RegistrationCallback,
+    RegistrationConfig,
+    Message,
+    Response,
+    StatusCode,
+}
+
+const NAMES: [(&str, Name); 20] = [
+    ("request.service", Name::Service),
+    ("request.method", Name::Method),
+    ("request.authority", Name::Authority),
+    ("request.protocol", Name::Protocol),
+    ("request.time", Name::Time),
+    ("metadata", Name::Metadata),
+    ("peer.address", Name::PeerAddress),
+    ("agent.id", Name::AgentId),
+    ("agent.did", Name::AgentDid),
+    ("agent.name", Name::AgentName),
+    ("agent.author", Name::AgentAuthor),
+    ("agent.owner", Name::AgentOwner),
+    ("registration.agent_id", Name::RegistrationAgentId),
+    ("registration.author", Name::RegistrationAuthor),
+    ("registration.name", Name::RegistrationName),
+    ("registration.callback", Name::RegistrationCallback),
+    ("registration.config", Name::RegistrationConfig),
+    ("message", Name::Message),
+    ("response", Name::Response),
+    ("status.code", Name::StatusCode),
+];
+
+/// Where [`Name::Message`] and [`Name::Response`] are among the names.
+pub(super) const MESSAGE: usize = 17;
+pub(super) const RESPONSE: usize = 18;
+
+/// What a call, a registration or an answer has under the names. What is not known is not set.
+#[derive(Clone, Debug, Default)]
+pub struct Facts<'a> {
+    /// `package.Service`.
+    pub service: Option<&'a str>,
+    /// The method.
+    pub method: Option<&'a str>,
+    /// The host that was asked for, as it came.
+    pub authority: Option<&'a str>,
+    /// What the caller speaks.
+    pub protocol: Option<&'a str>,
+    /// When the head came. Asked for the clock only if an expression does.
+    pub time: Option<Moment>,
+    /// The metadata of the request.
+    pub metadata: Option<&'a Fields>,
+    /// Where the call comes from.
+    pub peer: Option<IpAddr>,
+    /// The agent that it is for.
+    pub agent: Option<&'a AgentInfo>,
+    /// What is to be registered.
+    pub registration: Option<Registration<'a>>,
+    /// A message of the request.
+    pub message: Option<View<'a>>,
+    /// A message of the answer.
+    pub response: Option<View<'a>>,
+    /// How the call ended.
+    pub status: Option<i32>,
+}
+
+/// What is to be registered.
+#[derive(Clone, Copy, Debug)]
+pub struct Registration<'a> {
+    /// The agent's id, as the core would compute it.
+    pub agent_id: &'a str,
+    /// Who answers for the agent.
+    pub author: &'a str,
+    /// The agent's name.
+    pub name: &'a str,
+    /// Where the SDK wants its calls.
+    pub callback: &'a str,
+    /// The agent's configuration.
+    pub config: &'a serde_json::Value,
+}
+
+impl<'a> Facts<'a> {
+    /// What there is of a call once its head has come.
+    pub fn of_call(call: &'a CallInfo, head: &'a RequestHead) -> Self {
+        Self {
+            service: Some(&call.service),
+            method: Some(&call.method),
+            authority: Some(head.authority()),
+            protocol: Some(call.protocol.as_str()),
+            metadata: Some(&head.fields),
+            peer: Some(call.peer.ip()),
+            agent: call.agent.as_deref(),
+            ..Self::default()
+        }
+    }
+}
+
+impl Name {
+    fn is_known(self, place: Place) -> bool {
+        match self {
+            Self::Service
+            | Self::Method
+            | Self::Authority
+            | Self::Protocol
+            | Self::Time
+            | Self::Metadata
+            | Self::PeerAddress => place != Place::Expect,
+            Self::AgentId | Self::AgentDid | Self::AgentName | Self::AgentAuthor | Self::AgentOwner => {
+                matches!(place, Place::HashBy | Place::AccessLog | Place::Filter)
+            }
+            Self::RegistrationAgentId
+            | Self::RegistrationAuthor
+            | Self::RegistrationName
+            | Self::RegistrationCallback
+            | Self::RegistrationConfig => place == Place::Admit,
+            Self::Message => matches!(place, Place::When | Place::Agent | Place::HashBy),
+            Self::Response => place == Place::Expect,
+            Self::StatusCode => place == Place::AccessLog,
+        }
+    }
+
+    fn kind(self) -> Type {
+        match self {
+            Self::Time => Type::Time,
+            Self::Metadata => Type::Map(Box::new((Type::Text, Type::Text))),
+            Self::RegistrationConfig => Type::open_map(),
+            Self::StatusCode => Type::Int,
+            // Known once it is bound to a schema.
+            Self::Message | Self::Response => Type::Dyn,
+            _ => Type::Text,
+        }
+    }
+}
+
+/// All names, in their order; those that are not known at a place with why.
+pub(super) fn declared(place: Place) -> Vec<Declared> {
+    let all = NAMES.iter().map(|(name, id)| Declared {
+        name: (*name).into(),
+        kind: id.kind(),
+        elsewhere: (!id.is_known(place)).then(|| id.known_where()),
+    });
+    all.collect()
+}
+
+impl Name {
+    fn known_where(self) -> &'static str {
+        match self {
+            Self::AgentId | Self::AgentDid | Self::AgentName | Self::AgentAuthor | Self::AgentOwner => {
+                "once the agent is chosen: in `hash_by`, in the access log's `when` and in filters that run after that"
+            }
+            Self::RegistrationAgentId
+            | Self::RegistrationAuthor
+            | Self::RegistrationName
+            | Self::RegistrationCallback
+            | Self::RegistrationConfig => "in a registry's `admit`",
+            Self::Message => "in `match.when`, `agent` and `hash_by`",
+            Self::Response => "in a health check's `expect`",
+            Self::StatusCode => "in the access log's `when`",
+            _ => "where there is a call",
+        }
+    }
+}
+
+impl<'a, 'f: 'a> Names<'a> for Facts<'f> {
+    fn value(&self, at: usize) -> Option<Value<'a>> {
+        let (_, name) = NAMES.get(at)?;
+        let text = |text: Option<&'f str>| text.map(Value::text);
+        let agent = |of: fn(&'f AgentInfo) -> &'f str| self.agent.map(|agent| Value::text(of(agent)));
+        let registration =
+            |of: fn(&Registration<'f>) -> &'f str| self.registration.as_ref().map(|own| Value::text(of(own)));
+        match name {
+            Name::Service => text(self.service),
+            Name::Method => text(self.method),
+            Name::Authority => text(self.authority),
+            Name::Protocol => text(self.protocol),
+            Name::Time => Some(Value::Time(self.time.unwrap_or_else(Moment::now))),
+            Name::Metadata => self.metadata.map(|fields| Value::Map(Map::Metadata(fields))),
+            Name::PeerAddress => self.peer.map(|ip| Value::Text(Text::from(ip.to_canonical().to_string()))),
+            Name::AgentId => agent(|agent| &agent.id),
+            Name::AgentDid => agent(|agent| &agent.did),
+            Name::AgentName => agent(|agent| &agent.name),
+            Name::AgentAuthor => agent(|agent| &agent.author),
+            Name::AgentOwner => agent(|agent| &agent.owner),
+            Name::RegistrationAgentId => registration(|own| own.agent_id),
+            Name::RegistrationAuthor => registration(|own| own.author),
+            Name::RegistrationName => registration(|own| own.name),
+            Name::RegistrationCallback => registration(|own| own.callback),
+            Name::RegistrationConfig => self.registration.map(|own| Value::json(own.config)),
+            Name::Message => self.message.clone().map(Value::Message),
+            Name::Response => self.response.clone().map(Value::Message),
+            Name::StatusCode => self.status.map(|code| Value::Int(code.into())),
+        }
+    }
+}
