@@ -40,8 +40,13 @@ pub(super) fn build(
     let clusters = config.clusters.iter().map(|(name, cluster)| {
         let name: Arc<str> = name.as_str().into();
         let counters = metrics.cluster(&name);
+        let policy = policy(cluster.balance);
         let group = match cluster.members() {
-            Some(Members::Endpoints(endpoints)) => Group::listed(Lister::File, listed(&name, endpoints, &counters)),
+            Some(Members::Endpoints(endpoints)) => {
+                let set = listed(&name, endpoints, &counters);
+                policy.balance().prepare(&set);
+                Group::listed(Lister::File, set)
+            }
             Some(Members::Registry(registry)) => {
                 let registry =
                     Registry::new(Arc::clone(&name), settings(registry, cluster, reserved), Arc::clone(&counters));
@@ -55,7 +60,7 @@ pub(super) fn build(
         };
         let built = Arc::new(Cluster {
             name: Arc::clone(&name),
-            policy: policy(cluster.balance),
+            policy,
             limits: ClusterLimits {
                 connections: cluster.limits.connections as usize,
                 requests: cluster.limits.requests,
@@ -94,6 +99,8 @@ fn policy(balance: Balance) -> Policy {
         Balance::RoundRobin => Policy::RoundRobin,
         Balance::LeastRequest => Policy::LeastRequest,
         Balance::Random => Policy::Random,
+        Balance::RingHash => Policy::RingHash,
+        Balance::Maglev => Policy::Maglev,
     }
 }
 

@@ -14,7 +14,13 @@ use crate::registry::{EndpointSet, Instance};
 pub(super) struct LeastRequest;
 
 impl Balance for LeastRequest {
-    fn pick(&self, set: &EndpointSet, _: &AtomicUsize, usable: &dyn Fn(&Instance) -> bool) -> Option<usize> {
+    fn pick(
+        &self,
+        set: &EndpointSet,
+        _: &AtomicUsize,
+        _: Option<u64>,
+        usable: &dyn Fn(&Instance) -> bool,
+    ) -> Option<usize> {
         let mut rng = rand::rng();
         let count = set.instances.len();
         let good = |at: &usize| set.instances.get(*at).is_some_and(|instance| usable(instance));

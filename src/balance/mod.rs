@@ -1,18 +1,42 @@
-//! Which instance of a set a call goes to. Knows loads and weights; dials nobody.
+//! Which instance of a set a call goes to. Knows loads, weights and the hash of the call's key; dials nobody.
 
+mod keyed;
 mod least_request;
+mod maglev;
 mod random;
+mod ring_hash;
 mod round_robin;
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 
+pub use self::keyed::hash_of;
 use crate::registry::{EndpointSet, Instance, State};
 
 /// A policy: picks one of the candidates. It is told which are usable and never looks further.
 pub trait Balance: Send + Sync + std::fmt::Debug {
-    /// The index in `set.instances` of the one to use; `None` only if no instance is usable.
-    fn pick(&self, set: &EndpointSet, cursor: &AtomicUsize, usable: &dyn Fn(&Instance) -> bool) -> Option<usize>;
+    /// The index in `set.instances` of the one to use; `None` only if no instance is usable. `key` is for policies that go by one.
+    fn pick(
+        &self,
+        set: &EndpointSet,
+        cursor: &AtomicUsize,
+        key: Option<u64>,
+        usable: &dyn Fn(&Instance) -> bool,
+    ) -> Option<usize>;
+
+    /// Works out what it will need of a set, which the first pick would do otherwise.
+    fn prepare(&self, _: &EndpointSet) {}
+}
+
+/// A call that looks for an instance.
+#[derive(Clone, Copy, Debug)]
+pub struct Seeker<'a> {
+    /// The hash of its key, by [`hash_of`]. One without a key goes to any instance.
+    pub key: Option<u64>,
+    /// The instances that failed it so far.
+    pub tried: &'a [u64],
+    /// The time, by the clock that [`Instance::is_avoided`] is asked by.
+    pub now_ms: u64,
 }
 
 /// The policies by the names that a configuration gives them.
@@ -24,6 +48,10 @@ pub enum Policy {
     LeastRequest,
     /// Any.
     Random,
+    /// The same for the same key: the next on a ring.
+    RingHash,
+    /// The same for the same key: the one in a table.
+    Maglev,
 }
 
 impl Policy {
@@ -33,6 +61,8 @@ impl Policy {
             Self::RoundRobin => "round_robin",
             Self::LeastRequest => "least_request",
             Self::Random => "random",
+            Self::RingHash => "ring_hash",
+            Self::Maglev => "maglev",
         }
     }
 
@@ -42,7 +72,14 @@ impl Policy {
             Self::RoundRobin => &round_robin::RoundRobin,
             Self::LeastRequest => &least_request::LeastRequest,
             Self::Random => &random::Random,
+            Self::RingHash => &ring_hash::RingHash,
+            Self::Maglev => &maglev::Maglev,
         }
+    }
+
+    /// Whether it goes by a call's key.
+    pub fn goes_by_key(self) -> bool {
+        matches!(self, Self::RingHash | Self::Maglev)
     }
 }
 
@@ -51,13 +88,8 @@ impl Policy {
 /// Healthy ones first, among them those whose last connect did not just fail and that `tried` does not name (the tries
 /// of this call so far); each preference is given up, in the reverse order, where nobody else is left. New instances
 /// stand in where nobody is healthy. Unhealthy, lost and removed ones never get a call.
-pub fn pick(
-    policy: Policy,
-    set: &EndpointSet,
-    cursor: &AtomicUsize,
-    tried: &[u64],
-    now_ms: u64,
-) -> Option<Arc<Instance>> {
+pub fn pick(policy: Policy, set: &EndpointSet, cursor: &AtomicUsize, seeker: Seeker<'_>) -> Option<Arc<Instance>> {
+    let Seeker { key, tried, now_ms } = seeker;
     let in_state = |instance: &Instance, state| instance.state() == state && !instance.is_gone();
     let fresh = |instance: &Instance| !tried.contains(&instance.id);
     let balance = policy.balance();
@@ -67,7 +99,7 @@ pub fn pick(
         let any = |instance: &Instance| in_state(instance, state);
         let tiers: [&dyn Fn(&Instance) -> bool; 3] = [&best, &untried, &any];
         for usable in tiers {
-            if let Some(at) = balance.pick(set, cursor, usable) {
+            if let Some(at) = balance.pick(set, cursor, key, usable) {
                 return set.instances.get(at).cloned();
             }
         }

@@ -11,7 +11,13 @@ use crate::registry::{EndpointSet, Instance};
 pub(super) struct Random;
 
 impl Balance for Random {
-    fn pick(&self, set: &EndpointSet, _: &AtomicUsize, usable: &dyn Fn(&Instance) -> bool) -> Option<usize> {
+    fn pick(
+        &self,
+        set: &EndpointSet,
+        _: &AtomicUsize,
+        _: Option<u64>,
+        usable: &dyn Fn(&Instance) -> bool,
+    ) -> Option<usize> {
         let weight = |instance: &Instance| if usable(instance) { u64::from(instance.weight) } else { 0 };
         let total: u64 = set.instances.iter().map(|instance| weight(instance)).sum();
         if total == 0 {

@@ -9,7 +9,13 @@ use crate::registry::{EndpointSet, Instance};
 pub(super) struct RoundRobin;
 
 impl Balance for RoundRobin {
-    fn pick(&self, set: &EndpointSet, cursor: &AtomicUsize, usable: &dyn Fn(&Instance) -> bool) -> Option<usize> {
+    fn pick(
+        &self,
+        set: &EndpointSet,
+        cursor: &AtomicUsize,
+        _: Option<u64>,
+        usable: &dyn Fn(&Instance) -> bool,
+    ) -> Option<usize> {
         let turns = set.schedule.len();
         // At most one round: each instance stands in the schedule at least once.
         (0..turns).find_map(|_| {

@@ -2,11 +2,11 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 
-use super::{Policy, pick};
+use super::{Policy, Seeker, pick};
 use crate::observe::{ClusterMetrics, Metrics};
 use crate::registry::{EndpointSet, Instance, State, Target};
 
-const ALL: [Policy; 3] = [Policy::RoundRobin, Policy::LeastRequest, Policy::Random];
+const ALL: [Policy; 5] = [Policy::RoundRobin, Policy::LeastRequest, Policy::Random, Policy::RingHash, Policy::Maglev];
 
 fn instances(weights: &[u32]) -> Vec<Arc<Instance>> {
     let metrics: Arc<ClusterMetrics> = Metrics::new().cluster("c");
@@ -23,7 +23,7 @@ fn picks(policy: Policy, set: &EndpointSet, calls: usize, tried: &[u64]) -> Vec<
     let cursor = AtomicUsize::new(0);
     let mut counts: HashMap<u64, usize> = HashMap::new();
     for _ in 0..calls {
-        if let Some(instance) = pick(policy, set, &cursor, tried, 1) {
+        if let Some(instance) = pick(policy, set, &cursor, Seeker { key: None, tried, now_ms: 1 }) {
             *counts.entry(instance.id).or_default() += 1;
         }
     }
@@ -119,10 +119,10 @@ fn preferences_are_given_up_one_by_one() {
 #[test]
 fn an_empty_set_has_nobody() {
     for policy in ALL {
-        assert_eq!(
-            pick(policy, &EndpointSet::default(), &AtomicUsize::new(0), &[], 1).map(|instance| instance.id),
-            None
-        );
+        for key in [None, Some(7)] {
+            let seeker = Seeker { key, tried: &[], now_ms: 1 };
+            assert!(pick(policy, &EndpointSet::default(), &AtomicUsize::new(0), seeker).is_none(), "{policy:?}");
+        }
     }
 }
 

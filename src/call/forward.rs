@@ -60,6 +60,9 @@ impl Turn<'_> {
             return Progress::Stopped(Stop::deadline());
         }
         call.lasting = call.followers.count();
+        if let (0, Some(forward)) = (call.path.attempts, &call.forward) {
+            forward.count_key();
+        }
         let in_flight = match pick(call, self.millis) {
             Ok(in_flight) => in_flight,
             Err(refusal) => return Progress::Stopped(Stop(refusal)),
@@ -119,7 +122,7 @@ impl Turn<'_> {
         };
         call.tried.push(instance);
         let Some(forward) = &call.forward else { return Progress::Begun };
-        let other = forward.cluster.pick(forward.agent.as_deref(), &call.tried, self.millis);
+        let other = forward.seek(&call.tried, self.millis);
         match other.filter(|other| !call.tried.contains(&other.id)) {
             Some(_) => Progress::Unstarted(Unstarted("full", overloaded())),
             None => Progress::Stopped(Stop(overloaded())),
@@ -385,7 +388,7 @@ fn pick(call: &Call, now_ms: u64) -> Result<InFlight, Box<Refusal>> {
     let cluster = &forward.cluster;
     let mut full = call.tried.clone();
     for _ in 0..TRIES {
-        let Some(instance) = cluster.pick(forward.agent.as_deref(), &full, now_ms) else { break };
+        let Some(instance) = forward.seek(&full, now_ms) else { break };
         if let Some(in_flight) = instance.try_enter(cluster.limits.requests) {
             return Ok(in_flight);
         }

@@ -8,9 +8,10 @@ use fields::RequestHead;
 use filter_api::{Code, Reason, Refusal};
 
 use super::context::{Call, Origin};
+use crate::balance::Seeker;
 use crate::config::snapshot::{Listener, Route, Target};
 use crate::filters::{Answered, Chain, Seen, Waiting};
-use crate::registry::{Agent, Asked, ChooseErrorKind};
+use crate::registry::{Agent, Asked, ChooseErrorKind, Instance};
 use crate::upstream::{Cluster, Clusters};
 use crate::wire::authority_host;
 
@@ -31,7 +32,23 @@ pub(super) enum Plan {
 pub(super) struct Forward {
     pub(super) cluster: Arc<Cluster>,
     pub(super) agent: Option<Arc<Agent>>,
+    /// The hash of what the cluster's instances are chosen by, if it has a `hash_by` and the call a key.
+    pub(super) key: Option<u64>,
     pub(super) each_try: Chain,
+}
+
+impl Forward {
+    /// An instance for the call; one of `tried`, which failed it, only where there is no other.
+    pub(super) fn seek(&self, tried: &[u64], now_ms: u64) -> Option<Arc<Instance>> {
+        self.cluster.pick(self.agent.as_deref(), Seeker { key: self.key, tried, now_ms })
+    }
+
+    /// Counts a call that should have a key and has none. To be asked once a call, however often it is tried.
+    pub(super) fn count_key(&self) {
+        if self.key.is_none() && self.cluster.policy.goes_by_key() {
+            self.cluster.metrics.keyless();
+        }
+    }
 }
 
 /// A decision, as far as it has come.
@@ -114,7 +131,7 @@ fn choose(clusters: &Clusters, origin: &Origin, route: &Route, call: &mut Call) 
     let cluster = cluster_of(clusters, route)?;
     let registers = matches!(route.target, Target::Register { .. });
     let agent = if registers { Ok(None) } else { choose_agent(&cluster, origin, &call.head) };
-    let forward = call.forward.insert(Forward { cluster, agent: None, each_try: route.each_try.clone() });
+    let forward = call.forward.insert(Forward { cluster, agent: None, key: None, each_try: route.each_try.clone() });
     forward.agent = agent?;
     Ok(())
 }
@@ -181,4 +198,37 @@ fn choose_agent(cluster: &Cluster, origin: &Origin, head: &RequestHead) -> Resul
         };
         Box::new(Refusal::new(code, reason, error.message))
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::{Chain, Cluster, Forward};
+    use crate::balance::Policy;
+    use crate::observe::Metrics;
+    use crate::registry::{EndpointSet, Instance, State, Target};
+    use crate::upstream::{ClusterLimits, Group, Lister};
+
+    #[test]
+    fn a_call_goes_where_its_key_leads_and_one_without_is_counted() {
+        for (policy, counted) in [(Policy::RingHash, 1), (Policy::Maglev, 1), (Policy::LeastRequest, 0)] {
+            let metrics = Metrics::new().cluster("c");
+            let one = |port| {
+                let (target, counters) = (Target::Loopback(port), metrics.instance("i"));
+                Instance::new("c".into(), target, 1, State::Healthy, counters, tokio::time::Instant::now())
+            };
+            let group = Group::listed(Lister::File, EndpointSet::new((1..=9).map(one).collect()));
+            let limits = ClusterLimits { connections: 1, requests: 1, pending: 1 };
+            let cluster = Arc::new(Cluster { name: "c".into(), policy, limits, metrics: Arc::clone(&metrics), group });
+            let forward = |key| Forward { cluster: Arc::clone(&cluster), agent: None, key, each_try: Chain::default() };
+            let keyed = forward(Some(7));
+            let ids: std::collections::HashSet<_> = (0..200).map(|_| keyed.seek(&[], 1).unwrap().id).collect();
+            assert_eq!(ids.len() == 1, policy.goes_by_key(), "{policy:?}: {ids:?}");
+            keyed.count_key();
+            assert_eq!(metrics.keyless_total(), 0);
+            forward(None).count_key();
+            assert_eq!(metrics.keyless_total(), counted, "{policy:?}");
+        }
+    }
 }

@@ -4,8 +4,8 @@
 //! Passive: it dials nobody and owns no timer; what is learnt about an instance is told to it.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use tokio::time::Instant;
 
@@ -283,6 +283,18 @@ pub struct EndpointSet {
     pub instances: Vec<Arc<Instance>>,
     /// Indexes into `instances`, each as often as its weight asks, spread evenly: what a round-robin cursor walks.
     pub schedule: Vec<u32>,
+    /// Where keys lead to: what the policies that go by a key have worked out for these instances.
+    pub tables: Tables,
+}
+
+/// A table for each policy that goes by a key, made when the policy first needs it: a cluster uses one of them at most. `balance`
+/// fills and reads them. They are kept here so that a new set has new ones, and an old set takes its own with it.
+#[derive(Debug, Default)]
+pub struct Tables {
+    /// Points on a ring, in order: a place in the upper half, an index into `instances` in the lower.
+    pub ring: OnceLock<Box<[u64]>>,
+    /// Indexes into `instances`, a key's at the remainder of its division by their number.
+    pub maglev: OnceLock<Box<[u32]>>,
 }
 
 /// The longest schedule: enough to tell weights of 1 and 1,000 apart, small enough to build at every change.
@@ -296,7 +308,7 @@ impl EndpointSet {
     pub fn new(instances: Vec<Arc<Instance>>) -> Self {
         let weights: Vec<u64> = instances.iter().map(|i| u64::from(i.weight)).collect();
         let schedule = spread(&bounded(&weights));
-        Self { instances, schedule }
+        Self { instances, schedule, tables: Tables::default() }
     }
 
     /// Whether there is nobody to send a call to.

@@ -40,7 +40,7 @@ pub use self::choose::{Asked, ChooseError, ChooseErrorKind};
 pub use self::core::{CoreState, Forward, Verdict, Wish};
 pub use self::health::Finding;
 pub use self::identity::Identity;
-pub use self::instance::{EndpointSet, InFlight, Instance, State, Target, Waiting};
+pub use self::instance::{EndpointSet, InFlight, Instance, State, Tables, Target, Waiting};
 pub use self::lease::{Beat, Departure};
 pub use self::probing::Probe;
 pub use self::saved::{Changes, Saved, SavedAgent, SavedInstance};

@@ -6,7 +6,7 @@ use std::sync::atomic::AtomicUsize;
 use arc_swap::ArcSwap;
 use rustc_hash::FxHashMap;
 
-use crate::balance::{self, Policy};
+use crate::balance::{self, Policy, Seeker};
 use crate::observe::ClusterMetrics;
 use crate::registry::{Agent, EndpointSet, Instance, Registry};
 
@@ -82,13 +82,12 @@ impl Cluster {
         }
     }
 
-    /// Picks an instance: of `agent` in a registry cluster, of all otherwise. `tried` are those that failed this call;
-    /// `now_ms` is by [`super::clock_ms`].
-    pub fn pick(&self, agent: Option<&Agent>, tried: &[u64], now_ms: u64) -> Option<Arc<Instance>> {
+    /// Picks an instance: of `agent` in a registry cluster, of all otherwise. The seeker's time is by [`super::clock_ms`].
+    pub fn pick(&self, agent: Option<&Agent>, seeker: Seeker<'_>) -> Option<Arc<Instance>> {
         match (&self.group, agent) {
-            (Group::Listed { set, cursor, .. }, _) => balance::pick(self.policy, &set.load(), cursor, tried, now_ms),
+            (Group::Listed { set, cursor, .. }, _) => balance::pick(self.policy, &set.load(), cursor, seeker),
             (Group::Registered(_), Some(agent)) => {
-                balance::pick(self.policy, &agent.endpoints.load(), &agent.cursor, tried, now_ms)
+                balance::pick(self.policy, &agent.endpoints.load(), &agent.cursor, seeker)
             }
             (Group::Registered(_), None) => None,
         }

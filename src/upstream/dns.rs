@@ -60,7 +60,10 @@ fn publish(cluster: &Cluster, mut addresses: Vec<SocketAddr>) {
     }
     if !known.is_empty() || now.len() != before.instances.len() {
         tracing::info!(cluster = %cluster.name, instances = now.len(), "the name's addresses changed");
-        set.store(Arc::new(EndpointSet::new(now)));
+        let now = EndpointSet::new(now);
+        // Here, and not while a call waits for it.
+        cluster.policy.balance().prepare(&now);
+        set.store(Arc::new(now));
     }
 }
 

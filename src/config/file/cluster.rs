@@ -189,6 +189,10 @@ pub enum Balance {
     LeastRequest,
     /// By chance, by weight.
     Random,
+    /// By the key of `hash_by`: the same key, the same instance, and when one leaves only its keys move.
+    RingHash,
+    /// As `ring_hash`, spread more evenly; when one leaves, a few keys of others move too.
+    Maglev,
 }
 
 /// Active checks.

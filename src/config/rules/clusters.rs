@@ -3,7 +3,8 @@
 use std::collections::HashMap;
 
 use super::Rules;
-use crate::config::file::{Callback, Cluster, Registry};
+use crate::config::Path;
+use crate::config::file::{Balance, Callback, Cluster, Registry};
 use crate::path;
 
 impl Rules<'_> {
@@ -35,9 +36,26 @@ impl Rules<'_> {
         if let Some(dns) = &cluster.dns {
             self.positive(dns.refresh, &at.with("dns").with("refresh"));
         }
+        self.key(&at, cluster.balance);
         self.endpoints(name, cluster);
         if let Some(registry) = &cluster.registry {
             self.registry(name, registry);
+        }
+    }
+
+    /// A policy that goes by a key needs to be told which.
+    fn key(&mut self, at: &Path, balance: Balance) {
+        let name = match balance {
+            Balance::RingHash => "ring_hash",
+            Balance::Maglev => "maglev",
+            Balance::RoundRobin | Balance::LeastRequest | Balance::Random => return,
+        };
+        if !self.source.has(&at.with("hash_by")) {
+            let message = format!(
+                "`balance: {name}` needs `hash_by`: say by what calls are told apart, for example \
+                 `hash_by: metadata[\"x-session-id\"]`"
+            );
+            self.report(&at.with("balance"), message);
         }
     }
 

@@ -174,6 +174,10 @@ fn write_upstream(sheet: &mut Sheet<'_>, clusters: &[Arc<ClusterMetrics>], insta
     })?;
 
     words(sheet, clusters, ("portunus_retries", "Tries that were repeated"), "why", |cluster| &cluster.retries)?;
+    let mut family =
+        sheet.counter("portunus_hash_without_key", "Calls without a key to clusters that choose instances by one")?;
+    let mut keyless = clusters.iter().filter(|cluster| cluster.keyless.value() > 0);
+    keyless.try_for_each(|cluster| family.count(&[("cluster", &*cluster.name)], cluster.keyless.value()))?;
     let family = ("portunus_upstream_http2_limits", "Connections to instances that were ended over a limit of HTTP/2");
     words(sheet, clusters, family, "limit", |cluster| &cluster.limited)?;
     let mut family = sheet

@@ -37,6 +37,7 @@ fn busy() -> (Arc<Metrics>, impl Sized) {
     instance.handled(Code::Ok, Duration::from_millis(3));
     instance.handled(Code::Unavailable, Duration::from_millis(30));
     cluster.retried("connect_failed");
+    cluster.keyless();
     cluster.registered("added");
     cluster.heartbeat("acknowledged");
     cluster.unregistered("removed");

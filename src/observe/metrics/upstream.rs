@@ -41,6 +41,7 @@ pub struct ClusterMetrics {
     pub(super) name: Arc<str>,
     pub(super) seconds: Histogram,
     pub(super) retries: Words,
+    pub(super) keyless: Counter,
     pub(super) limited: Words,
     pub(super) heads_cut: Counter,
     pub(super) registrations: Words,
@@ -71,6 +72,16 @@ impl ClusterMetrics {
     /// route asked.
     pub fn retried(&self, why: &'static str) {
         self.retries.inc(why);
+    }
+
+    /// A call had no key, and its cluster chooses instances by one.
+    pub fn keyless(&self) {
+        self.keyless.inc();
+    }
+
+    /// How many calls had no key.
+    pub fn keyless_total(&self) -> u64 {
+        self.keyless.value()
     }
 
     /// A connection to an instance was ended over a limit of HTTP/2.
