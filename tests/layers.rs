@@ -29,7 +29,10 @@ const ALLOWED: [(&str, &[&str]); 18] = [
     ),
     ("app", &["admin", "balance", "call", "config", "edge", "filters", "observe", "registry", "store", "upstream"]),
     ("edge", &["call", "config::snapshot", "h2", "observe", "registry::Connection"]),
-    ("call", &["balance", "config::snapshot", "expr", "filters", "h2", "observe", "registry", "route", "upstream", "wire"]),
+    (
+        "call",
+        &["balance", "config::snapshot", "expr", "filters", "h2", "observe", "registry", "route", "upstream", "wire"],
+    ),
     ("upstream", &["balance", "h2", "observe", "registry", "schema", "wire"]),
     ("expr", &["schema"]),
     ("schema", &[]),

@@ -167,11 +167,11 @@ impl Turn<'_> {
                     self.advance(key);
                 }
             }
-            Ok(Plan::Register { open }) => {
+            Ok(Plan::Register { open, who }) => {
                 let call = self.hub.calls.get(key.0).and_then(|passage| passage.call.as_ref());
                 let registry = call.and_then(|call| call.forward.as_ref()?.cluster.registry());
                 let config = registry.map(|registry| registry.settings().limits.config_bytes).unwrap_or_default();
-                self.set_stage(key, Stage::Registering(Registering::new(open, config, self.now)));
+                self.set_stage(key, Stage::Registering(Registering::new((open, who), config, self.now)));
                 self.arm(key);
                 self.register_what_came(key);
             }

@@ -11,6 +11,7 @@ use smallvec::SmallVec;
 use tokio::time::Instant;
 
 use crate::config::snapshot::Snapshot;
+use crate::expr::Facts;
 use crate::filters::Followers;
 use crate::observe::metrics::{ListenerMetrics, MethodMetrics, OpenCall};
 use crate::observe::{AccessLog, CallRecord, Metrics};
@@ -151,6 +152,14 @@ impl Call {
         self.deadline = [self.deadline, limit].into_iter().flatten().min();
     }
 
+    /// Whether the access log's rule wants it. Where that cannot be told, it does.
+    fn is_worth_a_line(&self, shared: &Shared, end: End) -> bool {
+        let snapshot = shared.snapshot.load();
+        let Some(when) = &snapshot.log_when else { return true };
+        let status = i32::try_from(end.code as u32).ok();
+        when.holds(&Facts { status, ..Facts::of_call(&self.info, &self.head) }, None).unwrap_or(true)
+    }
+
     /// Counts, logs and tells the filters. The last thing that happens to a call.
     pub fn finish(&mut self, shared: &Shared, origin: &Origin, end: End, now: Instant) {
         let duration = now.saturating_duration_since(self.started);
@@ -173,7 +182,10 @@ impl Call {
             request_messages: self.tally.request_messages,
             response_messages: self.tally.response_messages,
         });
-        let Some(log) = shared.access_log.as_ref().filter(|log| log.wants()) else { return };
+        let Some(log) = shared.access_log.as_ref() else { return };
+        if !self.is_worth_a_line(shared, end) || !log.wants() {
+            return;
+        }
         log.write(CallRecord {
             time: SystemTime::now().checked_sub(duration).unwrap_or_else(SystemTime::now),
             listener: Arc::clone(&origin.listener),

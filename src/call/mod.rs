@@ -18,6 +18,7 @@ mod dial;
 mod ends;
 mod forward;
 mod head;
+mod judge;
 mod link;
 mod passage;
 mod plan;

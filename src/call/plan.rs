@@ -4,12 +4,12 @@ use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
-use fields::RequestHead;
 use filter_api::{Code, Reason, Refusal};
 
 use super::context::{Call, Origin};
+use super::judge;
 use crate::balance::Seeker;
-use crate::config::snapshot::{Listener, Route, Target};
+use crate::config::snapshot::{Listener, Registrants, Route, Target};
 use crate::filters::{Answered, Chain, Seen, Waiting};
 use crate::registry::{Agent, Asked, ChooseErrorKind, Instance};
 use crate::upstream::{Cluster, Clusters};
@@ -24,6 +24,8 @@ pub(super) enum Plan {
     Register {
         /// Whether anybody who reaches the route may register.
         open: bool,
+        /// Who a registrant is, and who may register.
+        who: Arc<Registrants>,
     },
 }
 
@@ -95,7 +97,7 @@ pub(super) fn decide(
     if call.loops {
         return Err(came_back());
     }
-    let route_at = |place| listener.router.get(place).ok_or_else(no_route);
+    let route_at = |place| listener.router.get(place).ok_or_else(gone);
     loop {
         let chain = match progress.next {
             Next::Listener => &listener.early,
@@ -107,10 +109,7 @@ pub(super) fn decide(
             return Ok(Decision::Waits(waiting));
         }
         progress.next = match progress.next {
-            Next::Listener => {
-                let host = authority_host(head.authority());
-                Next::Route(listener.router.find(head, host, &info.service, &info.method).ok_or_else(no_route)?)
-            }
+            Next::Listener => Next::Route(judge::route(listener, call)?),
             Next::Route(place) => {
                 choose(clusters, origin, route_at(place)?, call)?;
                 Next::Late(place)
@@ -130,16 +129,23 @@ fn came_back() -> Box<Refusal> {
 fn choose(clusters: &Clusters, origin: &Origin, route: &Route, call: &mut Call) -> Result<(), Box<Refusal>> {
     let cluster = cluster_of(clusters, route)?;
     let registers = matches!(route.target, Target::Register { .. });
-    let agent = if registers { Ok(None) } else { choose_agent(&cluster, origin, &call.head) };
+    let agent = if registers { Ok(None) } else { choose_agent(&cluster, origin, route, call) };
     let forward = call.forward.insert(Forward { cluster, agent: None, key: None, each_try: route.each_try.clone() });
     forward.agent = agent?;
+    call.info.agent = forward.agent.as_ref().map(|agent| Arc::clone(&agent.info));
+    let name = Arc::clone(&forward.cluster.name);
+    let keys = route.keys.iter().find(|(cluster, _)| *cluster == name).map(|(_, keys)| &**keys);
+    let key = judge::key(keys, call);
+    if let Some(forward) = &mut call.forward {
+        forward.key = key;
+    }
     Ok(())
 }
 
 fn settle(route: &Route, call: &mut Call) -> Plan {
     limit_time(call, route.timeout);
-    match route.target {
-        Target::Register { open, .. } => Plan::Register { open },
+    match &route.target {
+        Target::Register { open, who, .. } => Plan::Register { open: *open, who: Arc::clone(who) },
         _ => Plan::Forward,
     }
 }
@@ -153,12 +159,6 @@ fn limit_time(call: &mut Call, timeout: Option<Duration>) {
 /// A call that is not there any more.
 pub(super) fn gone() -> Box<Refusal> {
     Box::new(Refusal::new(Code::Cancelled, Reason::Cancelled, "the call is over"))
-}
-
-fn no_route() -> Box<Refusal> {
-    let message =
-        "no route takes this call: look at /routes on the admin port, or at the service's name and the authority";
-    Box::new(Refusal::new(Code::Unimplemented, Reason::NoRoute, message))
 }
 
 fn cluster_of(clusters: &Clusters, route: &Route) -> Result<Arc<Cluster>, Box<Refusal>> {
@@ -177,15 +177,21 @@ fn cluster_of(clusters: &Clusters, route: &Route) -> Result<Arc<Cluster>, Box<Re
 }
 
 /// The agent that a call to a registry cluster is for. Other clusters have none.
-fn choose_agent(cluster: &Cluster, origin: &Origin, head: &RequestHead) -> Result<Option<Arc<Agent>>, Box<Refusal>> {
+fn choose_agent(
+    cluster: &Cluster,
+    origin: &Origin,
+    route: &Route,
+    call: &Call,
+) -> Result<Option<Arc<Agent>>, Box<Refusal>> {
     let Some(registry) = cluster.registry() else { return Ok(None) };
+    let (head, named) = (&call.head, judge::agent(route, call)?);
     let host = authority_host(head.authority());
     // Nearly every caller writes it in lower case; then nothing is copied.
     let lower =
         if host.bytes().any(|b| b.is_ascii_uppercase()) { Cow::Owned(host.to_ascii_lowercase()) } else { host.into() };
     let asked = Asked {
         local_port: origin.port_names_agent.then(|| origin.local.port()),
-        route_agent: None,
+        route_agent: named.as_deref(),
         header_agent: head.fields.get_str("x-portunus-agent"),
         authority_host: Some(&*lower).filter(|host| !host.is_empty()),
     };

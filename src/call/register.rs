@@ -13,6 +13,7 @@ use portunus_proto::bindu::{
 use prost::Message;
 use tokio::time::Instant;
 
+use super::judge::Applicant;
 use crate::observe::metrics::ListenerMetrics;
 use crate::registry::{Admitted, Beat, Caller, Card, Departure, Forward, Place, Refusal, Registry, Verdict, clip};
 use crate::upstream::Network;
@@ -32,18 +33,26 @@ pub struct Registrar {
     network: Arc<dyn Network>,
     /// Where refusals of another owner are counted as what they are; what else is refused is counted by the registry alone.
     listener: Option<Arc<ListenerMetrics>>,
+    /// Who wants to register, where not everybody may.
+    applicant: Option<Applicant>,
 }
 
 impl Registrar {
     /// Registers into `registry`.
     pub fn new(registry: Arc<Registry>, network: Arc<dyn Network>) -> Self {
-        Self { registry, network, listener: None }
+        Self { registry, network, listener: None, applicant: None }
     }
 
     /// The same, for calls that come in on this listener.
     #[must_use]
     pub fn on(self, listener: &Arc<ListenerMetrics>) -> Self {
         Self { listener: Some(Arc::clone(listener)), ..self }
+    }
+
+    /// The same, for a caller that may have to be admitted first.
+    #[must_use]
+    pub(super) fn for_applicant(self, applicant: Option<Applicant>) -> Self {
+        Self { applicant, ..self }
     }
 
     fn count_refused(&self, reason: &str) {
@@ -127,6 +136,11 @@ impl Registrar {
             ))
         })?;
         let card = Card::read(&request.config_json, left, &settings.config_allow).map_err(refuse)?;
+        if let Some(applicant) = &self.applicant {
+            let callback = &request.grpc_callback_address;
+            let admitted = applicant.is_admitted(&card.identity, callback, &request.config_json);
+            admitted.map_err(|error| Refusal { reason: "denied", error })?;
+        }
         if let (None, Some(problem)) = (&settings.core, &card.problem) {
             return Err(refuse(problem.clone()));
         }

@@ -11,13 +11,16 @@ use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
 use super::context::Origin;
+use super::judge::{self, Applicant};
 use super::passage::Stage;
 use super::register::Registrar;
 use super::splice::Ending;
 use super::stop::Stop;
 use super::turn::Turn;
 use super::worker::{CallKey, Worker};
-use crate::registry::{Caller, owner_by_address};
+use crate::config::snapshot::Registrants;
+use crate::expr::Failure;
+use crate::registry::Caller;
 use crate::upstream::Cluster;
 use crate::wire::framed;
 
@@ -30,6 +33,7 @@ const PATIENCE: Duration = Duration::from_secs(15);
 pub(super) struct Registering {
     /// Whether anybody who reaches the route may register.
     open: bool,
+    who: Arc<Registrants>,
     /// The largest request.
     most: usize,
     body: Vec<u8>,
@@ -40,8 +44,8 @@ pub(super) struct Registering {
 
 impl Registering {
     /// `config`: the most that the registry takes of a configuration.
-    pub(super) fn new(open: bool, config: usize, now: Instant) -> Self {
-        Self { open, most: config.saturating_add(MARGIN), body: Vec::new(), until: now + PATIENCE, asking: None }
+    pub(super) fn new((open, who): (bool, Arc<Registrants>), config: usize, now: Instant) -> Self {
+        Self { open, who, most: config.saturating_add(MARGIN), body: Vec::new(), until: now + PATIENCE, asking: None }
     }
 
     /// How long the request may take to come; none once it has.
@@ -98,10 +102,17 @@ impl Turn<'_> {
         let Some(forward) = &call.forward else { return };
         call.tally.request_messages = 1;
         call.tally.request_bytes = request.len() as u64;
-        let (info, origin, open) = (call.info.clone(), Arc::clone(&passage.origin), registering.open);
-        let (worker, cluster) = (Arc::clone(self.worker), Arc::clone(&forward.cluster));
+        let owner = judge::owner(&registering.who, registering.open, &passage.origin, call);
+        let applicant = Applicant::of(call, &registering.who);
+        let info = call.info.clone();
+        let origin = Arc::clone(&passage.origin);
+        let registrar = registrar(self.worker, &origin, &forward.cluster).map(|own| own.for_applicant(applicant));
+        let worker = Arc::clone(self.worker);
         let task = tokio::spawn(async move {
-            let answer = dispatch(&info, &origin, registrar(&worker, &origin, &cluster), open, &request).await;
+            let answer = match owner {
+                Ok(owner) => dispatch(&info, caller(&origin, owner), registrar, &request).await,
+                Err(failure) => Err(nobody(failure)),
+            };
             worker.turn(|turn| turn.registered(key, answer));
         });
         registering.asking = Some(task.abort_handle());
@@ -137,20 +148,23 @@ fn registrar(worker: &Worker, origin: &Origin, cluster: &Cluster) -> Option<Regi
     Some(Registrar::new(registry, Arc::clone(&worker.network)).on(&origin.metrics))
 }
 
+fn caller(origin: &Origin, owner: Arc<str>) -> Caller {
+    Caller { peer: origin.peer, local: Some(origin.local.ip()), connection: origin.connection.clone(), owner }
+}
+
+/// Who calls is decided by an expression, and it names nobody.
+fn nobody(failure: Failure) -> Stop {
+    let message = format!("whose registration this is cannot be told (`registry.owner` of the proxy): {failure}");
+    Stop::refuse(Code::PermissionDenied, Reason::Denied, message)
+}
+
 async fn dispatch(
     info: &CallInfo,
-    origin: &Origin,
+    caller: Caller,
     registrar: Option<Registrar>,
-    open: bool,
     request: &[u8],
 ) -> Result<Vec<u8>, Stop> {
     let registrar = registrar.ok_or_else(|| unimplemented("this cluster has no registry"))?;
-    let caller = Caller {
-        peer: origin.peer,
-        local: Some(origin.local.ip()),
-        connection: origin.connection.clone(),
-        owner: owner_by_address(origin.peer.ip(), open),
-    };
     Ok(match (&*info.service, &*info.method) {
         ("bindu.grpc.BinduService", "RegisterAgent") => {
             registrar.register(decode::<RegisterAgentRequest>(request)?, &caller).await.encode_to_vec()

@@ -12,8 +12,8 @@ use ipnet::IpNet;
 use rand::Rng as _;
 use rustc_hash::FxHashMap;
 
-pub use super::expressions::{Keys, Registrants};
 use super::expressions::Compiler;
+pub use super::expressions::{Keys, Registrants};
 use super::{Errors, FilterUse, Loaded, Path, Problem, Source, Target as FileTarget};
 use crate::expr::{Expression, Place as ExprPlace, Wanted};
 use crate::filters::{Chain, EACH_TRY, EARLY, LATE};
@@ -157,7 +157,8 @@ impl Listener {
 /// What a filter cannot make of its configuration.
 pub fn build(loaded: &Loaded, known: &[Known], generation: u64) -> Result<Snapshot, Errors> {
     let compiler = Compiler::new(&loaded.source, loaded.config.expr.max_cost);
-    let mut builder = Builder { source: &loaded.source, known, compiler, clusters: FxHashMap::default(), problems: Vec::new() };
+    let mut builder =
+        Builder { source: &loaded.source, known, compiler, clusters: FxHashMap::default(), problems: Vec::new() };
     builder.clusters = loaded.config.clusters.iter().map(|(name, cluster)| builder.cluster(name, cluster)).collect();
     let log_when = loaded.config.access_log.as_ref().and_then(|log| log.when.as_ref());
     let log_when = log_when.and_then(|when| {
@@ -273,9 +274,10 @@ impl Builder<'_> {
         let when = route.matches.when.as_ref().and_then(|when| {
             self.compiler.compile(&place_of("match").with("when"), when, ExprPlace::When, Wanted::Truth)
         });
-        let agent = route.agent.as_ref().and_then(|agent| {
-            self.compiler.compile(&place_of("agent"), agent, ExprPlace::Agent, Wanted::Text)
-        });
+        let agent = route
+            .agent
+            .as_ref()
+            .and_then(|agent| self.compiler.compile(&place_of("agent"), agent, ExprPlace::Agent, Wanted::Text));
         Route {
             index,
             when,

@@ -37,7 +37,7 @@ pub enum Place {
 
 /// A name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Name {
+enum Known {
     Service,
     Method,
     Authority,
@@ -60,30 +60,30 @@ enum Name {
     StatusCode,
 }
 
-const NAMES: [(&str, Name); 20] = [
-    ("request.service", Name::Service),
-    ("request.method", Name::Method),
-    ("request.authority", Name::Authority),
-    ("request.protocol", Name::Protocol),
-    ("request.time", Name::Time),
-    ("metadata", Name::Metadata),
-    ("peer.address", Name::PeerAddress),
-    ("agent.id", Name::AgentId),
-    ("agent.did", Name::AgentDid),
-    ("agent.name", Name::AgentName),
-    ("agent.author", Name::AgentAuthor),
-    ("agent.owner", Name::AgentOwner),
-    ("registration.agent_id", Name::RegistrationAgentId),
-    ("registration.author", Name::RegistrationAuthor),
-    ("registration.name", Name::RegistrationName),
-    ("registration.callback", Name::RegistrationCallback),
-    ("registration.config", Name::RegistrationConfig),
-    ("message", Name::Message),
-    ("response", Name::Response),
-    ("status.code", Name::StatusCode),
+const NAMES: [(&str, Known); 20] = [
+    ("request.service", Known::Service),
+    ("request.method", Known::Method),
+    ("request.authority", Known::Authority),
+    ("request.protocol", Known::Protocol),
+    ("request.time", Known::Time),
+    ("metadata", Known::Metadata),
+    ("peer.address", Known::PeerAddress),
+    ("agent.id", Known::AgentId),
+    ("agent.did", Known::AgentDid),
+    ("agent.name", Known::AgentName),
+    ("agent.author", Known::AgentAuthor),
+    ("agent.owner", Known::AgentOwner),
+    ("registration.agent_id", Known::RegistrationAgentId),
+    ("registration.author", Known::RegistrationAuthor),
+    ("registration.name", Known::RegistrationName),
+    ("registration.callback", Known::RegistrationCallback),
+    ("registration.config", Known::RegistrationConfig),
+    ("message", Known::Message),
+    ("response", Known::Response),
+    ("status.code", Known::StatusCode),
 ];
 
-/// Where [`Name::Message`] and [`Name::Response`] are among the names.
+/// Where [`Known::Message`] and [`Known::Response`] are among the names.
 pub(super) const MESSAGE: usize = 17;
 pub(super) const RESPONSE: usize = 18;
 
@@ -147,7 +147,7 @@ impl<'a> Facts<'a> {
     }
 }
 
-impl Name {
+impl Known {
     fn is_known(self, place: Place) -> bool {
         match self {
             Self::Service
@@ -194,7 +194,7 @@ pub(super) fn declared(place: Place) -> Vec<Declared> {
     all.collect()
 }
 
-impl Name {
+impl Known {
     fn known_where(self) -> &'static str {
         match self {
             Self::AgentId | Self::AgentDid | Self::AgentName | Self::AgentAuthor | Self::AgentOwner => {
@@ -221,26 +221,26 @@ impl<'a, 'f: 'a> Names<'a> for Facts<'f> {
         let registration =
             |of: fn(&Registration<'f>) -> &'f str| self.registration.as_ref().map(|own| Value::text(of(own)));
         match name {
-            Name::Service => text(self.service),
-            Name::Method => text(self.method),
-            Name::Authority => text(self.authority),
-            Name::Protocol => text(self.protocol),
-            Name::Time => Some(Value::Time(self.time.unwrap_or_else(Moment::now))),
-            Name::Metadata => self.metadata.map(|fields| Value::Map(Map::Metadata(fields))),
-            Name::PeerAddress => self.peer.map(|ip| Value::Text(Text::from(ip.to_canonical().to_string()))),
-            Name::AgentId => agent(|agent| &agent.id),
-            Name::AgentDid => agent(|agent| &agent.did),
-            Name::AgentName => agent(|agent| &agent.name),
-            Name::AgentAuthor => agent(|agent| &agent.author),
-            Name::AgentOwner => agent(|agent| &agent.owner),
-            Name::RegistrationAgentId => registration(|own| own.agent_id),
-            Name::RegistrationAuthor => registration(|own| own.author),
-            Name::RegistrationName => registration(|own| own.name),
-            Name::RegistrationCallback => registration(|own| own.callback),
-            Name::RegistrationConfig => self.registration.map(|own| Value::json(own.config)),
-            Name::Message => self.message.clone().map(Value::Message),
-            Name::Response => self.response.clone().map(Value::Message),
-            Name::StatusCode => self.status.map(|code| Value::Int(code.into())),
+            Known::Service => text(self.service),
+            Known::Method => text(self.method),
+            Known::Authority => text(self.authority),
+            Known::Protocol => text(self.protocol),
+            Known::Time => Some(Value::Time(self.time.unwrap_or_else(Moment::now))),
+            Known::Metadata => self.metadata.map(|fields| Value::Map(Map::Metadata(fields))),
+            Known::PeerAddress => self.peer.map(|ip| Value::Text(Text::from(ip.to_canonical().to_string()))),
+            Known::AgentId => agent(|agent| &agent.id),
+            Known::AgentDid => agent(|agent| &agent.did),
+            Known::AgentName => agent(|agent| &agent.name),
+            Known::AgentAuthor => agent(|agent| &agent.author),
+            Known::AgentOwner => agent(|agent| &agent.owner),
+            Known::RegistrationAgentId => registration(|own| own.agent_id),
+            Known::RegistrationAuthor => registration(|own| own.author),
+            Known::RegistrationName => registration(|own| own.name),
+            Known::RegistrationCallback => registration(|own| own.callback),
+            Known::RegistrationConfig => self.registration.map(|own| Value::json(own.config)),
+            Known::Message => self.message.clone().map(Value::Message),
+            Known::Response => self.response.clone().map(Value::Message),
+            Known::StatusCode => self.status.map(|code| Value::Int(code.into())),
         }
     }
 }

@@ -34,7 +34,8 @@ impl FromStr for MethodPattern {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let wrong = "is no pattern for methods: write `pkg.Service/Method`, `pkg.*/Method`, `*/Method` or `pkg.Service/*`";
+        let wrong =
+            "is no pattern for methods: write `pkg.Service/Method`, `pkg.*/Method`, `*/Method` or `pkg.Service/*`";
         let (service, method) = text.split_once('/').ok_or(wrong)?;
         let service = match service {
             "*" => None,

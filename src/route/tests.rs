@@ -8,6 +8,7 @@ fn rule(authority: &str, service: &str, method: &str, headers: &[(&str, HeaderTe
         service: (!service.is_empty()).then(|| service.parse().unwrap()),
         method: (!method.is_empty()).then(|| method.into()),
         headers: headers.iter().map(|(name, test)| HeaderMatch { name: (*name).into(), test: test.clone() }).collect(),
+        when: None,
     }
 }
 
@@ -20,7 +21,7 @@ fn head(headers: &[(&str, &str)]) -> RequestHead {
 }
 
 fn find<'a, T>(router: &'a Router<T>, head: &RequestHead, host: &str, service: &str, method: &str) -> Option<&'a T> {
-    router.find(head, host, service, method).and_then(|place| router.get(place))
+    router.candidates(head, host, service, method).next().and_then(|place| router.get(place))
 }
 
 #[test]

@@ -20,6 +20,8 @@ pub enum Reason {
     ConnectFailed,
     /// Time ran out.
     Deadline,
+    /// A rule says no, or an expression that had to say yes failed.
+    Denied,
     /// The proxy is shutting down.
     Draining,
     /// A message or the call's framing is broken.
@@ -40,6 +42,8 @@ pub enum Reason {
     Overloaded,
     /// Not a gRPC request.
     Protocol,
+    /// Whether a route takes the call cannot be told.
+    RouteUndecided,
     /// The registrar refused, because another owner holds the agent.
     Owner,
     /// The upstream answered without a gRPC status.
@@ -58,6 +62,7 @@ impl Reason {
         Self::Cancelled,
         Self::ConnectFailed,
         Self::Deadline,
+        Self::Denied,
         Self::Draining,
         Self::Framing,
         Self::Idle,
@@ -69,6 +74,7 @@ impl Reason {
         Self::Overloaded,
         Self::Protocol,
         Self::Owner,
+        Self::RouteUndecided,
         Self::UpstreamHttp,
         Self::UpstreamReset,
     ];
@@ -83,6 +89,7 @@ impl Reason {
             Self::Cancelled => "cancelled",
             Self::ConnectFailed => "connect_failed",
             Self::Deadline => "deadline",
+            Self::Denied => "denied",
             Self::Draining => "draining",
             Self::Framing => "framing",
             Self::Idle => "idle",
@@ -94,6 +101,7 @@ impl Reason {
             Self::Overloaded => "overloaded",
             Self::Protocol => "protocol",
             Self::Owner => "owner",
+            Self::RouteUndecided => "route_undecided",
             Self::UpstreamHttp => "upstream_http",
             Self::UpstreamReset => "upstream_reset",
         }

@@ -1,9 +1,13 @@
 //! Edits of a list of metadata, checked when they are built.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use fields::{Fields, is_name};
-use filter_api::BuildError;
+use filter_api::{BuildCx, BuildError, Code, Expression, Gives, Reason, Refusal, Seen};
+
+/// The longest value that an expression may give.
+const MOST_VALUE: usize = 1024;
 
 /// Names that are the protocol's or the proxy's own (DESIGN.md §4): nothing may be written under them.
 const RESERVED: [&str; 10] = [
@@ -89,6 +93,68 @@ impl Edits {
             fields.set(name, value.as_bytes());
         }
     }
+}
+
+/// Metadata whose values expressions give.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Computed(Vec<(String, Arc<dyn Expression>)>);
+
+impl Computed {
+    /// Compiles the expressions that stand at `at` below the filter's key.
+    pub(crate) fn build(at: &[&str], set: BTreeMap<String, String>, cx: &mut BuildCx<'_>) -> Result<Self, BuildError> {
+        let compiled = set.into_iter().map(|(name, text)| {
+            let path: Vec<&str> = at.iter().copied().chain(["set_expr", &name]).collect();
+            writable(&name).map_err(|message| BuildError::at(&path, message))?;
+            let expression = cx.expression(&path, &text, Gives::Text)?;
+            Ok((name, expression))
+        });
+        compiled.collect::<Result<_, _>>().map(Self)
+    }
+
+    /// Whether there is nothing to do.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// The values for a call; null is none.
+    ///
+    /// # Errors
+    /// An expression fails, or gives what can be no metadata: an instance must not take a value that is missing for one that was left out.
+    pub(crate) fn values(&self, seen: &Seen<'_>) -> Result<Vec<(&str, Option<String>)>, Box<Refusal>> {
+        let denied = |name: &str, why: String| {
+            let message = format!("the metadata `{name}` of this call cannot be made: {why}");
+            Box::new(Refusal::new(Code::PermissionDenied, Reason::Denied, message))
+        };
+        let values = self.0.iter().map(|(name, expression)| {
+            let value = expression.text(seen).map_err(|why| denied(name, why.to_string()))?;
+            if value.as_ref().is_some_and(|value| !is_writable_value(value)) {
+                let why =
+                    format!("its value is not 1 to {MOST_VALUE} printable ASCII characters without blanks around them");
+                return Err(denied(name, why));
+            }
+            Ok((name.as_str(), value))
+        });
+        values.collect()
+    }
+}
+
+/// Puts values in the place of what there is.
+pub(crate) fn put<'v>(fields: &mut Fields, values: impl IntoIterator<Item = (&'v str, Option<&'v str>)>) {
+    for (name, value) in values {
+        match value {
+            Some(value) => fields.set(name, value.as_bytes()),
+            None => {
+                fields.remove(name);
+            }
+        }
+    }
+}
+
+fn is_writable_value(value: &str) -> bool {
+    !value.is_empty()
+        && value.len() <= MOST_VALUE
+        && value.bytes().all(|octet| (0x20..=0x7e).contains(&octet))
+        && value.trim() == value
 }
 
 fn writable(name: &str) -> Result<(), String> {

@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use fields::{Fields, Method, RequestHead};
 use filter_api::{
-    Bounds, BuildCx, BuildError, CallFilter, CallInfo, Code, Expression, Expressions, Factory, Filter, Gives, Known, Message,
-    Outcome, Protocol, Reads, Refusal, RequestView, ResponseView, Seen, Start, Unevaluated, Verdict,
+    Bounds, BuildCx, BuildError, CallFilter, CallInfo, Code, Expression, Expressions, Factory, Filter, Gives, Known,
+    Message, Outcome, Protocol, Reads, Refusal, RequestView, ResponseView, Seen, Start, Unevaluated, Verdict,
 };
 
 /// A filter that was built.

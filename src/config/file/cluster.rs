@@ -48,7 +48,7 @@ pub enum HashBy {
     /// By method.
     ByMethod(
         #[schemars(extend("propertyNames" = { "type": "string", "format": "portunus-methods" }), extend("minProperties" = 1))]
-        BTreeMap<Methods, Expression>,
+         BTreeMap<Methods, Expression>,
     ),
 }
 

@@ -13,8 +13,8 @@ use schemars::{JsonSchema, Schema};
 use serde::{Deserialize, Serialize};
 
 pub use cluster::{
-    Balance, Callback, CallbackPorts, Cluster, ClusterLimits, Dns, Endpoint, HashBy, Health, Members, Registry, RegistryLimits,
-    WeightedEndpoint,
+    Balance, Callback, CallbackPorts, Cluster, ClusterLimits, Dns, Endpoint, HashBy, Health, Members, Registry,
+    RegistryLimits, WeightedEndpoint,
 };
 pub use listener::{FilterUse, Listener, ListenerLimits};
 pub use route::{HeaderMatch, HeaderPattern, Match, Present, Route, Share as SplitShare, Target};

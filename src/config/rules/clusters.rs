@@ -43,14 +43,21 @@ impl Rules<'_> {
         }
     }
 
-    /// A policy that goes by a key needs to be told which.
+    /// A policy that goes by a key needs to be told which, and no other takes one.
     fn key(&mut self, at: &Path, balance: Balance) {
+        let has_key = self.source.has(&at.with("hash_by"));
         let name = match balance {
             Balance::RingHash => "ring_hash",
             Balance::Maglev => "maglev",
-            Balance::RoundRobin | Balance::LeastRequest | Balance::Random => return,
+            Balance::RoundRobin | Balance::LeastRequest | Balance::Random => {
+                if has_key {
+                    let message = "only `balance: ring_hash` and `balance: maglev` go by a key: choose one of them, or leave `hash_by` out";
+                    self.report(&at.with("hash_by"), message.to_owned());
+                }
+                return;
+            }
         };
-        if !self.source.has(&at.with("hash_by")) {
+        if !has_key {
             let message = format!(
                 "`balance: {name}` needs `hash_by`: say by what calls are told apart, for example \
                  `hash_by: metadata[\"x-session-id\"]`"

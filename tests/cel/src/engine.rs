@@ -135,9 +135,7 @@ fn wanted(value: &Value<'_>) -> Wanted {
         }
         Value::List(list) => Wanted::List(items(list)),
         Value::Map(map) => Wanted::Map(entries(map)),
-        Value::Message(view) => {
-            Wanted::Message { name: view.kind().name().to_owned(), wire: view.to_octets() }
-        }
+        Value::Message(view) => Wanted::Message { name: view.kind().name().to_owned(), wire: view.to_octets() },
         Value::Type(name) => Wanted::Type(name.to_string()),
     }
 }
