@@ -3,7 +3,10 @@
 //! no socket: who asks a server hands in a [`Reflection`].
 
 mod bounds;
+mod closure;
 mod collection;
+mod definition;
+mod diff;
 mod extent;
 mod files;
 mod reflect;
@@ -11,9 +14,12 @@ mod repair;
 mod set;
 
 pub use bounds::{Bounds, SchemaError};
-pub use collection::Collection;
-pub use files::{from_protos, from_set};
-pub use reflect::{Answer, Question, Reflection, fetch};
+pub use closure::ClosureDigest;
+pub use collection::{Collection, Fingerprint};
+pub use definition::{Definition, Definitions, Side};
+pub use diff::{Change, Diff, What, diff};
+pub use files::{from_files, from_protos, from_set};
+pub use reflect::{Answer, Question, Reflection, fetch, gather, link};
 pub use set::{Method, Schema};
 
 #[cfg(test)]
