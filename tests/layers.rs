@@ -27,7 +27,13 @@ const ALLOWED: [(&str, &[&str]); 17] = [
             "upstream::side::Failure",
         ],
     ),
-    ("app", &["admin", "balance", "call", "config", "edge", "filters", "observe", "registry", "store", "upstream"]),
+    (
+        "app",
+        &[
+            "admin", "balance", "call", "config", "edge", "filters", "observe", "registry", "schema", "store",
+            "upstream",
+        ],
+    ),
     ("edge", &["call", "config::snapshot", "h2", "observe", "registry::Connection"]),
     ("call", &["balance", "config::snapshot", "filters", "h2", "observe", "registry", "route", "upstream", "wire"]),
     ("upstream", &["balance", "h2", "observe", "registry", "schema", "wire"]),
@@ -35,7 +41,7 @@ const ALLOWED: [(&str, &[&str]); 17] = [
     ("balance", &["registry"]),
     ("store", &["registry"]),
     ("registry", &["observe"]),
-    ("config", &["balance", "filters", "observe", "route"]),
+    ("config", &["balance", "filters", "observe", "route", "schema"]),
     ("admin", &["observe"]),
     ("filters", &[]),
     ("observe", &[]),

@@ -46,19 +46,26 @@ impl Policy {
     }
 }
 
+/// What is known of a call's tries.
+#[derive(Clone, Copy, Debug)]
+pub struct Tries<'a> {
+    /// Instances that failed the call: others are preferred.
+    pub tried: &'a [u64],
+    /// Instances that must not get it, sorted.
+    pub excluded: &'a [u64],
+    /// Now, by the process's clock.
+    pub now_ms: u64,
+}
+
 /// Picks an instance for a call: the best kind of candidates there is, by the policy.
 ///
 /// Healthy ones first, among them those whose last connect did not just fail and that `tried` does not name (the tries
 /// of this call so far); each preference is given up, in the reverse order, where nobody else is left. New instances
-/// stand in where nobody is healthy. Unhealthy, lost and removed ones never get a call.
-pub fn pick(
-    policy: Policy,
-    set: &EndpointSet,
-    cursor: &AtomicUsize,
-    tried: &[u64],
-    now_ms: u64,
-) -> Option<Arc<Instance>> {
-    let in_state = |instance: &Instance, state| instance.state() == state && !instance.is_gone();
+/// stand in where nobody is healthy. Unhealthy, lost, removed and excluded ones never get a call.
+pub fn pick(policy: Policy, set: &EndpointSet, cursor: &AtomicUsize, call: Tries<'_>) -> Option<Arc<Instance>> {
+    let Tries { tried, excluded, now_ms } = call;
+    let may = |instance: &Instance| excluded.is_empty() || excluded.binary_search(&instance.id).is_err();
+    let in_state = |instance: &Instance, state| instance.state() == state && !instance.is_gone() && may(instance);
     let fresh = |instance: &Instance| !tried.contains(&instance.id);
     let balance = policy.balance();
     for state in [State::Healthy, State::New] {

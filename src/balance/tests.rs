@@ -2,7 +2,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 
-use super::{Policy, pick};
+use super::{Policy, Tries, pick};
 use crate::observe::{ClusterMetrics, Metrics};
 use crate::registry::{EndpointSet, Instance, State, Target};
 
@@ -20,10 +20,14 @@ fn instances(weights: &[u32]) -> Vec<Arc<Instance>> {
 
 /// How often each instance was picked, by its place.
 fn picks(policy: Policy, set: &EndpointSet, calls: usize, tried: &[u64]) -> Vec<usize> {
+    picks_of(policy, set, calls, Tries { tried, excluded: &[], now_ms: 1 })
+}
+
+fn picks_of(policy: Policy, set: &EndpointSet, calls: usize, tries: Tries<'_>) -> Vec<usize> {
     let cursor = AtomicUsize::new(0);
     let mut counts: HashMap<u64, usize> = HashMap::new();
     for _ in 0..calls {
-        if let Some(instance) = pick(policy, set, &cursor, tried, 1) {
+        if let Some(instance) = pick(policy, set, &cursor, tries) {
             *counts.entry(instance.id).or_default() += 1;
         }
     }
@@ -120,7 +124,8 @@ fn preferences_are_given_up_one_by_one() {
 fn an_empty_set_has_nobody() {
     for policy in ALL {
         assert_eq!(
-            pick(policy, &EndpointSet::default(), &AtomicUsize::new(0), &[], 1).map(|instance| instance.id),
+            pick(policy, &EndpointSet::default(), &AtomicUsize::new(0), Tries { tried: &[], excluded: &[], now_ms: 1 })
+                .map(|instance| instance.id),
             None
         );
     }
@@ -139,4 +144,18 @@ fn a_refused_instance_is_avoided_for_a_while_that_grows() {
     assert!(!one.is_avoided(13_000));
     one.connected();
     assert!(!one.is_avoided(3_001));
+}
+
+#[test]
+fn excluded_instances_get_no_calls_even_where_nobody_else_is_left() {
+    for policy in ALL {
+        let all = instances(&[1, 1, 1]);
+        let set = EndpointSet::new(all.clone());
+        let mut excluded = vec![all[2].id, all[0].id];
+        excluded.sort_unstable();
+        let tries = Tries { tried: &[all[1].id], excluded: &excluded, now_ms: 1 };
+        assert_eq!(picks_of(policy, &set, 50, tries), [0, 50, 0], "{policy:?}");
+        all[1].set_state(State::Unhealthy);
+        assert_eq!(picks_of(policy, &set, 50, tries), [0, 0, 0], "{policy:?}");
+    }
 }

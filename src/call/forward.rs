@@ -119,7 +119,8 @@ impl Turn<'_> {
         };
         call.tried.push(instance);
         let Some(forward) = &call.forward else { return Progress::Begun };
-        let other = forward.cluster.pick(forward.agent.as_deref(), &call.tried, self.millis);
+        let called = (&*call.info.service, &*call.info.method);
+        let other = forward.cluster.pick(forward.agent.as_deref(), called, &call.tried, self.millis);
         match other.filter(|other| !call.tried.contains(&other.id)) {
             Some(_) => Progress::Unstarted(Unstarted("full", overloaded())),
             None => Progress::Stopped(Stop(overloaded())),
@@ -385,7 +386,8 @@ fn pick(call: &Call, now_ms: u64) -> Result<InFlight, Box<Refusal>> {
     let cluster = &forward.cluster;
     let mut full = call.tried.clone();
     for _ in 0..TRIES {
-        let Some(instance) = cluster.pick(forward.agent.as_deref(), &full, now_ms) else { break };
+        let called = (&*call.info.service, &*call.info.method);
+        let Some(instance) = cluster.pick(forward.agent.as_deref(), called, &full, now_ms) else { break };
         if let Some(in_flight) = instance.try_enter(cluster.limits.requests) {
             return Ok(in_flight);
         }

@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
+use std::path::Path as FilePath;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -16,6 +17,7 @@ use super::{Errors, FilterUse, Loaded, Path, Problem, Source, Target as FileTarg
 use crate::filters::{Chain, EACH_TRY, EARLY, LATE};
 use crate::path;
 use crate::route::{HeaderMatch, HeaderTest, RouteMatch, Router};
+use crate::schema::{self, Definitions};
 
 /// A configuration in force.
 #[derive(Debug)]
@@ -28,6 +30,8 @@ pub struct Snapshot {
     pub listeners: FxHashMap<Arc<str>, Arc<Listener>>,
     /// Names of metadata that filters set as identity, which no caller may send.
     pub identity: Vec<String>,
+    /// The schemas that files pin, by the cluster.
+    pub schemas: FxHashMap<Arc<str>, Arc<Definitions>>,
     /// What `/config` shows.
     pub view: serde_json::Value,
 }
@@ -147,6 +151,7 @@ pub fn build(loaded: &Loaded, known: &[Known], generation: u64) -> Result<Snapsh
     let listeners = loaded.config.listeners.iter();
     let listeners =
         listeners.map(|(name, listener)| (Arc::from(name.as_str()), builder.listener(name, listener))).collect();
+    let schemas = builder.schemas(&loaded.config);
     if !builder.problems.is_empty() {
         return Err(loaded.source.errors(builder.problems));
     }
@@ -155,6 +160,7 @@ pub fn build(loaded: &Loaded, known: &[Known], generation: u64) -> Result<Snapsh
         applied_at: SystemTime::now(),
         listeners,
         identity: Vec::new(),
+        schemas,
         view: super::view(loaded),
     })
 }
@@ -169,6 +175,30 @@ struct Builder<'a> {
 type Placed = (Phase, Arc<dyn Filter>);
 
 impl Builder<'_> {
+    /// Reads and links what files pin.
+    fn schemas(&mut self, config: &super::Config) -> FxHashMap<Arc<str>, Arc<Definitions>> {
+        let mut schemas = FxHashMap::default();
+        for (name, cluster) in config.clusters.iter().filter(|(_, cluster)| !cluster.schema.files.is_empty()) {
+            let files = &cluster.schema.files;
+            let paths: Vec<_> = files.iter().map(|file| self.source.resolve(file)).collect();
+            let root = self.source.resolve(FilePath::new(""));
+            match schema::from_files(&paths, &root) {
+                Ok(schema) => {
+                    schemas.insert(Arc::from(name.as_str()), Arc::new(Definitions::of(Arc::new(schema))));
+                }
+                Err((at, error)) => {
+                    let place = path!["clusters", name, "schema", "files"];
+                    let (place, what) = match at.and_then(|at| Some((at, files.get(at)?))) {
+                        Some((at, file)) => (place.with(at), format!("`{}` cannot be used", file.display())),
+                        None => (place, "the files cannot be used together".to_owned()),
+                    };
+                    self.problems.push(self.source.error_at(&place, format!("{what}: {error}")));
+                }
+            }
+        }
+        schemas
+    }
+
     fn listener(&mut self, name: &str, listener: &super::Listener) -> Arc<Listener> {
         let place = path!["listeners", name];
         let filters = self.filters(&place.with("filters"), &listener.filters);

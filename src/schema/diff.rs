@@ -2,20 +2,17 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::closure::oneof;
+use super::definition::shape;
+use super::set::Schema;
 use buffa::editions::FieldPresence;
 use buffa_descriptor::{
     DescriptorPool, EnumDescriptor, FieldDescriptor, FieldKind, MessageDescriptor, MethodDescriptor, ScalarType,
     ServiceDescriptor, SingularKind,
 };
-use serde::Serialize;
-
-use super::closure::oneof;
-use super::definition::shape;
-use super::set::Schema;
 
 /// What happened to something.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum What {
     /// It is new.
     Added,
@@ -35,8 +32,24 @@ pub enum What {
     Oneof,
 }
 
+impl What {
+    /// The word.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Added => "added",
+            Self::Removed => "removed",
+            Self::Renamed => "renamed",
+            Self::Renumbered => "renumbered",
+            Self::Retyped => "retyped",
+            Self::Cardinality => "cardinality",
+            Self::Presence => "presence",
+            Self::Oneof => "oneof",
+        }
+    }
+}
+
 /// One difference.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Change {
     /// `service`, `method`, `field` or `value`.
     pub kind: &'static str,
@@ -51,7 +64,7 @@ pub struct Change {
 }
 
 /// All differences, as far as there is room.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Diff {
     /// In the order of names.
     pub changes: Vec<Change>,

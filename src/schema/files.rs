@@ -42,6 +42,16 @@ pub fn from_files(files: &[PathBuf], root: &Path) -> Result<Schema, (Option<usiz
     collection.finish().map_err(|error| (None, error))
 }
 
+/// The schema of an encoded descriptor set that is at hand.
+///
+/// # Errors
+/// It is none.
+pub fn from_octets(set: &[u8]) -> Result<Schema, SchemaError> {
+    let mut collection = Collection::new(Bounds::LOCAL);
+    collection.add_set(set)?;
+    collection.finish()
+}
+
 fn compiled(file: &Path, root: &Path) -> Result<Vec<u8>, SchemaError> {
     let named = |folder: &Path| if folder.as_os_str().is_empty() { PathBuf::from(".") } else { folder.to_owned() };
     let mut roots: Vec<PathBuf> = vec![named(file.parent().unwrap_or(Path::new("")))];

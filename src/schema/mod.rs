@@ -18,7 +18,7 @@ pub use closure::ClosureDigest;
 pub use collection::{Collection, Fingerprint};
 pub use definition::{Definition, Definitions, Side};
 pub use diff::{Change, Diff, What, diff};
-pub use files::{from_files, from_protos, from_set};
+pub use files::{from_files, from_octets, from_protos, from_set};
 pub use reflect::{Answer, Question, Reflection, fetch, gather, link};
 pub use set::{Method, Schema};
 

@@ -78,6 +78,14 @@ impl Schema {
         count
     }
 
+    /// How much there is of it: messages, fields, values of enums and methods, those that everybody has included.
+    pub fn elements(&self) -> usize {
+        let fields: usize = self.pool.messages().iter().map(|message| 1 + message.fields().len()).sum();
+        let values: usize = self.pool.enums().iter().map(|named| 1 + named.values().len()).sum();
+        let methods: usize = self.pool.services().iter().map(|service| 1 + service.methods().len()).sum();
+        fields + values + methods
+    }
+
     /// Names of the methods of a service; none where there is no such service.
     pub fn methods(&self, service: &str) -> impl Iterator<Item = &str> {
         self.pool.service_by_name(service).into_iter().flat_map(|known| known.methods()).map(|method| method.name())

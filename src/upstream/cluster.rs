@@ -6,11 +6,12 @@ use std::sync::atomic::AtomicUsize;
 use arc_swap::ArcSwap;
 use rustc_hash::FxHashMap;
 
-use crate::balance::{self, Policy};
+use crate::balance::{self, Policy, Tries};
 use crate::observe::ClusterMetrics;
 use crate::registry::{Agent, EndpointSet, Instance, Registry};
 
 use super::ConnectError;
+use super::schemas::Schemas;
 
 /// Clusters by name. A call looks its cluster up here: names are what snapshots and the running state share.
 pub type Clusters = FxHashMap<Arc<str>, Arc<Cluster>>;
@@ -39,6 +40,8 @@ pub struct Cluster {
     pub metrics: Arc<ClusterMetrics>,
     /// Who is in it.
     pub group: Group,
+    /// What its instances serve.
+    pub schemas: Arc<Schemas>,
 }
 
 /// Where a cluster's instances come from.
@@ -83,15 +86,24 @@ impl Cluster {
     }
 
     /// Picks an instance: of `agent` in a registry cluster, of all otherwise. `tried` are those that failed this call;
-    /// `now_ms` is by [`super::clock_ms`].
-    pub fn pick(&self, agent: Option<&Agent>, tried: &[u64], now_ms: u64) -> Option<Arc<Instance>> {
-        match (&self.group, agent) {
-            (Group::Listed { set, cursor, .. }, _) => balance::pick(self.policy, &set.load(), cursor, tried, now_ms),
-            (Group::Registered(_), Some(agent)) => {
-                balance::pick(self.policy, &agent.endpoints.load(), &agent.cursor, tried, now_ms)
+    /// `now_ms` is by [`super::clock_ms`]. Never one that gets no calls of this method.
+    pub fn pick(
+        &self,
+        agent: Option<&Agent>,
+        (service, method): (&str, &str),
+        tried: &[u64],
+        now_ms: u64,
+    ) -> Option<Arc<Instance>> {
+        self.schemas.excludes(service, method, |excluded| {
+            let call = Tries { tried, excluded, now_ms };
+            match (&self.group, agent) {
+                (Group::Listed { set, cursor, .. }, _) => balance::pick(self.policy, &set.load(), cursor, call),
+                (Group::Registered(_), Some(agent)) => {
+                    balance::pick(self.policy, &agent.endpoints.load(), &agent.cursor, call)
+                }
+                (Group::Registered(_), None) => None,
             }
-            (Group::Registered(_), None) => None,
-        }
+        })
     }
 
     /// Learns that no connection to an instance could be made.
