@@ -2,8 +2,7 @@
 
 use std::collections::HashMap;
 
-use buffa::Message as _;
-use buffa_descriptor::generated::descriptor::{FieldOptions, MessageOptions, OneofOptions};
+use buffa::{ExtensionSet as _, UnknownFields};
 use buffa_descriptor::{
     DescriptorPool, EnumDescriptor, EnumIndex, FieldDescriptor, FieldKind, MessageDescriptor, MessageIndex,
     SingularKind,
@@ -83,12 +82,10 @@ impl<'a> Type<'a> {
         let message = pool.message(index);
         let mut words = Words { pool, enums, octets: Vec::new(), needs: Vec::new() };
         words.text(message.full_name());
-        if let Some(options) = message.options() {
-            words.text(if options.message_set_wire_format == Some(true) { "set" } else { "" });
-            let own =
-                MessageOptions { __buffa_unknown_fields: options.__buffa_unknown_fields.clone(), ..Default::default() };
-            words.octets(&own.encode_to_vec());
-        }
+        let options = message.options();
+        let is_set = options.is_some_and(|options| options.message_set_wire_format == Some(true));
+        words.text(if is_set { "set" } else { "" });
+        words.rules(options.map(|options| options.unknown_fields()));
         let mut fields: Vec<&FieldDescriptor> = message.fields().iter().collect();
         fields.sort_by_key(|field| field.number());
         for field in fields {
@@ -96,13 +93,7 @@ impl<'a> Type<'a> {
         }
         for oneof in message.oneofs().iter().filter(|oneof| !oneof.is_synthetic()) {
             words.text(oneof.name());
-            if let Some(options) = oneof.options() {
-                let own = OneofOptions {
-                    __buffa_unknown_fields: options.__buffa_unknown_fields.clone(),
-                    ..Default::default()
-                };
-                words.octets(&own.encode_to_vec());
-            }
+            words.rules(oneof.options().map(|options| options.unknown_fields()));
         }
         let mut extensions: Vec<_> = pool.extensions_of(index).collect();
         extensions.sort_by_key(|extension| extension.field().number());
@@ -141,6 +132,15 @@ impl Words<'_> {
         self.octets(text.as_bytes());
     }
 
+    /// Options that protobuf itself does not know.
+    fn rules(&mut self, options: Option<&UnknownFields>) {
+        let mut octets = Vec::new();
+        if let Some(options) = options {
+            options.write_to(&mut octets);
+        }
+        self.octets(&octets);
+    }
+
     fn field(&mut self, field: &FieldDescriptor, oneof: Option<&str>) {
         self.text(field.name());
         self.text(field.json_name());
@@ -156,11 +156,7 @@ impl Words<'_> {
         let (presence, packed, delimited) = (field.presence(), field.is_packed(), field.is_delimited());
         self.text(&format!("{presence:?} {packed} {delimited} {:?}", field.enum_type()));
         self.text(oneof.unwrap_or_default());
-        if let Some(options) = field.options() {
-            let own =
-                FieldOptions { __buffa_unknown_fields: options.__buffa_unknown_fields.clone(), ..Default::default() };
-            self.octets(&own.encode_to_vec());
-        }
+        self.rules(field.options().map(|options| options.unknown_fields()));
     }
 
     fn kind(&mut self, how_many: &str, kind: SingularKind) {
@@ -240,3 +236,6 @@ fn knots(types: &[Type<'_>]) -> Vec<Vec<usize>> {
     }
     found
 }
+
+#[cfg(test)]
+mod tests;

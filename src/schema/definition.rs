@@ -153,3 +153,6 @@ fn inner(kind: FieldKind) -> SingularKind {
         FieldKind::Singular(kind) | FieldKind::List(kind) | FieldKind::Map { value: kind, .. } => kind,
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -313,3 +313,6 @@ fn group(kind: SingularKind) -> u8 {
         SingularKind::Message(_) => 7,
     }
 }
+
+#[cfg(test)]
+mod tests;

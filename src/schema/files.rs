@@ -2,8 +2,6 @@
 
 use std::path::{Path, PathBuf};
 
-use prost::Message as _;
-
 use super::bounds::{Bounds, SchemaError};
 use super::collection::Collection;
 use super::set::Schema;
@@ -17,11 +15,8 @@ pub fn from_protos(files: &[PathBuf], roots: &[PathBuf]) -> Result<Schema, Schem
         files.iter().map(|file| file.parent().map_or_else(|| PathBuf::from("."), Path::to_path_buf)).collect();
     let roots = if roots.is_empty() { beside } else { roots.to_vec() };
     let roots = roots.iter().map(|root| if root.as_os_str().is_empty() { Path::new(".") } else { root });
-    let set =
-        protox::compile(files, roots).map_err(|error| SchemaError::File(format!("{error:?}").trim().to_owned()))?;
-    let mut collection = Collection::new(Bounds::LOCAL);
-    collection.add_set(&set.encode_to_vec())?;
-    collection.finish()
+    let set = compile(files, roots).map_err(|error| SchemaError::File(in_one_line(&error)))?;
+    from_octets(&set)
 }
 
 /// One schema of several files: `.proto` is compiled, anything else is a descriptor set. Imports are looked for beside the file, and in
@@ -59,8 +54,17 @@ fn compiled(file: &Path, root: &Path) -> Result<Vec<u8>, SchemaError> {
         roots.extend(file.ancestors().skip(2).take_while(|folder| folder.starts_with(root)).map(named));
     }
     roots.push(named(root));
-    let set = protox::compile([file], roots).map_err(|error| SchemaError::File(in_one_line(&error)))?;
-    Ok(set.encode_to_vec())
+    compile([file], roots).map_err(|error| SchemaError::File(in_one_line(&error)))
+}
+
+/// The descriptor set of files and of what they import, with the options that they define themselves: rules for values, HTTP paths.
+fn compile(
+    files: impl IntoIterator<Item = impl AsRef<Path>>,
+    roots: impl IntoIterator<Item = impl AsRef<Path>>,
+) -> Result<Vec<u8>, protox::Error> {
+    let mut compiler = protox::Compiler::new(roots)?;
+    compiler.include_imports(true).open_files(files)?;
+    Ok(compiler.encode_file_descriptor_set())
 }
 
 /// What a compiler says, with the place in its file.

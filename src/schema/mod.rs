@@ -23,4 +23,4 @@ pub use reflect::{Answer, Question, Reflection, fetch, gather, link};
 pub use set::{Method, Schema};
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
