@@ -27,7 +27,13 @@ const ALLOWED: [(&str, &[&str]); 18] = [
             "upstream::side::Failure",
         ],
     ),
-    ("app", &["admin", "balance", "call", "config", "edge", "filters", "observe", "registry", "store", "upstream"]),
+    (
+        "app",
+        &[
+            "admin", "balance", "call", "config", "edge", "filters", "observe", "registry", "schema", "store",
+            "upstream",
+        ],
+    ),
     ("edge", &["call", "config::snapshot", "h2", "observe", "registry::Connection"]),
     (
         "call",
@@ -39,7 +45,7 @@ const ALLOWED: [(&str, &[&str]); 18] = [
     ("balance", &["registry"]),
     ("store", &["registry"]),
     ("registry", &["observe"]),
-    ("config", &["balance", "expr", "filters", "observe", "route"]),
+    ("config", &["balance", "expr", "filters", "observe", "route", "schema"]),
     ("admin", &["observe"]),
     ("filters", &[]),
     ("observe", &[]),

@@ -4,6 +4,7 @@
 //! core, the admin port. Workers carry calls, one thread and one runtime each.
 
 mod clusters;
+mod schemas;
 mod state;
 mod view;
 mod workers;
@@ -99,7 +100,7 @@ pub async fn start(loaded: Loaded) -> Result<Proxy, StartError> {
 
     let mut background = JoinSet::new();
     let reserved = clusters::reserved(&addresses, admin);
-    let clusters = clusters::build(config, &metrics, &reserved, state.as_ref(), &mut background)?;
+    let clusters = clusters::build((config, &snapshot), &metrics, &reserved, state.as_ref(), &mut background)?;
     let store = state.map(|file| clusters::keep(file, &clusters)).transpose()?;
     let shared = Arc::new(Shared {
         snapshot: Arc::new(ArcSwap::from_pointee(snapshot)),

@@ -50,6 +50,12 @@ impl Turn<'_> {
         let took = self.now.saturating_duration_since(attempt.started);
         if let Some(call) = &mut passage.call {
             call.path.upstream = Some(took);
+            if code == Code::Unimplemented
+                && let Some(forward) = &call.forward
+            {
+                let instance = attempt.in_flight.instance().id;
+                forward.cluster.schemas.unimplemented(instance, &call.info.service, &call.info.method);
+            }
         }
         let instance = attempt.in_flight.instance();
         instance.metrics.handled(code, took);

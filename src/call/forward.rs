@@ -5,7 +5,7 @@
 use std::sync::Arc;
 
 use fields::RequestHead;
-use filter_api::{Code, Detail, Outcome, Reason, Refusal};
+use filter_api::{CallInfo, Code, Detail, Outcome, Reason, Refusal};
 use tokio::time::Instant;
 
 use super::away::Away;
@@ -122,7 +122,7 @@ impl Turn<'_> {
         };
         call.tried.push(instance);
         let Some(forward) = &call.forward else { return Progress::Begun };
-        let other = forward.seek(&call.tried, self.millis);
+        let other = forward.seek(called(&call.info), &call.tried, self.millis);
         match other.filter(|other| !call.tried.contains(&other.id)) {
             Some(_) => Progress::Unstarted(Unstarted("full", overloaded())),
             None => Progress::Stopped(Stop(overloaded())),
@@ -388,7 +388,7 @@ fn pick(call: &Call, now_ms: u64) -> Result<InFlight, Box<Refusal>> {
     let cluster = &forward.cluster;
     let mut full = call.tried.clone();
     for _ in 0..TRIES {
-        let Some(instance) = forward.seek(&full, now_ms) else { break };
+        let Some(instance) = forward.seek(called(&call.info), &full, now_ms) else { break };
         if let Some(in_flight) = instance.try_enter(cluster.limits.requests) {
             return Ok(in_flight);
         }
@@ -398,6 +398,11 @@ fn pick(call: &Call, now_ms: u64) -> Result<InFlight, Box<Refusal>> {
         full.push(instance.id);
     }
     Err(if full.len() > call.tried.len() { overloaded() } else { no_instance() })
+}
+
+/// The method of a call, with its service.
+fn called(info: &CallInfo) -> (&str, &str) {
+    (&info.service, &info.method)
 }
 
 fn overloaded() -> Box<Refusal> {

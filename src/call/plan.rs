@@ -41,8 +41,8 @@ pub(super) struct Forward {
 
 impl Forward {
     /// An instance for the call; one of `tried`, which failed it, only where there is no other.
-    pub(super) fn seek(&self, tried: &[u64], now_ms: u64) -> Option<Arc<Instance>> {
-        self.cluster.pick(self.agent.as_deref(), Seeker { key: self.key, tried, now_ms })
+    pub(super) fn seek(&self, called: (&str, &str), tried: &[u64], now_ms: u64) -> Option<Arc<Instance>> {
+        self.cluster.pick(self.agent.as_deref(), called, Seeker { key: self.key, tried, excluded: &[], now_ms })
     }
 
     /// Counts a call that should have a key and has none. To be asked once a call, however often it is tried.
@@ -214,6 +214,7 @@ mod tests {
     use crate::balance::Policy;
     use crate::observe::Metrics;
     use crate::registry::{EndpointSet, Instance, State, Target};
+    use crate::upstream::schemas::{Schemas, Settings};
     use crate::upstream::{ClusterLimits, Group, Lister};
 
     #[test]
@@ -226,10 +227,13 @@ mod tests {
             };
             let group = Group::listed(Lister::File, EndpointSet::new((1..=9).map(one).collect()));
             let limits = ClusterLimits { connections: 1, requests: 1, pending: 1 };
-            let cluster = Arc::new(Cluster { name: "c".into(), policy, limits, metrics: Arc::clone(&metrics), group });
+            let schemas = Schemas::new(Settings::default(), Arc::clone(&metrics));
+            let cluster = Cluster { name: "c".into(), policy, limits, metrics: Arc::clone(&metrics), schemas, group };
+            let cluster = Arc::new(cluster);
             let forward = |key| Forward { cluster: Arc::clone(&cluster), agent: None, key, each_try: Chain::default() };
             let keyed = forward(Some(7));
-            let ids: std::collections::HashSet<_> = (0..200).map(|_| keyed.seek(&[], 1).unwrap().id).collect();
+            let ids: std::collections::HashSet<_> =
+                (0..200).map(|_| keyed.seek(("p.S", "M"), &[], 1).unwrap().id).collect();
             assert_eq!(ids.len() == 1, policy.goes_by_key(), "{policy:?}: {ids:?}");
             keyed.count_key();
             assert_eq!(metrics.keyless_total(), 0);

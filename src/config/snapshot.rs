@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
+use std::path::Path as FilePath;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -19,6 +20,7 @@ use crate::expr::{Expression, Place as ExprPlace, Wanted};
 use crate::filters::{Chain, EACH_TRY, EARLY, LATE};
 use crate::path;
 use crate::route::{HeaderMatch, HeaderTest, RouteMatch, Router};
+use crate::schema::{self, Definitions};
 
 /// A configuration in force.
 #[derive(Debug)]
@@ -33,6 +35,8 @@ pub struct Snapshot {
     pub identity: Vec<String>,
     /// Whether a call gets a line in the access log; without it every call.
     pub log_when: Option<Expression>,
+    /// The schemas that files pin, by the cluster.
+    pub schemas: FxHashMap<Arc<str>, Arc<Definitions>>,
     /// What `/config` shows.
     pub view: serde_json::Value,
 }
@@ -167,6 +171,7 @@ pub fn build(loaded: &Loaded, known: &[Known], generation: u64) -> Result<Snapsh
     let listeners = loaded.config.listeners.iter();
     let listeners =
         listeners.map(|(name, listener)| (Arc::from(name.as_str()), builder.listener(name, listener))).collect();
+    let schemas = builder.schemas(&loaded.config);
     builder.problems.extend(builder.compiler.problems);
     if !builder.problems.is_empty() {
         return Err(loaded.source.errors(builder.problems));
@@ -177,6 +182,7 @@ pub fn build(loaded: &Loaded, known: &[Known], generation: u64) -> Result<Snapsh
         listeners,
         identity: Vec::new(),
         log_when,
+        schemas,
         view: super::view(loaded),
     })
 }
@@ -217,6 +223,30 @@ impl Builder<'_> {
             })
         });
         (name.into(), ClusterPolicy { keys, registrants: registrants.unwrap_or_default() })
+    }
+
+    /// Reads and links what files pin.
+    fn schemas(&mut self, config: &super::Config) -> FxHashMap<Arc<str>, Arc<Definitions>> {
+        let mut schemas = FxHashMap::default();
+        for (name, cluster) in config.clusters.iter().filter(|(_, cluster)| !cluster.schema.files.is_empty()) {
+            let files = &cluster.schema.files;
+            let paths: Vec<_> = files.iter().map(|file| self.source.resolve(file)).collect();
+            let root = self.source.resolve(FilePath::new(""));
+            match schema::from_files(&paths, &root) {
+                Ok(schema) => {
+                    schemas.insert(Arc::from(name.as_str()), Arc::new(Definitions::of(Arc::new(schema))));
+                }
+                Err((at, error)) => {
+                    let place = path!["clusters", name, "schema", "files"];
+                    let (place, what) = match at.and_then(|at| Some((at, files.get(at)?))) {
+                        Some((at, file)) => (place.with(at), format!("`{}` cannot be used", file.display())),
+                        None => (place, "the files cannot be used together".to_owned()),
+                    };
+                    self.problems.push(self.source.error_at(&place, format!("{what}: {error}")));
+                }
+            }
+        }
+        schemas
     }
 
     fn listener(&mut self, name: &str, listener: &super::Listener) -> Arc<Listener> {

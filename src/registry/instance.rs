@@ -120,6 +120,8 @@ pub struct Instance {
     in_flight: AtomicU32,
     waiting: AtomicU32,
     gone: AtomicBool,
+    /// How often it was registered again.
+    renewals: AtomicU32,
     /// Failed connects in a row, and the moment (ms of the process clock) before which nobody should dial again.
     refusals: AtomicU32,
     avoid_until_ms: AtomicU64,
@@ -172,6 +174,7 @@ impl Instance {
             in_flight: AtomicU32::new(0),
             waiting: AtomicU32::new(0),
             gone: AtomicBool::new(false),
+            renewals: AtomicU32::new(0),
             refusals: AtomicU32::new(0),
             avoid_until_ms: AtomicU64::new(0),
         }
@@ -205,6 +208,15 @@ impl Instance {
     /// Whether it was removed from its cluster: pools then let its connections finish and close.
     pub fn is_gone(&self) -> bool {
         self.gone.load(Ordering::Relaxed)
+    }
+
+    /// How often it was registered again: each time it may be another program.
+    pub fn renewals(&self) -> u32 {
+        self.renewals.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn renew(&self) {
+        self.renewals.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Takes it out of service for good; open calls go on.

@@ -11,6 +11,7 @@ use crate::observe::ClusterMetrics;
 use crate::registry::{Agent, EndpointSet, Instance, Registry};
 
 use super::ConnectError;
+use super::schemas::Schemas;
 
 /// Clusters by name. A call looks its cluster up here: names are what snapshots and the running state share.
 pub type Clusters = FxHashMap<Arc<str>, Arc<Cluster>>;
@@ -39,6 +40,8 @@ pub struct Cluster {
     pub metrics: Arc<ClusterMetrics>,
     /// Who is in it.
     pub group: Group,
+    /// What its instances serve.
+    pub schemas: Arc<Schemas>,
 }
 
 /// Where a cluster's instances come from.
@@ -82,15 +85,24 @@ impl Cluster {
         }
     }
 
-    /// Picks an instance: of `agent` in a registry cluster, of all otherwise. The seeker's time is by [`super::clock_ms`].
-    pub fn pick(&self, agent: Option<&Agent>, seeker: Seeker<'_>) -> Option<Arc<Instance>> {
-        match (&self.group, agent) {
-            (Group::Listed { set, cursor, .. }, _) => balance::pick(self.policy, &set.load(), cursor, seeker),
-            (Group::Registered(_), Some(agent)) => {
-                balance::pick(self.policy, &agent.endpoints.load(), &agent.cursor, seeker)
+    /// Picks an instance: of `agent` in a registry cluster, of all otherwise. The seeker's time is by [`super::clock_ms`]. Never one that
+    /// gets no calls of this method.
+    pub fn pick(
+        &self,
+        agent: Option<&Agent>,
+        (service, method): (&str, &str),
+        seeker: Seeker<'_>,
+    ) -> Option<Arc<Instance>> {
+        self.schemas.excludes(service, method, |excluded| {
+            let seeker = Seeker { excluded, ..seeker };
+            match (&self.group, agent) {
+                (Group::Listed { set, cursor, .. }, _) => balance::pick(self.policy, &set.load(), cursor, seeker),
+                (Group::Registered(_), Some(agent)) => {
+                    balance::pick(self.policy, &agent.endpoints.load(), &agent.cursor, seeker)
+                }
+                (Group::Registered(_), None) => None,
             }
-            (Group::Registered(_), None) => None,
-        }
+        })
     }
 
     /// Learns that no connection to an instance could be made.

@@ -13,6 +13,7 @@ mod network;
 mod pool;
 pub mod probe;
 pub mod reflection;
+pub mod schemas;
 pub mod side;
 
 pub use cluster::{Cluster, ClusterLimits, Clusters, Group, Lister};

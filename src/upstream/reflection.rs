@@ -15,7 +15,7 @@ use tonic_reflection::pb::v1::{ServerReflectionRequest, ServerReflectionResponse
 
 use super::channel::failure;
 use super::side::Failure;
-use crate::schema::{Answer, Bounds, Question, Reflection, Schema, SchemaError, fetch};
+use crate::schema::{Answer, Bounds, Collection, Question, Reflection, Schema, SchemaError, gather, link};
 
 /// The two versions have the same messages under two names.
 const VERSIONS: [&str; 2] = [
@@ -28,17 +28,25 @@ const VERSIONS: [&str; 2] = [
 /// # Errors
 /// It has no reflection, or what it says is no schema.
 pub async fn reflect(channel: Channel, metadata: &MetadataMap, bounds: Bounds) -> Result<Schema, SchemaError> {
+    link(collect(channel, metadata, bounds).await?).await
+}
+
+/// The files of whoever is at the other end.
+///
+/// # Errors
+/// As [`reflect`].
+pub async fn collect(channel: Channel, metadata: &MetadataMap, bounds: Bounds) -> Result<Collection, SchemaError> {
     let mut first = None;
     for version in VERSIONS {
         let mut stream = Stream::open((channel.clone(), version), metadata.clone(), bounds);
-        match fetch(&mut stream, bounds).await {
+        match gather(&mut stream, bounds).await {
             // Servers without v1 say so in many ways: UNIMPLEMENTED, UNAVAILABLE, HTTP 405 (FIELD.md §3).
             Err(error @ SchemaError::Unavailable(_)) if !stream.answered => first = first.or(Some(error)),
             done => return done,
         }
     }
     let why = first.map(|error| error.to_string()).unwrap_or_default();
-    Err(SchemaError::Unavailable(format!("no server reflection, neither v1 nor v1alpha: {why}")))
+    Err(SchemaError::Unoffered(format!("no server reflection, neither v1 nor v1alpha: {why}")))
 }
 
 /// All questions of one fetch go over one stream, and so to one instance.

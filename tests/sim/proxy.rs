@@ -14,6 +14,7 @@ use portunus::edge::{self, Arrival};
 use portunus::observe::Metrics;
 use portunus::registry::{Callback, Registry, Saved, Settings, Target};
 use portunus::upstream::core::CoreClient;
+use portunus::upstream::schemas::{self, Schemas};
 use portunus::upstream::side::SideClient;
 use portunus::upstream::{Cluster, ClusterLimits, Clusters, Group, Network, probe};
 use portunus::{app, filters};
@@ -70,6 +71,7 @@ pub(crate) async fn run(world: Arc<World>, disk: Disk) -> turmoil::Result {
         name: "agents".into(),
         policy: Policy::RoundRobin,
         limits: ClusterLimits { connections: 8, requests: 1_024, pending: 256 },
+        schemas: Schemas::new(schemas::Settings::default(), Arc::clone(&counters)),
         metrics: counters,
         group: Group::Registered(registry),
     });

@@ -4,6 +4,7 @@
 mod cluster;
 mod listener;
 mod route;
+mod schemas;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -18,6 +19,7 @@ pub use cluster::{
 };
 pub use listener::{FilterUse, Listener, ListenerLimits};
 pub use route::{HeaderMatch, HeaderPattern, Match, Present, Route, Share as SplitShare, Target};
+pub use schemas::{ClusterSchema, Reflection, ReflectionSettings, SchemaMode};
 
 use super::names::{HostName, LogFile};
 use super::net::SocketAddress;
@@ -144,6 +146,7 @@ impl Config {
             if cluster.registry.is_some() {
                 cluster.health.get_or_insert_default();
             }
+            cluster.schema.complete();
         }
     }
 }

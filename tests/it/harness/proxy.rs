@@ -5,6 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use portunus::app::{self, Proxy};
+use portunus::config::Reflection;
 use portunus::{config, filters};
 
 use super::Caller;
@@ -56,7 +57,13 @@ impl TestProxy {
     pub(crate) async fn yaml(text: &str) -> Self {
         let text = format!("admin: {{address: 127.0.0.1:0}}\n{text}");
         let loaded = config::load_str(&text, Path::new("it.yaml"), &|_| None, filters::ALL);
-        let loaded = loaded.unwrap_or_else(|errors| panic!("{errors}\nin\n{text}"));
+        let mut loaded = loaded.unwrap_or_else(|errors| panic!("{errors}\nin\n{text}"));
+        // Most instances of tests count what they are asked. A test that is about schemas says so.
+        for (name, cluster) in &mut loaded.config.clusters {
+            if !loaded.source.has(&portunus::path!["clusters", name.as_str(), "schema"]) {
+                cluster.schema.reflection = Some(Reflection::Switch(false));
+            }
+        }
         let proxy = app::start(loaded).await.unwrap();
         let address = proxy.address("edge");
         Self { proxy, address }
