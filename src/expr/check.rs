@@ -15,7 +15,7 @@ use super::macros;
 use super::node::{Constant, Loop, LoopKind, Node};
 use super::parse::{Parsed, Problem};
 use super::resolve::{self, Resolved};
-use crate::schema::{Field, FieldId, Schema};
+use crate::schema::{Field, FieldId, Schema, TypeId};
 
 /// A name that expressions may use, and the type of what it has. Dots are part of it: `request.method`.
 #[derive(Clone, Debug)]
@@ -26,6 +26,15 @@ pub struct Declared {
     pub kind: Type,
     /// Where it is known, if it is not where the expression stands.
     pub elsewhere: Option<&'static str>,
+    /// What it has is the octets of a message of this type.
+    pub body: Option<TypeId>,
+}
+
+impl Declared {
+    /// A name that is known everywhere.
+    pub fn new(name: impl Into<Cow<'static, str>>, kind: Type) -> Self {
+        Self { name: name.into(), kind, elsewhere: None, body: None }
+    }
 }
 
 /// What an expression is compiled against.
@@ -151,7 +160,10 @@ impl<'p> Checker<'p> {
             Resolved::Local(at, kind) => (Node::Local(at), kind),
             Resolved::Name(at, kind) => {
                 self.names.insert(at);
-                (Node::Name(at), kind)
+                match self.scope.names.get(at).and_then(|declared| declared.body) {
+                    Some(message) => (Node::Body(at, message), kind),
+                    None => (Node::Name(at), kind),
+                }
             }
             Resolved::Constant(constant, kind) => (Node::Constant(constant), kind),
             Resolved::Elsewhere(name, known) => self.wrong(expr.id, format!("`{name}` is not known here, but {known}")),

@@ -14,7 +14,7 @@ const FIELD: u64 = 4;
 /// Steps.
 pub(super) fn of(node: &Node) -> u64 {
     let inner = match node {
-        Node::Constant(_) | Node::Name(_) | Node::HasName(_) | Node::Local(_) | Node::Fails(_) => 0,
+        Node::Constant(_) | Node::Name(_) | Node::Body(..) | Node::HasName(_) | Node::Local(_) | Node::Fails(_) => 0,
         Node::Field(of, ..) | Node::HasField(of, _) => of_node(of).saturating_add(FIELD),
         Node::Select(of, _) | Node::HasSelect(of, _) => of_node(of).saturating_add(FIELD),
         Node::List(items) => sum(items),

@@ -13,7 +13,7 @@ use super::node::{Constant, Loop, LoopKind, Node};
 use super::text;
 use super::time;
 use super::value::{List, Value};
-use crate::schema::{Meter, Octets, Schema, Text};
+use crate::schema::{Meter, Octets, Schema, Text, View};
 
 /// What is given to an expression from outside.
 pub trait Names<'a> {
@@ -40,6 +40,12 @@ impl<'a> Evaluation<'a, '_> {
             Node::Name(at) => match self.names.value(*at).ok_or(Failure::NoValue)? {
                 Value::Message(view) => message::message(view, self.meter, 0),
                 value => Ok(value),
+            },
+            Node::Body(at, kind) => match (self.names.value(*at).ok_or(Failure::NoValue)?, self.schema) {
+                (Value::Bytes(body), Some(schema)) => {
+                    message::message(View::new(schema.type_at(*kind), body), self.meter, 0)
+                }
+                _ => Err(Failure::Unknown),
             },
             Node::HasName(at) => Ok(Value::Bool(self.names.value(*at).is_some())),
             Node::Local(at) => self.locals.get(*at).cloned().ok_or(Failure::Unknown),

@@ -29,7 +29,7 @@ use std::sync::Arc;
 pub use check::{Declared, Scope};
 pub use contract::ForFilters;
 pub use eval::Names;
-pub use expression::{Expression, Messages, Wanted};
+pub use expression::{Expression, Wanted};
 pub use failure::Failure;
 pub use kind::Type;
 pub use parse::{MOST_OCTETS, Problem};
@@ -98,6 +98,11 @@ impl Program {
     /// Whether it uses the declared name at this place.
     pub fn uses(&self, at: usize) -> bool {
         self.names.contains(&at)
+    }
+
+    /// Where the types of what it reads are.
+    pub fn schema(&self) -> Option<&Schema> {
+        self.schema.as_deref()
     }
 
     /// Fields of messages that it reads.

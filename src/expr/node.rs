@@ -15,6 +15,8 @@ pub(super) enum Node {
     Constant(Constant),
     /// What is given from outside, by its place among the declared names.
     Name(usize),
+    /// The same, where that is the octets of a message.
+    Body(usize, TypeId),
     /// Whether something is given under it.
     HasName(usize),
     /// The variable of a loop, by its place among those that are open.

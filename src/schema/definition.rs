@@ -9,6 +9,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::closure::ClosureDigest;
 use super::set::{Method, Schema};
+use super::types::{MessageType, TypeId};
 
 /// A method as one schema defines it. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -19,9 +20,9 @@ pub struct Definition {
     /// The method.
     pub method: Method,
     /// Of its request message.
-    pub input: ClosureDigest,
+    pub request: ClosureDigest,
     /// Of its response message.
-    pub output: ClosureDigest,
+    pub response: ClosureDigest,
     /// The same for definitions that mean the same, and in this process for no other.
     pub id: u64,
 }
@@ -54,7 +55,7 @@ impl Definitions {
                     continue;
                 };
                 let id = id((service, name), (&input, &output), method);
-                methods.insert(name.into(), Definition { schema: Arc::clone(&schema), method, input, output, id });
+                methods.insert(name.into(), Definition { schema: Arc::clone(&schema), method, request: input, response: output, id });
             }
             services.insert(Box::from(service), methods);
         }
@@ -123,6 +124,16 @@ impl Definition {
             }
         }
         None
+    }
+
+    /// What the method takes.
+    pub fn input(&self) -> MessageType<'_> {
+        self.schema.type_at(TypeId(self.method.input))
+    }
+
+    /// What it gives.
+    pub fn output(&self) -> MessageType<'_> {
+        self.schema.type_at(TypeId(self.method.output))
     }
 
     fn message(&self, side: Side) -> MessageIndex {

@@ -5,6 +5,7 @@ use buffa_descriptor::{
     DescriptorPool, EnumIndex, FieldDescriptor, FieldKind, MessageDescriptor, MessageIndex, ScalarType, SingularKind,
 };
 
+use super::definition::shape;
 use super::set::Schema;
 
 /// Names a message type within its schema.
@@ -236,6 +237,17 @@ impl<'s> Field<'s> {
         self.at != other.at
             && self.field.oneof_index().is_some()
             && self.field.oneof_index() == other.field.oneof_index()
+    }
+
+    /// Whether another schema has a message and a field of these names, and the field has another number or type there. Says how.
+    pub fn conflicts(self, other: &Schema) -> Option<String> {
+        let there = other.message_type(self.owner.name())?.field(self.name())?;
+        if self.number() != there.number() {
+            let (now, before) = (self.number(), there.number());
+            return Some(format!("{self:?} has the number {now}, and the accepted definition has {before}"));
+        }
+        let (now, before) = (shape(self.owner.pool, self.field), shape(there.owner.pool, there.field));
+        (now != before).then(|| format!("{self:?} is {now}, and in the accepted definition {before}"))
     }
 
     /// The default that its declaration gives it (proto2), as it stands there.
