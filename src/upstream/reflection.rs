@@ -1,5 +1,8 @@
 //! Server reflection over gRPC: v1, and v1alpha where a server has only that. What to ask is the schema's to know.
 
+use std::sync::Arc;
+use std::time::Duration;
+
 use bytes::Bytes;
 use http::uri::PathAndQuery;
 use tokio::sync::mpsc;
@@ -13,8 +16,10 @@ use tonic_reflection::pb::v1::server_reflection_request::MessageRequest;
 use tonic_reflection::pb::v1::server_reflection_response::MessageResponse;
 use tonic_reflection::pb::v1::{ServerReflectionRequest, ServerReflectionResponse};
 
-use super::channel::failure;
+use super::channel::{channel_to, failure};
+use super::network::{Network, Place};
 use super::side::Failure;
+use crate::registry::Instance;
 use crate::schema::{Answer, Bounds, Collection, Question, Reflection, Schema, SchemaError, gather, link};
 
 /// The two versions have the same messages under two names.
@@ -22,6 +27,9 @@ const VERSIONS: [&str; 2] = [
     "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo",
     "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo",
 ];
+
+/// For a connection to an instance to be made.
+const CONNECT: Duration = Duration::from_secs(5);
 
 /// The schema of whoever is at the other end.
 ///
@@ -47,6 +55,20 @@ pub async fn collect(channel: Channel, metadata: &MetadataMap, bounds: Bounds) -
     }
     let why = first.map(|error| error.to_string()).unwrap_or_default();
     Err(SchemaError::Unoffered(format!("no server reflection, neither v1 nor v1alpha: {why}")))
+}
+
+/// The files of an instance, over a connection of their own to where it may be dialled.
+///
+/// # Errors
+/// As [`reflect`].
+pub(super) async fn collect_from(
+    network: &Arc<dyn Network>,
+    instance: &Instance,
+    bounds: Bounds,
+) -> Result<Collection, SchemaError> {
+    let channel = channel_to(network, Place::from(instance), CONNECT);
+    let channel = channel.map_err(|failure| SchemaError::Unreachable(failure.to_string()))?;
+    collect(channel, &MetadataMap::new(), bounds).await
 }
 
 /// All questions of one fetch go over one stream, and so to one instance.
