@@ -63,6 +63,7 @@ pub(super) fn build(
             },
             metrics: counters,
             group,
+            methods: None,
         });
         if let Some(Members::Dns(dns)) = cluster.members() {
             let (host, port, refresh) = (dns.name.to_string(), dns.port, dns.refresh.0);

@@ -8,7 +8,7 @@ use fields::RequestHead;
 use filter_api::{Code, Reason, Refusal};
 
 use super::context::{Call, Origin};
-use crate::config::snapshot::{Listener, Route, Target};
+use crate::config::snapshot::{FirstMessage, Listener, Route, Target};
 use crate::filters::{Answered, Chain, Seen, Waiting};
 use crate::registry::{Agent, Asked, ChooseErrorKind};
 use crate::upstream::{Cluster, Clusters};
@@ -40,9 +40,11 @@ pub(super) enum Decision {
     Made(Plan),
     /// A filter takes its time.
     Waits(Waiting),
+    /// It goes on once [`Call::first_message`] is there.
+    NeedsMessage,
 }
 
-/// How far a decision has come: which filters are next, and of which route.
+/// How far a decision has come: what is next, and of which route.
 #[derive(Default)]
 pub(super) struct Progress {
     next: Next,
@@ -51,12 +53,16 @@ pub(super) struct Progress {
 
 #[derive(Clone, Copy, Default)]
 enum Next {
-    /// The listener's own, before a route is chosen.
+    /// The listener's own filters, before a route is chosen.
     #[default]
     Listener,
-    /// The route's that run before the agent is chosen.
+    /// No filter: which route it is.
+    Match,
+    /// The route's filters that run before the agent is chosen.
     Route(usize),
-    /// Those that run once the agent is known.
+    /// No filter: cluster and agent.
+    Choose(usize),
+    /// The filters that run once the agent is known.
     Late(usize),
 }
 
@@ -81,26 +87,46 @@ pub(super) fn decide(
     let route_at = |place| listener.router.get(place).ok_or_else(no_route);
     loop {
         let chain = match progress.next {
-            Next::Listener => &listener.early,
-            Next::Route(place) => &route_at(place)?.early,
-            Next::Late(place) => &route_at(place)?.late,
+            Next::Listener => Some(&listener.early),
+            Next::Route(place) => Some(&route_at(place)?.early),
+            Next::Late(place) => Some(&route_at(place)?.late),
+            Next::Match | Next::Choose(_) => None,
         };
         let Call { info, head, bounds, followers, .. } = call;
-        if let Some(waiting) = chain.run(progress.answered.take(), &mut Seen { info, head, bounds, followers })? {
+        if let Some(chain) = chain
+            && let Some(waiting) = chain.run(progress.answered.take(), &mut Seen { info, head, bounds, followers })?
+        {
             return Ok(Decision::Waits(waiting));
         }
         progress.next = match progress.next {
-            Next::Listener => {
+            Next::Listener => Next::Match,
+            Next::Match => {
                 let host = authority_host(head.authority());
-                Next::Route(listener.router.find(head, host, &info.service, &info.method).ok_or_else(no_route)?)
+                let place = listener.router.find(head, host, &info.service, &info.method).ok_or_else(no_route)?;
+                if lacks_message(call, route_at(place)?, FirstMessage::ToMatch) {
+                    return Ok(Decision::NeedsMessage);
+                }
+                Next::Route(place)
             }
-            Next::Route(place) => {
-                choose(clusters, origin, route_at(place)?, call)?;
+            Next::Route(place) => Next::Choose(place),
+            Next::Choose(place) => {
+                let route = route_at(place)?;
+                if lacks_message(call, route, FirstMessage::ToChoose) {
+                    // It waits no longer than it may take.
+                    limit_time(call, route.timeout);
+                    return Ok(Decision::NeedsMessage);
+                }
+                choose(clusters, origin, route, call)?;
                 Next::Late(place)
             }
             Next::Late(place) => return Ok(Decision::Made(settle(route_at(place)?, call))),
         };
     }
+}
+
+/// Whether a decision waits for the first message. A call whose message was needed for its route has it for what comes after.
+fn lacks_message(call: &Call, route: &Route, to: FirstMessage) -> bool {
+    route.first_message == to && call.first_message.is_none()
 }
 
 fn came_back() -> Box<Refusal> {
@@ -112,6 +138,10 @@ fn came_back() -> Box<Refusal> {
 /// Chooses the cluster, and the agent that a call to a registry cluster is for.
 fn choose(clusters: &Clusters, origin: &Origin, route: &Route, call: &mut Call) -> Result<(), Box<Refusal>> {
     let cluster = cluster_of(clusters, route)?;
+    if let Some(methods) = &cluster.methods {
+        call.kind = methods.kind(&call.info.service, &call.info.method);
+        call.in_force = methods.in_force(&call.info.service, &call.info.method);
+    }
     let registers = matches!(route.target, Target::Register { .. });
     let agent = if registers { Ok(None) } else { choose_agent(&cluster, origin, &call.head) };
     let forward = call.forward.insert(Forward { cluster, agent: None, each_try: route.each_try.clone() });

@@ -63,7 +63,7 @@ pub struct Limits {
     pub response_message: u64,
     /// Bytes of a head, as HTTP/2 counts them.
     pub headers: u32,
-    /// Bytes that its calls may keep for another try.
+    /// Bytes that its calls may hold, and keep for another try.
     pub buffered: usize,
     /// From accept to the first frame.
     pub handshake: Duration,
@@ -88,8 +88,22 @@ pub struct Route {
     pub each_try: Chain,
     /// All tries together.
     pub timeout: Option<Duration>,
+    /// Whether its calls wait for their first message before they are decided.
+    pub first_message: FirstMessage,
     /// The filters by name, in the order in which they run.
     pub filter_names: Vec<String>,
+}
+
+/// For what a decision needs the first message of a request. Nothing in a file asks for it yet.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum FirstMessage {
+    /// For nothing.
+    #[default]
+    Unneeded,
+    /// To tell whether the route is the call's.
+    ToMatch,
+    /// To choose the agent, or the instance.
+    ToChoose,
 }
 
 /// Where the calls of a route go. Clusters are named.
@@ -226,6 +240,7 @@ impl Builder<'_> {
             late: Chain::of(both(), LATE),
             each_try: Chain::of(both(), EACH_TRY),
             timeout: route.timeout.map(|timeout| timeout.0),
+            first_message: FirstMessage::default(),
             filter_names: self.in_order(&listener.filters, &route.filters),
         }
     }

@@ -1,9 +1,11 @@
 //! A cluster as calls see it: who is in it, how one is picked, and how much each may take.
 
+use std::fmt::Debug;
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 
 use arc_swap::ArcSwap;
+use filter_api::{MethodKind, Types};
 use rustc_hash::FxHashMap;
 
 use crate::balance::{self, Policy};
@@ -39,6 +41,21 @@ pub struct Cluster {
     pub metrics: Arc<ClusterMetrics>,
     /// Who is in it.
     pub group: Group,
+    /// What is known of its methods, if anything is.
+    pub methods: Option<Arc<dyn Methods>>,
+}
+
+/// What schemas say of a cluster's methods: the one way in which they reach calls. Asked once a call, and once a try whose filters read
+/// messages.
+pub trait Methods: Debug + Send + Sync {
+    /// How many messages a method takes and gives. A call of it that has another number of request messages is refused.
+    fn kind(&self, service: &str, method: &str) -> Option<MethodKind>;
+
+    /// The types that are in force for a method, whichever instance gets the call.
+    fn in_force(&self, service: &str, method: &str) -> Option<Arc<Types>>;
+
+    /// The types as the instance with this number has them.
+    fn of_instance(&self, instance: u64, service: &str, method: &str) -> Option<Arc<Types>>;
 }
 
 /// Where a cluster's instances come from.

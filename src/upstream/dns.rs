@@ -79,7 +79,7 @@ mod tests {
         let metrics = Metrics::new().cluster("c");
         let limits = ClusterLimits { connections: 1, requests: 1, pending: 1 };
         let group = Group::listed(Lister::Dns, EndpointSet::default());
-        let cluster = Cluster { name: "c".into(), policy: Policy::RoundRobin, limits, metrics, group };
+        let cluster = Cluster { name: "c".into(), policy: Policy::RoundRobin, limits, metrics, group, methods: None };
         let now = || match &cluster.group {
             Group::Listed { set, .. } => set.load_full().instances.clone(),
             Group::Registered(_) => Vec::new(),

@@ -72,6 +72,7 @@ pub(crate) async fn run(world: Arc<World>, disk: Disk) -> turmoil::Result {
         limits: ClusterLimits { connections: 8, requests: 1_024, pending: 256 },
         metrics: counters,
         group: Group::Registered(registry),
+        methods: None,
     });
     let clusters: Clusters = [("agents".into(), cluster)].into_iter().collect();
     let listeners = snapshot.listeners.clone();

@@ -14,8 +14,8 @@ mod refusal;
 pub mod units;
 
 pub use call::{
-    Bounds, CallFilter, CallInfo, Depth, Filter, Message, Outcome, Protocol, Reads, RequestView, ResponseView, Start,
-    Verdict,
+    Bounds, CallFilter, CallInfo, Depth, Filter, Message, MethodKind, Outcome, Protocol, Reads, RequestView,
+    ResponseView, Start, Types, Verdict,
 };
 pub use code::Code;
 pub use factory::{Build, BuildCx, BuildError, Factory, Known, Phase};

@@ -16,12 +16,18 @@ pub enum Reason {
     AgentUnknown,
     /// The caller went away.
     Cancelled,
+    /// A method that takes one request message got none, or more.
+    Cardinality,
     /// No connection to an instance could be made.
     ConnectFailed,
     /// Time ran out.
     Deadline,
     /// The proxy is shutting down.
     Draining,
+    /// A message must be read, and its compression is none that the proxy knows.
+    Encoding,
+    /// A filter did what filters may not.
+    Filter,
     /// A message or the call's framing is broken.
     Framing,
     /// No message in either direction for too long.
@@ -56,9 +62,12 @@ impl Reason {
         Self::AgentAmbiguous,
         Self::AgentUnknown,
         Self::Cancelled,
+        Self::Cardinality,
         Self::ConnectFailed,
         Self::Deadline,
         Self::Draining,
+        Self::Encoding,
+        Self::Filter,
         Self::Framing,
         Self::Idle,
         Self::Loop,
@@ -81,9 +90,12 @@ impl Reason {
             Self::AgentAmbiguous => "agent_ambiguous",
             Self::AgentUnknown => "agent_unknown",
             Self::Cancelled => "cancelled",
+            Self::Cardinality => "cardinality",
             Self::ConnectFailed => "connect_failed",
             Self::Deadline => "deadline",
             Self::Draining => "draining",
+            Self::Encoding => "encoding",
+            Self::Filter => "filter",
             Self::Framing => "framing",
             Self::Idle => "idle",
             Self::Loop => "loop",

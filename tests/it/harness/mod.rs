@@ -3,10 +3,12 @@
 
 mod admin;
 mod caller;
+mod filters;
 mod grpc;
 mod proxy;
 mod raw;
 mod upstream;
+mod worker;
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -15,10 +17,12 @@ use portunus_agents::echo;
 
 pub(crate) use admin::{Series, get};
 pub(crate) use caller::{Answer, Ask, Caller};
-pub(crate) use grpc::{chunk, framed, messages, unchunk};
+pub(crate) use filters::seen;
+pub(crate) use grpc::{chunk, framed, framed_with, messages, unchunk};
 pub(crate) use proxy::{Setup, TestProxy};
 pub(crate) use raw::{Frame, RawUpstream, RawWire, Say, kind};
 pub(crate) use upstream::{Got, Upstream, fields, head};
+pub(crate) use worker::{Held, TestWorker};
 
 /// The longest that a test waits for something that must come. Only a broken proxy makes it wait that long.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(15);

@@ -147,6 +147,7 @@ impl World {
             limits,
             metrics: Arc::clone(&counters),
             group: Group::listed(Lister::Dns, EndpointSet::default()),
+            methods: None,
         });
         let clusters: Clusters = [("c".into(), Arc::clone(&cluster))].into_iter().collect();
         let shared = Arc::new(Shared {
