@@ -31,11 +31,19 @@ async fn echoing() -> Upstream {
     Upstream::start(|got: Got| got.echo()).await
 }
 
-/// An instance that answers once the request is whole, with one message.
+/// An instance that takes what comes, and answers once the request is whole, with one message.
 async fn taking() -> RawUpstream {
     RawUpstream::start(|frame: &Frame| {
-        let answer = Say::default().begin(frame.stream).data(frame.stream, false, &framed(b"taken"));
-        Some(if frame.ends() { answer.headers(frame.stream, true, &[("grpc-status", "0")]) } else { Say::default() })
+        let came = u32::try_from(frame.payload.len()).unwrap().to_be_bytes();
+        let takes = frame.kind == kind::DATA && !frame.payload.is_empty();
+        let credit = |say: Say, stream| say.frame(kind::WINDOW_UPDATE, 0, stream, &came);
+        let say = if takes { credit(Say::default(), 0) } else { Say::default() };
+        let id = frame.stream;
+        Some(match (frame.ends(), takes) {
+            (true, _) => say.begin(id).data(id, false, &framed(b"taken")).headers(id, true, &[("grpc-status", "0")]),
+            (false, true) => credit(say, id),
+            (false, false) => say,
+        })
     })
     .await
 }
