@@ -184,12 +184,10 @@ impl Turn<'_> {
                 } else {
                     self.advance(key);
                 }
+                // What came while it was decided may be the beginning of a message that is larger than the window.
                 self.credit_request(key);
             }
             Ok(Plan::Register { open }) => {
-                if let Some(passage) = self.hub.calls.get_mut(key.0) {
-                    passage.upload.end_holding();
-                }
                 let call = self.hub.calls.get(key.0).and_then(|passage| passage.call.as_ref());
                 let registry = call.and_then(|call| call.forward.as_ref()?.cluster.registry());
                 let config = registry.map(|registry| registry.settings().limits.config_bytes).unwrap_or_default();
@@ -209,6 +207,7 @@ impl Turn<'_> {
         let Some(call) = &mut passage.call else { return false };
         head::prepare(call, &self.worker.shared.hop);
         call.first_message = None;
+        passage.upload.copy_beside(0, &passage.origin.buffered);
         call.followers.begin_try();
         let reads = call.followers.reads();
         let each_try = call.forward.as_ref().map(|forward| forward.each_try.reads()).unwrap_or_default();
@@ -216,13 +215,13 @@ impl Turn<'_> {
             wire::narrow_accepted(&mut call.head.fields);
         }
         // Filters of a try see messages from the first on: those must be told apart by then.
-        if reads.request == Depth::Bodies || each_try.request != Depth::Nothing {
+        let held = reads.request == Depth::Bodies || each_try.request != Depth::Nothing;
+        if held {
             passage.upload.begin_holding();
-            passage.upload.copy_beside(0, &passage.origin.buffered);
-            return call.kind.is_some_and(MethodKind::has_one_request);
+        } else {
+            passage.upload.end_holding();
         }
-        passage.upload.end_holding();
-        false
+        held && call.kind.is_some_and(MethodKind::has_one_request)
     }
 
     /// A call comes back from what took its time with it; false if it has ended meanwhile, and is finished with this.

@@ -49,7 +49,7 @@ impl Turn<'_> {
 
     /// What is held of a message that is not whole is credited: it may be larger than the caller's window.
     pub(super) fn credit_request(&mut self, key: CallKey) {
-        let Some(passage) = self.hub.calls.get_mut(key.0) else { return };
+        let Some(passage) = self.hub.calls.get_mut(key.0).filter(|passage| passage.upload.holds()) else { return };
         let (due, down) = (passage.upload.credit(), passage.down);
         self.release(Some(down), due);
     }

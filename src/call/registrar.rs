@@ -61,6 +61,7 @@ impl Turn<'_> {
     /// What came before it was clear that the call is the registrar's.
     pub(super) fn register_what_came(&mut self, key: CallKey) {
         let Some(passage) = self.hub.calls.get_mut(key.0) else { return };
+        passage.upload.stop_holding();
         let held = passage.upload.take_unread();
         passage.upload.forget(&passage.origin.buffered);
         self.register_data(key, &held);

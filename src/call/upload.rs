@@ -184,8 +184,16 @@ impl Upload {
         self.unread = 0;
     }
 
-    /// Messages are not held after all. None has been looked into.
+    /// Messages are not held after all; none has been looked into. They are all the same where more came than windows alone let come:
+    /// that must count until it has gone.
     pub(super) fn end_holding(&mut self) {
+        if self.kept.len() <= MOST {
+            self.stop_holding();
+        }
+    }
+
+    /// Whoever takes what came counts it from now on.
+    pub(super) fn stop_holding(&mut self) {
         if self.held.take().is_some() {
             self.unread = self.kept.len();
         }
@@ -386,5 +394,10 @@ mod tests {
         assert_eq!((upload.went(3, &budget), upload.went(3, &budget)), (0, 2));
         upload.let_go(&budget);
         assert_eq!(budget.used(), 0);
+        let (budget, mut upload) = (Budget::new(usize::MAX), Upload::new(Vec::new(), false));
+        upload.begin_holding();
+        assert!(upload.push(&framed(&vec![0; MOST]), &budget));
+        upload.end_holding();
+        assert!(upload.holds(), "more than a window was credited for it");
     }
 }

@@ -7,8 +7,10 @@ use filter_api::MethodKind;
 use portunus::config::snapshot::FirstMessage;
 use tokio::time::sleep;
 
-use crate::harness::{Ask, Got, Held, TestWorker, Upstream, eventually, framed, framed_with, seen, soon};
-use crate::held::gzip;
+use crate::harness::{
+    Ask, Got, Held, RawUpstream, Say, TestWorker, Upstream, eventually, framed, framed_with, seen, soon,
+};
+use crate::held::{gzip, octets};
 
 async fn echoing() -> Upstream {
     Upstream::start(|got: Got| got.echo()).await
@@ -71,6 +73,23 @@ async fn a_first_message_may_be_larger_than_every_window_and_compressed() {
             worker.is_idle_soon().await;
         }
     }
+}
+
+#[tokio::test]
+async fn a_large_first_message_counts_until_the_instance_takes_it() {
+    // It gives no credit beyond the 65,535 octets that it begins with.
+    let upstream = RawUpstream::start(|_| Some(Say::default())).await;
+    let held = Held { first: FirstMessage::ToChoose, ..Held::default() };
+    let worker = TestWorker::before(&[upstream.address()], held).await;
+    let mut open = worker.caller().await.open(Ask::path("/a.A/M")).await;
+    let large = vec![1; 1 << 20];
+    (0..20).for_each(|_| open.send(&large));
+    eventually!(octets(&upstream).len() == 65_535);
+    sleep(Duration::from_millis(100)).await;
+    let held = worker.buffered();
+    assert!((900 << 10..1_800 << 10).contains(&held), "{held}: it, and what the caller's window lets come behind it");
+    open.cancel();
+    worker.is_idle_soon().await;
 }
 
 #[tokio::test]

@@ -49,7 +49,7 @@ async fn taking() -> RawUpstream {
 }
 
 /// What an instance got of requests.
-fn octets(upstream: &RawUpstream) -> Vec<u8> {
+pub(crate) fn octets(upstream: &RawUpstream) -> Vec<u8> {
     let came = upstream.came();
     came.iter().filter(|frame| frame.kind == kind::DATA).flat_map(|frame| frame.payload.clone()).collect()
 }
