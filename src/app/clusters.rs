@@ -17,7 +17,7 @@ use crate::registry::{
 };
 use crate::store::{File, Store};
 use crate::upstream::schemas::Schemas;
-use crate::upstream::{self, Cluster, ClusterLimits, Clusters, Group, Lister, Network, Tcp};
+use crate::upstream::{self, Cluster, ClusterLimits, Clusters, Group, Lister, Methods, Network, Tcp};
 
 /// Addresses that are ours: no instance may be there, or calls would come back to us.
 pub(super) fn reserved(listeners: &HashMap<Arc<str>, Vec<SocketAddr>>, admin: SocketAddr) -> Vec<Forbidden> {
@@ -61,6 +61,7 @@ pub(super) fn build(
             }
             Some(Members::Dns(_)) | None => Group::listed(Lister::Dns, EndpointSet::default()),
         };
+        let schemas = Schemas::new(schemas, Arc::clone(&counters));
         let built = Arc::new(Cluster {
             name: Arc::clone(&name),
             policy,
@@ -69,7 +70,8 @@ pub(super) fn build(
                 requests: cluster.limits.requests,
                 pending: cluster.limits.pending,
             },
-            schemas: Schemas::new(schemas, Arc::clone(&counters)),
+            methods: Arc::clone(&schemas) as Arc<dyn Methods>,
+            schemas,
             metrics: counters,
             group,
         });

@@ -89,7 +89,7 @@ impl Turn<'_> {
             self.hub.timers.remove(&alarm.key);
         }
         self.hub.unread -= passage.unread;
-        passage.upload.forget(&passage.origin.buffered);
+        passage.upload.let_go(&passage.origin.buffered);
         self.hub.put_room(passage.upload.take_room());
         if let Some(mut call) = passage.call.take() {
             let by_instance = end.reason.is_none() && call.path.attempts > 0;

@@ -59,7 +59,7 @@ impl Turn<'_> {
         if call.deadline.is_some_and(|deadline| deadline <= self.now) {
             return Progress::Stopped(Stop::deadline());
         }
-        call.lasting = call.followers.count();
+        call.followers.begin_try();
         if let (0, Some(forward)) = (call.path.attempts, &call.forward) {
             forward.count_key();
         }
@@ -142,7 +142,6 @@ impl Turn<'_> {
         };
         let mut head = RequestHead::over(self.hub.spare.take());
         head.copy_from(&call.head);
-        call.lasting = call.followers.count();
         let waiting = match run(&chain, None, &mut call, &mut head) {
             Ok(None) => {
                 passage.call = Some(call);
@@ -201,10 +200,18 @@ impl Turn<'_> {
 
     /// Sends the head of a try, and what has come of the request. `transformed` is the head where filters made one of this try.
     fn send(&mut self, key: CallKey, ready: Ready, mut transformed: Option<RequestHead>) -> Progress {
+        let Ready { link, in_flight, started } = ready;
         let Hub { calls, links, spare, .. } = &mut *self.hub;
         let Some(passage) = calls.get_mut(key.0) else { return Progress::Begun };
+        if let Some(call) = &mut passage.call {
+            call.learn_types(in_flight.instance().id);
+        }
+        // A message that does not pass leaves no trace at the instance.
+        let outgoing = match passage.rewrite_requests() {
+            Ok(outgoing) => outgoing,
+            Err((_, stop)) => return Progress::Stopped(stop),
+        };
         let Some(call) = &mut passage.call else { return Progress::Begun };
-        let Ready { link, in_flight, started } = ready;
         let registered = call.forward.as_ref().is_some_and(|forward| forward.agent.is_some());
         let head = transformed.as_mut().unwrap_or(&mut call.head);
         let mark = head.mark();
@@ -225,24 +232,28 @@ impl Turn<'_> {
         };
         passage.up = Some(Try { leg: Leg { link, stream }, in_flight, started });
         passage.stage = Stage::Sent;
-        if !empty {
-            self.send_held(key);
+        let mut sent = Ok(());
+        if passage.upload.holds() && !empty {
+            sent = self.send_passed(key, &outgoing);
+            self.credit_request(key);
+        } else if !empty {
+            self.send_kept(key);
         }
-        Progress::Begun
+        sent.map_or_else(Progress::Stopped, |()| Progress::Begun)
     }
 
     /// What came of the request before there was a stream for it.
-    fn send_held(&mut self, key: CallKey) {
+    fn send_kept(&mut self, key: CallKey) {
         let Hub { calls, links, .. } = &mut *self.hub;
         let Some(passage) = calls.get_mut(key.0) else { return };
         let Some(Try { leg, .. }) = passage.up else { return };
-        let (held, ended) = (passage.upload.held(), passage.upload.ended);
-        if held.is_empty() && !ended {
+        let (kept, ended) = (passage.upload.to_send(), passage.upload.ended);
+        if kept.is_empty() && !ended {
             return;
         }
         let Some(link) = links.get_mut(leg.link.0) else { return };
-        let given = link.engine.data(leg.stream, held, ended, self.millis);
-        passage.upload.sent_held(&passage.origin.buffered);
+        let given = link.engine.data(leg.stream, kept, ended, self.millis);
+        passage.upload.sent_kept(&passage.origin.buffered);
         if let Ok(given) = given {
             self.request_went(key, given.bytes);
         }
@@ -274,8 +285,7 @@ impl Turn<'_> {
             request_messages: call.tally.request_messages,
             response_messages: 0,
         };
-        let lasting = call.lasting;
-        call.followers.cut(lasting, &outcome);
+        call.followers.end_try(&outcome);
         passage.stage = Stage::Sent;
         true
     }

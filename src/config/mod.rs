@@ -29,9 +29,9 @@ pub use env::{Environment, process};
 pub use error::{Errors, Path, Position, Problem, Step};
 pub use file::{
     AccessLog, Admin, Balance, Callback, CallbackPorts, Cluster, ClusterLimits, ClusterSchema, Config, Dns, Endpoint,
-    Expr, Expression, FilterUse, HashBy, HeaderMatch, HeaderPattern, Health, KeptState, Listener, ListenerLimits,
-    Match, Members, Memory, Present, Reflection, ReflectionSettings, Registry, RegistryLimits, Route, SchemaMode,
-    SplitShare, State, Target, WeightedEndpoint,
+    Expr, Expression, FilterUse, HashBy, HeaderMatch, HeaderPattern, Health, HoldFirst, KeptState, Listener,
+    ListenerLimits, Match, Members, Memory, Present, Reflection, ReflectionSettings, Registry, RegistryLimits, Route,
+    SchemaMode, SplitShare, State, Target, WeightedEndpoint,
 };
 pub use render::{render_defaults, view};
 pub use schema::compose;

@@ -72,7 +72,7 @@ pub struct Limits {
     pub response_message: u64,
     /// Bytes of a head, as HTTP/2 counts them.
     pub headers: u32,
-    /// Bytes that its calls may keep for another try.
+    /// Bytes that its calls may hold, and keep for another try.
     pub buffered: usize,
     /// From accept to the first frame.
     pub handshake: Duration,
@@ -103,8 +103,24 @@ pub struct Route {
     pub each_try: Chain,
     /// All tries together.
     pub timeout: Option<Duration>,
+    /// Whether its calls wait for their first message before they are decided.
+    pub first_message: FirstMessage,
+    /// Whether calls of streaming methods do too (`first_message: hold`).
+    pub holds_first: bool,
     /// The filters by name, in the order in which they run.
     pub filter_names: Vec<String>,
+}
+
+/// For what a decision needs the first message of a request.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum FirstMessage {
+    /// For nothing.
+    #[default]
+    Unneeded,
+    /// To tell whether the route is the call's.
+    ToMatch,
+    /// To choose the agent, or the instance.
+    ToChoose,
 }
 
 /// Where the calls of a route go. Clusters are named.
@@ -308,16 +324,27 @@ impl Builder<'_> {
             .agent
             .as_ref()
             .and_then(|agent| self.compiler.compile(&place_of("agent"), agent, ExprPlace::Agent, Wanted::Text));
+        let keys = self.keys_of(&target);
+        let reads = |expression: &Option<Expression>| expression.as_ref().is_some_and(Expression::reads_message);
+        let first_message = if reads(&when) {
+            FirstMessage::ToMatch
+        } else if reads(&agent) || keys.iter().flat_map(|(_, keys)| keys.iter()).any(Expression::reads_message) {
+            FirstMessage::ToChoose
+        } else {
+            FirstMessage::Unneeded
+        };
         Route {
             index,
             when,
-            keys: self.keys_of(&target),
+            keys,
             target,
             agent,
             early: Chain::of(&own, EARLY),
             late: Chain::of(both(), LATE),
             each_try: Chain::of(both(), EACH_TRY),
             timeout: route.timeout.map(|timeout| timeout.0),
+            first_message,
+            holds_first: route.first_message == Some(super::HoldFirst::Hold),
             filter_names: self.in_order(&listener.filters, &route.filters),
         }
     }

@@ -60,6 +60,11 @@ impl<T> Router<T> {
         self.routes.get(place).map(|(_, target)| target)
     }
 
+    /// What each route leads to, to be changed before calls come.
+    pub fn targets_mut(&mut self) -> impl Iterator<Item = &mut T> {
+        self.routes.iter_mut().map(|(_, target)| target)
+    }
+
     /// Every route, in the order in which they are tried.
     pub fn iter(&self) -> impl Iterator<Item = &(RouteMatch, T)> {
         self.routes.iter()

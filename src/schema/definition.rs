@@ -6,6 +6,7 @@ use std::sync::{Arc, LazyLock};
 use buffa_descriptor::{DescriptorPool, FieldDescriptor, FieldKind, MessageIndex, SingularKind};
 use rustc_hash::FxHashMap;
 use sha2::{Digest as _, Sha256};
+use smallvec::SmallVec;
 
 use super::closure::ClosureDigest;
 use super::set::{Method, Schema};
@@ -26,6 +27,10 @@ pub struct Definition {
     /// The same for definitions that mean the same, and in this process for no other.
     pub id: u64,
 }
+
+/// The numbers of definitions that are in force for a message: what filters are handed as its types.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct InForce(pub SmallVec<[u64; 2]>);
 
 /// One of a method's messages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,7 +60,10 @@ impl Definitions {
                     continue;
                 };
                 let id = id((service, name), (&input, &output), method);
-                methods.insert(name.into(), Definition { schema: Arc::clone(&schema), method, request: input, response: output, id });
+                methods.insert(
+                    name.into(),
+                    Definition { schema: Arc::clone(&schema), method, request: input, response: output, id },
+                );
             }
             services.insert(Box::from(service), methods);
         }

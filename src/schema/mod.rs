@@ -21,7 +21,7 @@ mod wire;
 pub use bounds::{Bounds, SchemaError};
 pub use closure::ClosureDigest;
 pub use collection::{Collection, Fingerprint};
-pub use definition::{Definition, Definitions, Side};
+pub use definition::{Definition, Definitions, InForce, Side};
 pub use diff::{Change, Diff, What, diff};
 pub use files::{from_files, from_octets, from_protos, from_set};
 pub use meter::{Meter, Spent};

@@ -1,9 +1,11 @@
 //! A cluster as calls see it: who is in it, how one is picked, and how much each may take.
 
+use std::fmt::Debug;
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 
 use arc_swap::ArcSwap;
+use filter_api::{MethodKind, Types};
 use rustc_hash::FxHashMap;
 
 use crate::balance::{self, Policy, Seeker};
@@ -42,6 +44,25 @@ pub struct Cluster {
     pub group: Group,
     /// What its instances serve.
     pub schemas: Arc<Schemas>,
+    /// The same as calls ask for it.
+    pub methods: Arc<dyn Methods>,
+}
+
+/// What schemas say of a cluster's methods: the one way in which they reach calls. Definitions are told by their numbers: what reads
+/// messages has been made ready for them, and is looked up by these.
+pub trait Methods: Debug + Send + Sync {
+    /// How many messages a method takes and gives, where that is known. A call of it that has another number of request messages is
+    /// refused.
+    fn kind(&self, service: &str, method: &str) -> Option<MethodKind>;
+
+    /// The definition of a method that most instances have; among those of an agent where there is one.
+    fn majority(&self, agent: Option<&Agent>, service: &str, method: &str) -> Option<u64>;
+
+    /// The definitions that are in force for a method, whichever instance gets the call; [`InForce`](crate::schema::InForce).
+    fn in_force(&self, agent: Option<&Agent>, service: &str, method: &str) -> Option<Arc<Types>>;
+
+    /// The one that the instance with this number has, in the same form.
+    fn of_instance(&self, instance: u64, service: &str, method: &str) -> Option<Arc<Types>>;
 }
 
 /// Where a cluster's instances come from.

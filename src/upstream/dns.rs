@@ -77,7 +77,7 @@ mod tests {
     use crate::observe::Metrics;
     use crate::registry::EndpointSet;
     use crate::upstream::schemas::{Schemas, Settings};
-    use crate::upstream::{Cluster, ClusterLimits, Group, Lister};
+    use crate::upstream::{Cluster, ClusterLimits, Group, Lister, Methods};
 
     #[test]
     fn instances_whose_address_stays_carry_over() {
@@ -85,7 +85,9 @@ mod tests {
         let limits = ClusterLimits { connections: 1, requests: 1, pending: 1 };
         let group = Group::listed(Lister::Dns, EndpointSet::default());
         let schemas = Schemas::new(Settings::default(), Arc::clone(&metrics));
-        let cluster = Cluster { name: "c".into(), policy: Policy::RoundRobin, limits, metrics, group, schemas };
+        let methods = Arc::clone(&schemas) as Arc<dyn Methods>;
+        let cluster =
+            Cluster { name: "c".into(), policy: Policy::RoundRobin, limits, metrics, group, schemas, methods };
         let now = || match &cluster.group {
             Group::Listed { set, .. } => set.load_full().instances.clone(),
             Group::Registered(_) => Vec::new(),

@@ -16,7 +16,7 @@ pub mod reflection;
 pub mod schemas;
 pub mod side;
 
-pub use cluster::{Cluster, ClusterLimits, Clusters, Group, Lister};
+pub use cluster::{Cluster, ClusterLimits, Clusters, Group, Lister, Methods};
 pub use connect::{ConnectError, connect};
 pub use dns::keep_resolving;
 pub use network::{Io, Network, Place, Tcp};

@@ -18,7 +18,7 @@ pub use cluster::{
     RegistryLimits, WeightedEndpoint,
 };
 pub use listener::{FilterUse, Listener, ListenerLimits};
-pub use route::{HeaderMatch, HeaderPattern, Match, Present, Route, Share as SplitShare, Target};
+pub use route::{HeaderMatch, HeaderPattern, HoldFirst, Match, Present, Route, Share as SplitShare, Target};
 pub use schemas::{ClusterSchema, Reflection, ReflectionSettings, SchemaMode};
 
 use super::names::{HostName, LogFile};

@@ -5,6 +5,7 @@ mod assemble;
 mod judge;
 mod keeper;
 mod look;
+mod methods;
 mod published;
 
 use std::sync::Arc;
