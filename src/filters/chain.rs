@@ -23,10 +23,13 @@ pub const EACH_TRY: &[Phase] = &[Phase::Transform];
 /// Filters that run one after the other.
 #[derive(Clone, Default)]
 pub struct Chain {
-    /// None for none, which is what most chains have. Each with what it reads of a call that it follows.
-    filters: Option<Arc<[(Arc<dyn Filter>, Reads)]>>,
+    /// None for none, which is what most chains have.
+    filters: Option<Arc<[Reader]>>,
     reads: Reads,
 }
+
+/// A filter, and what it reads of a call that it follows.
+type Reader = (Arc<dyn Filter>, Reads);
 
 /// What the filters of a chain look at, and may change.
 pub struct Seen<'a> {
@@ -266,5 +269,82 @@ fn replaced(verdict: Verdict, may: bool) -> Result<Option<Vec<u8>>, Box<Refusal>
             let message = "a filter replaces what it may only look at: look at the route's filters on the admin port";
             Err(Box::new(Refusal::new(Code::Internal, Reason::Filter, message)))
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use filter_api::{CallFilter, Depth, Message, Reads, Reason, Verdict};
+
+    use super::Followers;
+
+    /// Writes its letter behind what it reads.
+    struct Adds(&'static str);
+
+    impl Adds {
+        fn add(&self, message: &Message<'_>) -> Verdict {
+            match message.body {
+                Some(body) => Verdict::Replace([body, self.0.as_bytes()].concat()),
+                None => Verdict::Pass,
+            }
+        }
+    }
+
+    impl CallFilter for Adds {
+        fn request_message(&mut self, message: &Message<'_>) -> Verdict {
+            self.add(message)
+        }
+
+        fn response_message(&mut self, message: &Message<'_>) -> Verdict {
+            self.add(message)
+        }
+    }
+
+    fn followers(lasting: &[Depth], of_try: &[(&'static str, Depth)]) -> Followers {
+        let mut followers = Followers::default();
+        let reads = |depth| Reads { request: depth, response: depth };
+        lasting.iter().for_each(|depth| followers.add(Box::new(Adds("l")), reads(*depth)));
+        followers.begin_try();
+        of_try.iter().for_each(|(name, depth)| followers.add(Box::new(Adds(name)), reads(*depth)));
+        followers
+    }
+
+    const MESSAGE: Message<'_> = Message { number: 1, size: 2, compressed: false, body: Some(b"m:"), types: None };
+
+    #[test]
+    fn each_sees_what_the_one_before_it_left() {
+        let of_try = [("a", Depth::Bodies), ("s", Depth::Sizes), ("n", Depth::Nothing), ("b", Depth::Bodies)];
+        let mut followers = followers(&[Depth::Sizes], &of_try);
+        assert!(followers.rewrite_requests() && !followers.judge_requests());
+        assert_eq!(followers.request_of_try(&MESSAGE).unwrap(), Some(b"m:ab".to_vec()));
+        assert_eq!(
+            followers.response_body(&MESSAGE).unwrap(),
+            Some(b"m:ba".to_vec()),
+            "the nearest to the instance first"
+        );
+    }
+
+    #[test]
+    fn one_that_lasts_replaces_nothing() {
+        let mut followers = followers(&[Depth::Bodies], &[]);
+        assert!(followers.judge_requests() && !followers.rewrite_requests());
+        assert_eq!(followers.request_body(&MESSAGE).unwrap_err().reason, Reason::Filter);
+        assert_eq!(followers.response_body(&MESSAGE).unwrap_err().reason, Reason::Filter);
+        assert_eq!(followers.request_of_try(&MESSAGE).unwrap(), None);
+    }
+
+    #[test]
+    fn what_a_try_read_goes_with_it() {
+        let mut followers = followers(&[Depth::Sizes], &[("a", Depth::Bodies)]);
+        assert_eq!(followers.reads().request, Depth::Bodies);
+        let outcome = filter_api::Outcome {
+            code: filter_api::Code::Unavailable,
+            reason: None,
+            duration: std::time::Duration::ZERO,
+            request_messages: 0,
+            response_messages: 0,
+        };
+        followers.end_try(&outcome);
+        assert_eq!((followers.reads().request, followers.filters.len()), (Depth::Sizes, 1));
     }
 }

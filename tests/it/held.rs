@@ -98,6 +98,20 @@ async fn the_body_waits_for_its_last_octet() {
 }
 
 #[tokio::test]
+async fn a_call_that_no_reader_follows_is_not_held() {
+    let upstream = taking().await;
+    let held = Held { filters: "{judge: {passes: true}}, {limits: {messages: 9}}", ..Held::default() };
+    let worker = TestWorker::before(&[upstream.address()], held).await;
+    let mut open = worker.caller().await.open(Ask::path("/a.A/Bidi")).await;
+    let message = framed(b"bad as it is");
+    open.up.send_data(message.slice(..9), false).unwrap();
+    eventually!(octets(&upstream) == message[..9]);
+    open.finish(message.slice(9..));
+    assert_eq!(soon(open.answer()).await.code(), Some(0));
+    worker.is_idle_soon().await;
+}
+
+#[tokio::test]
 async fn messages_larger_than_every_window_pass() {
     let upstream = echoing().await;
     for filters in ["{judge: {}}", "{mask: {with: x}}", "{judge: {}}, {mask: {with: x}}"] {

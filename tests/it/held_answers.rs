@@ -177,7 +177,9 @@ async fn a_second_answer_that_is_refused_ends_the_call() {
 #[tokio::test]
 async fn what_the_instance_breaks_is_its_fault() {
     let bomb = framed_with(1, &gzip(&vec![0; 100 << 20]));
-    let cases: [(&str, &'static str, Vec<u8>, (u32, &str)); 8] = [
+    // What it is, its encoding, what comes, and what the caller is told.
+    type Case = (&'static str, &'static str, Vec<u8>, (u32, &'static str));
+    let cases: [Case; 8] = [
         ("cut", "identity", framed(b"hello")[..7].to_vec(), (13, "upstream_reset")),
         ("flag 9", "identity", b"\x09\0\0\0\0".to_vec(), (13, "upstream_reset")),
         ("no encoding", "identity", framed_with(1, &gzip(b"x")).to_vec(), (13, "upstream_reset")),

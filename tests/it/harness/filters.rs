@@ -39,6 +39,8 @@ pub(crate) struct Config {
     wait: u64,
     /// Replaces what it may only look at.
     oversteps: bool,
+    /// Does not follow calls.
+    passes: bool,
     #[serde(skip)]
     #[schemars(skip)]
     masks: bool,
@@ -47,7 +49,7 @@ pub(crate) struct Config {
 impl Default for Config {
     fn default() -> Self {
         let (log, with) = (String::new(), String::new());
-        Self { log, request: true, response: true, with, wait: 0, oversteps: false, masks: false }
+        Self { log, request: true, response: true, with, wait: 0, oversteps: false, passes: false, masks: false }
     }
 }
 
@@ -82,6 +84,9 @@ impl Filter for Reader {
 
     fn request_head(&self, _: &mut RequestView<'_>) -> Start {
         let (one, wait) = (self.clone(), self.0.wait);
+        if self.0.passes {
+            return Start::Pass;
+        }
         if wait == 0 {
             return Start::Follow(Box::new(one));
         }
