@@ -216,7 +216,7 @@ impl<'p> Checker<'p> {
             (Type::Message(message), Some(schema)) => {
                 let message = schema.type_at(*message);
                 let Some(field) = message.field(&select.field) else {
-                    let message = resolve::unknown_field(message, &select.field);
+                    let message = message.lacks(&select.field);
                     return self.unknown(id, Failure::NoSuchField, || message);
                 };
                 if !self.fields.contains(&field.id()) {
@@ -343,7 +343,7 @@ impl<'p> Checker<'p> {
             let EntryExpr::StructField(written) = &entry.expr else { continue };
             let (value, value_kind) = self.expr(&written.value);
             let Some(field) = kind.field(&written.field) else {
-                let message = resolve::unknown_field(kind, &written.field);
+                let message = kind.lacks(&written.field);
                 self.unknown(entry.id, Failure::NoSuchField, || message);
                 continue;
             };

@@ -166,9 +166,32 @@ impl<'s> MessageType<'s> {
         self.pool.message_index(name).map(|index| Self::at(self.pool, index))
     }
 
+    /// What to say of a field that it does not have.
+    pub fn lacks(self, name: &str) -> String {
+        let (own, fields) = (self.name(), self.fields().map(|field| field.name()));
+        if let Some(near) = nearest(name, fields) {
+            return format!("{own} has no field `{name}`; did you mean `{near}`?");
+        }
+        let mut fields: Vec<_> = self.fields().map(|field| field.name()).take(10).collect();
+        if self.fields().count() > fields.len() {
+            fields.push("…");
+        }
+        match fields.is_empty() {
+            true => format!("{own} has no field `{name}`: it has none"),
+            false => format!("{own} has no field `{name}`; it has {}", fields.join(", ")),
+        }
+    }
+
     fn nth(self, at: usize) -> Option<Field<'s>> {
         self.message.fields().get(at).map(|field| Field { owner: self, field, at })
     }
+}
+
+/// The known name that somebody may have meant.
+pub fn nearest<'n>(name: &str, known: impl Iterator<Item = &'n str>) -> Option<&'n str> {
+    let scored = known.map(|known| (strsim::damerau_levenshtein(name, known), known));
+    let most = (name.chars().count() / 3).max(1);
+    scored.filter(|(distance, _)| *distance <= most).min_by_key(|(distance, _)| *distance).map(|(_, known)| known)
 }
 
 impl PartialEq for MessageType<'_> {
