@@ -55,7 +55,7 @@ const ALLOWED: [(&str, &[&str]); 18] = [
 ];
 
 /// Other people's types that must not spread: the crate, and the modules whose matter they are.
-const AT_THE_RIM: [(&str, &[&str]); 18] = [
+const AT_THE_RIM: [(&str, &[&str]); 19] = [
     ("buffa", &["schema"]),
     ("buffa_descriptor", &["schema"]),
     ("cel", &["expr"]),
@@ -90,6 +90,7 @@ const AT_THE_RIM: [(&str, &[&str]); 18] = [
     ("tonic_types", &["cli::call", "cli::demo", "wire::status"]),
     ("filter_limits", &["filters"]),
     ("filter_metadata", &["filters"]),
+    ("filter_redact", &["filters"]),
 ];
 
 /// Files over 500 lines, and why they are.

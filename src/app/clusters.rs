@@ -75,6 +75,7 @@ pub(super) fn build(
             metrics: counters,
             group,
         });
+        super::schemas::demand(&built, snapshot);
         if built.schemas.asks() {
             background.spawn(upstream::schemas::keep(Arc::clone(&built), Arc::new(Tcp)));
         }

@@ -4,11 +4,12 @@ use std::sync::Arc;
 
 use crate::admin::{ChangeView, DriftView, IncompatibleView, InstanceSchemaView, SchemaView};
 use crate::config::Config;
+use crate::config::policies::ClusterPolicies;
 use crate::config::snapshot::Snapshot;
 use crate::observe::Rfc3339;
-use crate::schema::{self, Change, Definitions};
+use crate::schema::{self, Change, Definition, Definitions};
 use crate::upstream::Cluster;
-use crate::upstream::schemas::{Drift, InstanceReport, Mode, Published, Refused, Settings, Source};
+use crate::upstream::schemas::{Demands, Drift, InstanceReport, Mode, Published, Refused, Settings, Source};
 
 /// The services whose contract comes with Portunus.
 const BUNDLED: &str = "bindu.grpc.";
@@ -49,6 +50,39 @@ fn bundled_bindu() -> Option<Arc<Definitions>> {
     let schema = schema::from_octets(portunus_proto::descriptors::BINDU);
     // A test holds that it loads.
     schema.ok().map(|schema| Arc::new(Definitions::of(Arc::new(schema))))
+}
+
+/// The policies of a configuration, as a cluster's schemas ask for them.
+struct OfConfiguration(Arc<ClusterPolicies>);
+
+impl Demands for OfConfiguration {
+    fn concern(&self, service: &str, method: &str) -> bool {
+        self.0.concern(service, method)
+    }
+
+    fn judge(
+        &self,
+        service: &str,
+        method: &str,
+        definition: &Definition,
+        accepted: Option<&Definition>,
+    ) -> Result<(), String> {
+        self.0.judge(service, method, definition, accepted)
+    }
+}
+
+/// Has a cluster's schemas judged by what reads messages of its calls.
+pub(super) fn demand(cluster: &Cluster, snapshot: &Snapshot) {
+    let Some(policies) = snapshot.policies.get(&cluster.name) else { return };
+    cluster.schemas.demand(Box::new(OfConfiguration(Arc::clone(policies))));
+    // What decides for all instances is not judged again: files were when the configuration was built, and what comes with Portunus is now.
+    if let Some(pinned) = cluster.schemas.load().pinned() {
+        for (service, method, definition) in pinned.definitions.all() {
+            if let Err(why) = policies.judge(service, method, definition, None) {
+                tracing::warn!(cluster = %cluster.name, service, method, why, "calls are refused: a policy does not fit the method");
+            }
+        }
+    }
 }
 
 /// What is missing, in words; none where nothing is.

@@ -11,6 +11,8 @@ mod file;
 mod formats;
 pub mod names;
 pub mod net;
+pub mod policies;
+mod readers;
 mod render;
 mod rules;
 mod schema;

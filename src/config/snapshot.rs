@@ -15,6 +15,7 @@ use rustc_hash::FxHashMap;
 
 use super::expressions::Compiler;
 pub use super::expressions::{Keys, Registrants};
+use super::policies::{Gathering, Policies, Policy};
 use super::{Errors, FilterUse, Loaded, Path, Problem, Source, Target as FileTarget};
 use crate::expr::{Expression, Place as ExprPlace, Wanted};
 use crate::filters::{Chain, EACH_TRY, EARLY, LATE};
@@ -34,9 +35,11 @@ pub struct Snapshot {
     /// Names of metadata that filters set as identity, which no caller may send.
     pub identity: Vec<String>,
     /// Whether a call gets a line in the access log; without it every call.
-    pub log_when: Option<Expression>,
+    pub log_when: Option<Arc<Expression>>,
     /// The schemas that files pin, by the cluster.
     pub schemas: FxHashMap<Arc<str>, Arc<Definitions>>,
+    /// What reads messages, by the cluster whose they are.
+    pub policies: Policies,
     /// What `/config` shows.
     pub view: serde_json::Value,
 }
@@ -88,11 +91,11 @@ pub struct Route {
     /// Its place in the file, from 0.
     pub index: usize,
     /// What must hold too for a call to take it.
-    pub when: Option<Expression>,
+    pub when: Option<Arc<Expression>>,
     /// Where its calls go.
     pub target: Target,
     /// Names the agent that its calls are for.
-    pub agent: Option<Expression>,
+    pub agent: Option<Arc<Expression>>,
     /// By what calls to its clusters are hashed: of those that are.
     pub keys: Vec<(Arc<str>, Arc<Keys>)>,
     /// Its filters that run before the agent is chosen.
@@ -164,6 +167,17 @@ impl Split {
     }
 }
 
+impl Target {
+    /// Clusters whose instances get calls.
+    fn clusters(&self) -> Vec<Arc<str>> {
+        match self {
+            Self::Cluster(name) => vec![Arc::clone(name)],
+            Self::Split(split) => split.shares.iter().map(|(name, _)| Arc::clone(name)).collect(),
+            Self::Register { .. } => Vec::new(),
+        }
+    }
+}
+
 impl Listener {
     /// Whether connections from this address are taken.
     pub fn admits(&self, ip: IpAddr) -> bool {
@@ -177,8 +191,14 @@ impl Listener {
 /// What a filter cannot make of its configuration.
 pub fn build(loaded: &Loaded, known: &[Known], generation: u64) -> Result<Snapshot, Errors> {
     let compiler = Compiler::new(&loaded.source, loaded.config.expr.max_cost);
-    let mut builder =
-        Builder { source: &loaded.source, known, compiler, clusters: FxHashMap::default(), problems: Vec::new() };
+    let mut builder = Builder {
+        source: &loaded.source,
+        known,
+        compiler,
+        policies: Gathering::default(),
+        clusters: FxHashMap::default(),
+        problems: Vec::new(),
+    };
     builder.clusters = loaded.config.clusters.iter().map(|(name, cluster)| builder.cluster(name, cluster)).collect();
     let log_when = loaded.config.access_log.as_ref().and_then(|log| log.when.as_ref());
     let log_when = log_when.and_then(|when| {
@@ -188,6 +208,11 @@ pub fn build(loaded: &Loaded, known: &[Known], generation: u64) -> Result<Snapsh
     let listeners =
         listeners.map(|(name, listener)| (Arc::from(name.as_str()), builder.listener(name, listener))).collect();
     let schemas = builder.schemas(&loaded.config);
+    let policies = std::mem::take(&mut builder.policies).finish();
+    for (cluster, definitions) in &schemas {
+        let of_cluster = policies.get(cluster).map(|policies| policies.check(definitions, &loaded.source));
+        builder.problems.extend(of_cluster.into_iter().flatten());
+    }
     builder.problems.extend(builder.compiler.problems);
     if !builder.problems.is_empty() {
         return Err(loaded.source.errors(builder.problems));
@@ -199,6 +224,7 @@ pub fn build(loaded: &Loaded, known: &[Known], generation: u64) -> Result<Snapsh
         identity: Vec::new(),
         log_when,
         schemas,
+        policies,
         view: super::view(loaded),
     })
 }
@@ -207,6 +233,7 @@ struct Builder<'a> {
     source: &'a Source,
     known: &'a [Known],
     compiler: Compiler<'a>,
+    policies: Gathering,
     /// What there is to know of a cluster before any of its instances is.
     clusters: FxHashMap<Arc<str>, ClusterPolicy>,
     problems: Vec<Problem>,
@@ -219,8 +246,15 @@ struct ClusterPolicy {
     registrants: Arc<Registrants>,
 }
 
-/// A filter with its phase and name.
+/// A filter with its phase.
 type Placed = (Phase, Arc<dyn Filter>);
+
+/// Filters of one place, and what of them reads messages, with where it stands.
+#[derive(Default)]
+struct Filters {
+    placed: Vec<Placed>,
+    policies: Vec<(Path, Arc<dyn Policy>)>,
+}
 
 impl Builder<'_> {
     fn cluster(&mut self, name: &str, cluster: &super::Cluster) -> (Arc<str>, ClusterPolicy) {
@@ -289,7 +323,7 @@ impl Builder<'_> {
                 idle: limits.idle.0,
                 connection_age: Some(limits.connection_age.0).filter(|age| !age.is_zero()),
             },
-            early: Chain::of(&filters, EARLY),
+            early: Chain::of(&filters.placed, EARLY),
             router: Router::new(routes),
             from: listener.from.as_ref().map(|from| from.iter().map(|cidr| cidr.0).collect()),
         })
@@ -299,10 +333,10 @@ impl Builder<'_> {
         &mut self,
         place: &Path,
         (index, route): (usize, &super::Route),
-        (listener, before): (&super::Listener, &[Placed]),
+        (listener, before): (&super::Listener, &Filters),
     ) -> Route {
         let own = self.filters(&place.with("filters"), &route.filters);
-        let both = || before.iter().chain(&own);
+        let both = || before.placed.iter().chain(&own.placed);
         let target = match route.target() {
             Some(FileTarget::RegisterInto(into)) => {
                 let who = self.clusters.get(into).map(|cluster| Arc::clone(&cluster.registrants));
@@ -325,7 +359,21 @@ impl Builder<'_> {
             .as_ref()
             .and_then(|agent| self.compiler.compile(&place_of("agent"), agent, ExprPlace::Agent, Wanted::Text));
         let keys = self.keys_of(&target);
-        let reads = |expression: &Option<Expression>| expression.as_ref().is_some_and(Expression::reads_message);
+        let own_policies =
+            when.iter().map(|when| (place_of("match").with("when"), Arc::clone(when) as Arc<dyn Policy>));
+        let own_policies =
+            own_policies.chain(agent.iter().map(|agent| (place_of("agent"), Arc::clone(agent) as Arc<dyn Policy>)));
+        let of_keys = keys
+            .iter()
+            .map(|(cluster, keys)| (path!["clusters", &**cluster, "hash_by"], Arc::clone(keys) as Arc<dyn Policy>));
+        let filters = before.policies.iter().chain(&own.policies).cloned();
+        let clusters = target.clusters();
+        for (place, policy) in own_policies.chain(of_keys).chain(filters) {
+            self.policies.add(&clusters, &route.matches, &place, &policy);
+        }
+        let reads = |expression: &Option<Arc<Expression>>| {
+            expression.as_ref().is_some_and(|expression| expression.reads_message())
+        };
         let first_message = if reads(&when) {
             FirstMessage::ToMatch
         } else if reads(&agent) || keys.iter().flat_map(|(_, keys)| keys.iter()).any(Expression::reads_message) {
@@ -339,7 +387,7 @@ impl Builder<'_> {
             keys,
             target,
             agent,
-            early: Chain::of(&own, EARLY),
+            early: Chain::of(&own.placed, EARLY),
             late: Chain::of(both(), LATE),
             each_try: Chain::of(both(), EACH_TRY),
             timeout: route.timeout.map(|timeout| timeout.0),
@@ -367,15 +415,19 @@ impl Builder<'_> {
         names
     }
 
-    fn filters(&mut self, place: &Path, uses: &[FilterUse]) -> Vec<Placed> {
-        let mut filters = Vec::with_capacity(uses.len());
+    fn filters(&mut self, place: &Path, uses: &[FilterUse]) -> Filters {
+        let mut filters = Filters::default();
         for (index, entry) in uses.iter().enumerate() {
             let place = place.with(index).with(entry.name.as_str());
             let Some(known) = self.known.iter().find(|known| known.name == entry.name) else { continue };
             let text = place.to_string();
-            let expressions = self.compiler.for_filters(known.phase);
-            match (known.build)(entry.config.clone(), &mut BuildCx::new(&text, &expressions)) {
-                Ok(filter) => filters.push((known.phase, Arc::from(filter))),
+            let readers = self.compiler.for_filters(known.phase);
+            match (known.build)(entry.config.clone(), &mut BuildCx::new(&text, &readers)) {
+                Ok(filter) => {
+                    filters.placed.push((known.phase, Arc::from(filter)));
+                    let policies = readers.policies.into_inner().into_iter();
+                    filters.policies.extend(policies.map(|policy| (place.clone(), policy)));
+                }
                 Err(error) => {
                     let at = error.path.iter().fold(place, |place, key| place.with(key.as_str()));
                     self.problems.push(self.source.error_at(&at, error.message));

@@ -5,7 +5,6 @@
 mod build;
 mod check;
 mod compare;
-mod contract;
 mod convert;
 mod cost;
 mod eval;
@@ -27,7 +26,6 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 pub use check::{Declared, Scope};
-pub use contract::ForFilters;
 pub use eval::Names;
 pub use expression::{Expression, Wanted};
 pub use failure::Failure;

@@ -8,8 +8,8 @@
 
 mod call;
 mod code;
-mod expr;
 mod factory;
+mod readers;
 mod reason;
 mod refusal;
 pub mod units;
@@ -19,8 +19,8 @@ pub use call::{
     ResponseView, Start, Types, Verdict,
 };
 pub use code::Code;
-pub use expr::{Expression, Expressions, Gives, Seen, Unevaluated};
 pub use factory::{Build, BuildCx, BuildError, Factory, Known, Phase};
+pub use readers::{Expression, Gives, Hidden, Readers, Redaction, Seen, Unevaluated, Unread};
 pub use reason::Reason;
 pub use refusal::{Detail, Refusal};
 

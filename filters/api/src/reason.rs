@@ -50,6 +50,8 @@ pub enum Reason {
     Protocol,
     /// Whether a route takes the call cannot be told.
     RouteUndecided,
+    /// A message does not fit its type, or the rules for it.
+    Schema,
     /// A policy reads a message, and what it is made of is not known yet.
     SchemaUnavailable,
     /// The registrar refused, because another owner holds the agent.
@@ -86,6 +88,7 @@ impl Reason {
         Self::Protocol,
         Self::Owner,
         Self::RouteUndecided,
+        Self::Schema,
         Self::SchemaUnavailable,
         Self::UpstreamHttp,
         Self::UpstreamReset,
@@ -117,6 +120,7 @@ impl Reason {
             Self::Protocol => "protocol",
             Self::Owner => "owner",
             Self::RouteUndecided => "route_undecided",
+            Self::Schema => "schema",
             Self::SchemaUnavailable => "schema_unavailable",
             Self::UpstreamHttp => "upstream_http",
             Self::UpstreamReset => "upstream_reset",

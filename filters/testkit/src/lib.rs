@@ -8,9 +8,9 @@ use std::time::Duration;
 
 use fields::{Fields, Method, RequestHead};
 use filter_api::{
-    Bounds, BuildCx, BuildError, CallFilter, CallInfo, Code, Depth, Expression, Expressions, Factory, Filter, Gives,
-    Known, Message, Outcome, Phase, Protocol, Reads, Reason, Refusal, RequestView, ResponseView, Seen, Start, Types,
-    Unevaluated, Verdict,
+    Bounds, BuildCx, BuildError, CallFilter, CallInfo, Code, Depth, Expression, Factory, Filter, Gives, Hidden, Known,
+    Message, Outcome, Phase, Protocol, Readers, Reads, Reason, Redaction, Refusal, RequestView, ResponseView, Seen,
+    Start, Types, Unevaluated, Unread, Verdict,
 };
 
 /// A filter that was built.
@@ -184,8 +184,12 @@ struct Plain;
 #[derive(Debug)]
 struct Said(String);
 
-impl Expressions for Plain {
-    fn compile(&self, text: &str, gives: Gives) -> Result<Arc<dyn Expression>, String> {
+impl Readers for Plain {
+    fn redaction(&self, hidden: Hidden) -> Arc<dyn Redaction> {
+        Arc::new(Struck(hidden))
+    }
+
+    fn expression(&self, text: &str, gives: Gives) -> Result<Arc<dyn Expression>, String> {
         let truth = matches!(text, "true" | "false");
         let quoted = text.len() > 1 && text.starts_with('\'') && text.ends_with('\'');
         match (gives, text) {
@@ -194,6 +198,32 @@ impl Expressions for Plain {
             (Gives::Text, text) if truth || quoted || text == "null" => Ok(Arc::new(Said(text.to_owned()))),
             _ => Err(format!("`{text}` is none of true, false, null, fails and 'text'")),
         }
+    }
+}
+
+/// Messages are texts: paths stand for words in them, of which one that says `?` cannot be read.
+#[derive(Debug)]
+struct Struck(Hidden);
+
+impl Struck {
+    fn strike(&self, message: &Message<'_>, paths: &[String]) -> Result<Option<Vec<u8>>, Unread> {
+        let body = message.body.ok_or(Unread::NoSchema)?;
+        let text = std::str::from_utf8(body).map_err(|_| Unread::Malformed("it is no text".into()))?;
+        if text.contains('?') {
+            return Err(Unread::Malformed("it asks".into()));
+        }
+        let struck = paths.iter().fold(text.to_owned(), |text, word| text.replace(word.as_str(), &self.0.mask));
+        Ok((struck != text).then(|| struck.into_bytes()))
+    }
+}
+
+impl Redaction for Struck {
+    fn request(&self, message: &Message<'_>) -> Result<Option<Vec<u8>>, Unread> {
+        self.strike(message, &self.0.request)
+    }
+
+    fn response(&self, message: &Message<'_>) -> Result<Option<Vec<u8>>, Unread> {
+        self.strike(message, &self.0.response)
     }
 }
 
