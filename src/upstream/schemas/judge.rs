@@ -175,3 +175,6 @@ fn methods<'a>(
     methods.values_mut().for_each(|candidates| candidates.sort_by_key(|candidate| candidate.order));
     methods
 }
+
+#[cfg(test)]
+mod tests;
