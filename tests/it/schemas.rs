@@ -83,7 +83,7 @@ async fn drift_is_shown_within_one_refresh_and_goes_when_the_rollout_is_over() {
         proxy.metric("portunus_schema_fetches_total", &same).await
     };
     let seen = unchanged().await;
-    eventually!(unchanged().await >= seen + 4.0);
+    eventually!(unchanged().await as u64 >= seen as u64 + 4);
     assert_eq!((linked, proxy.metric("portunus_schema_fetches_total", &new).await), (4.0, 4.0));
 }
 

@@ -83,6 +83,20 @@ async fn one_that_never_answers_does_not_hold_it_up_for_ever() {
 }
 
 #[tokio::test]
+async fn what_was_accepted_outlives_who_had_it_within_bounds() {
+    let (old, moved) = (kind(2, OLD), kind(3, MOVED));
+    let mut bench = Bench::default();
+    assert!(refused(&mut bench, &[(&old, 1)], true).is_empty());
+    assert!(bench.judge(&Groups::new(), &ReadsX, true, Instant::now()).is_empty());
+    assert_eq!(refused(&mut bench, &[(&moved, 1)], true), [3], "the next one is judged by it");
+    for order in 0..200 {
+        let kinds = vec![(kind(order, &format!("string x = {};", order + 10)), 1)];
+        bench.judge(&Groups::from([(Arc::from(format!("agent {order}")), kinds)]), &ReadsX, true, Instant::now());
+    }
+    assert!(bench.standings.len() <= ORPHANS + 1, "{}", bench.standings.len());
+}
+
+#[tokio::test]
 async fn agents_are_judged_each_by_itself() {
     let (old, moved) = (kind(2, OLD), kind(3, MOVED));
     let groups = Groups::from([
