@@ -10,7 +10,7 @@ use super::context::{Call, Origin};
 use super::plan::Forward;
 use crate::balance;
 use crate::config::snapshot::{FirstMessage, Listener, Registrants, Route, Target};
-use crate::expr::{Facts, Failure, Registration};
+use crate::expr::{Expression, Facts, Failure, Registration};
 use crate::registry::{Agent, Identity, owner_by_address};
 use crate::upstream::{Cluster, Clusters};
 use crate::wire::authority_host;
@@ -25,7 +25,7 @@ pub(super) fn route(clusters: &Clusters, listener: &Listener, call: &Call) -> Re
             return Ok(None);
         }
         let Some(when) = &route.when else { return Ok(Some(place)) };
-        match when.holds(&facts(call), definition(clusters, route, None, call)) {
+        match when.holds(&facts(call), definition(clusters, route, when, call)) {
             Ok(true) => return Ok(Some(place)),
             Ok(false) => {}
             Err(failure) => {
@@ -53,7 +53,8 @@ pub(super) fn awaits_message(clusters: &Clusters, route: &Route, call: &Call, to
 /// The agent that the route's expression names; none if it has none, or it names nobody.
 pub(super) fn agent(cluster: &Cluster, route: &Route, call: &Call) -> Result<Option<String>, Box<Refusal>> {
     let Some(agent) = &route.agent else { return Ok(None) };
-    let named = agent.gives(&facts(call), majority(cluster, None, call));
+    let definition = if agent.reads_message() { majority(cluster, None, call) } else { None };
+    let named = agent.gives(&facts(call), definition);
     let named = named.map_err(|failure| {
         tracing::debug!(listener = %call.info.listener, %failure, "a route's `agent` failed");
         undecided(failure, "which agent this call is for", Reason::Denied)
@@ -86,9 +87,8 @@ fn cluster<'c>(clusters: &'c Clusters, route: &Route) -> Option<&'c Arc<Cluster>
 }
 
 /// The definition by which a route's expressions read the first message.
-fn definition(clusters: &Clusters, route: &Route, agent: Option<&Agent>, call: &Call) -> Option<u64> {
-    call.first_message.as_ref()?;
-    majority(cluster(clusters, route)?, agent, call)
+fn definition(clusters: &Clusters, route: &Route, when: &Expression, call: &Call) -> Option<u64> {
+    if when.reads_message() { majority(cluster(clusters, route)?, None, call) } else { None }
 }
 
 fn majority(cluster: &Cluster, agent: Option<&Agent>, call: &Call) -> Option<u64> {

@@ -27,6 +27,7 @@ mod held_answers;
 mod hostile;
 mod listener;
 mod passing;
+mod policies;
 mod registrar;
 mod retries;
 mod routing;

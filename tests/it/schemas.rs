@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use portunus::schema::{Definition, Side};
 use portunus::upstream::schemas::Demands;
+use portunus::{app, config, filters};
 use portunus_agents::bindu;
 use serde_json::Value;
 
@@ -82,7 +83,7 @@ async fn drift_is_shown_within_one_refresh_and_goes_when_the_rollout_is_over() {
         proxy.metric("portunus_schema_fetches_total", &same).await
     };
     let seen = unchanged().await;
-    eventually!(unchanged().await >= seen + 4.0);
+    eventually!(unchanged().await as u64 >= seen as u64 + 4);
     assert_eq!((linked, proxy.metric("portunus_schema_fetches_total", &new).await), (4.0, 4.0));
 }
 
@@ -351,4 +352,39 @@ listeners:
         "nobody needs to be asked"
     );
     assert!(proxy.cluster("other").schemas.load().in_force(None, handler.0, handler.1).is_empty());
+}
+
+#[test]
+fn files_that_cannot_be_used_are_errors_of_the_configuration_with_their_place() {
+    let folder = std::env::temp_dir().join(format!("portunus-bad-schemas-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).unwrap();
+    std::fs::write(folder.join("bad.proto"), "syntax = \"proto3\";\nmessage M {\n  Nobody n = 1;\n}\n").unwrap();
+    std::fs::write(folder.join("import.proto"), "syntax = \"proto3\";\nimport \"gone.proto\";\n").unwrap();
+    std::fs::write(folder.join("junk.binpb"), [0xff, 0xff, 0xff]).unwrap();
+    std::fs::write(folder.join("empty.binpb"), []).unwrap();
+    let text = "clusters:
+  a: {endpoints: [\"127.0.0.1:1\"], schema: {files: [bad.proto]}}
+  b: {endpoints: [\"127.0.0.1:1\"], schema: {files: [import.proto]}}
+  c: {endpoints: [\"127.0.0.1:1\"], schema: {files: [junk.binpb]}}
+  d: {endpoints: [\"127.0.0.1:1\"], schema: {files: [empty.binpb]}}
+  e: {endpoints: [\"127.0.0.1:1\"], schema: {files: [gone.binpb]}}
+listeners:
+  edge: {address: \"127.0.0.1:0\", routes: [{cluster: a}]}
+";
+    let loaded = config::load_str(text, &folder.join("p.yaml"), &|_| None, filters::ALL).unwrap();
+    let errors = app::build(&loaded).unwrap_err().to_string();
+    let place = format!("{}:", folder.join("p.yaml").display());
+    let lines: Vec<_> = errors.lines().map(|line| line.replacen(&place, "", 1)).collect();
+    let wanted = [
+        ("2:53: clusters.a.schema.files[0]: `bad.proto` cannot be used:", "bad.proto:3:3"),
+        ("3:53: clusters.b.schema.files[0]: `import.proto` cannot be used:", "import.proto:2:"),
+        ("4:53: clusters.c.schema.files[0]: `junk.binpb` cannot be used:", "no descriptor set"),
+        ("5:45: clusters.d.schema.files: the files cannot be used together:", "no service"),
+        ("6:53: clusters.e.schema.files[0]: `gone.binpb` cannot be used:", "No such file"),
+    ];
+    assert_eq!(lines.len(), wanted.len(), "{errors}");
+    for (line, (start, has)) in lines.iter().zip(wanted) {
+        assert!(line.starts_with(start) && line.contains(has), "{line}");
+    }
+    std::fs::remove_dir_all(folder).unwrap();
 }

@@ -96,8 +96,9 @@ impl Looks {
                 }
             }
         };
-        drop((linking, asking));
+        // Before the next one links: it may be the same.
         self.remember(print, &definitions);
+        drop((linking, asking));
         Found::New(print, definitions)
     }
 
