@@ -14,7 +14,12 @@ use crate::schema::{Definition, Definitions};
 
 /// Reads messages.
 pub trait Policy: Debug + Send + Sync {
-    /// Whether it reads messages of a method at all.
+    /// Whether it reads messages at all.
+    fn reads_messages(&self) -> bool {
+        true
+    }
+
+    /// Whether it reads messages of a method.
     fn concerns(&self, service: &str, method: &str) -> bool {
         let _ = (service, method);
         true
@@ -113,6 +118,10 @@ impl Gathering {
         place: &Path,
         policy: &Arc<dyn Policy>,
     ) {
+        // Nothing of it reads a message: it has nothing to be made ready for.
+        if !policy.reads_messages() {
+            return;
+        }
         for cluster in clusters {
             self.0.entry(Arc::clone(cluster)).or_default().governed.push(Governed {
                 place: place.clone(),
@@ -129,7 +138,7 @@ impl Gathering {
 }
 
 impl Policy for Expression {
-    fn concerns(&self, _: &str, _: &str) -> bool {
+    fn reads_messages(&self) -> bool {
         self.reads_message() || self.reads_response()
     }
 
@@ -143,6 +152,10 @@ impl Policy for Expression {
 }
 
 impl Policy for Keys {
+    fn reads_messages(&self) -> bool {
+        self.iter().any(Expression::reads_message)
+    }
+
     fn concerns(&self, service: &str, method: &str) -> bool {
         self.of(service, method).is_some_and(Expression::reads_message)
     }

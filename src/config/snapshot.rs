@@ -178,6 +178,23 @@ impl Target {
     }
 }
 
+impl Snapshot {
+    /// What works, and would be better otherwise.
+    pub fn warnings(&self) -> Vec<String> {
+        let live = self.policies.keys().filter(|cluster| !self.schemas.contains_key(*cluster));
+        let mut warnings: Vec<_> = live
+            .map(|cluster| {
+                format!(
+                    "clusters.{cluster}: policies read messages of its calls, and what those are is what its instances say: pin it with \
+                     `schema: {{files: […], mode: verify}}` (`portunus descriptors pull` makes the file)"
+                )
+            })
+            .collect();
+        warnings.sort();
+        warnings
+    }
+}
+
 impl Listener {
     /// Whether connections from this address are taken.
     pub fn admits(&self, ip: IpAddr) -> bool {

@@ -18,6 +18,7 @@ mod balancing;
 mod cancel;
 mod deadlines;
 mod ends;
+mod expressions;
 mod first;
 mod flow;
 mod forms;
