@@ -8,6 +8,7 @@ mod compare;
 mod convert;
 mod cost;
 mod eval;
+mod extent;
 mod failure;
 mod function;
 mod kind;
