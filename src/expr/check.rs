@@ -232,8 +232,9 @@ impl<'p> Checker<'p> {
             (Type::Dyn, _) => (Node::Select(of, name()), Type::Dyn),
             _ => {
                 let kind = kind.name(self.scope.schema);
-                self.unknown(id, Failure::NoOverload("."), || {
-                    format!("`.{}` is asked of a {kind}, which has no fields", select.field)
+                self.unknown(id, Failure::NoOverload("."), || match function::find(&select.field, true) {
+                    Some(_) => format!("`{0}` is a function: write `.{0}()`", select.field),
+                    None => format!("`.{}` is asked of {kind}, which has no fields", select.field),
                 })
             }
         }
@@ -284,23 +285,23 @@ impl<'p> Checker<'p> {
 
     fn apply(&mut self, id: u64, function: Function, mut nodes: Vec<Node>, kinds: &[Type]) -> Typed {
         let Some(gives) = function.gives(kinds) else {
-            let given: Vec<_> = kinds.iter().map(|kind| kind.name(self.scope.schema)).collect();
-            let name = function.name();
             if !self.scope.strict {
                 // It may be one when it is evaluated, where types are known for sure.
                 return (Node::Call(function, nodes), Type::Dyn);
             }
-            return self.wrong(id, format!("`{name}` is not there for ({})", given.join(", ")));
+            return self.wrong(id, function.refuses(kinds, self.scope.schema));
         };
         match (function, nodes.last()) {
-            (Function::Matches, Some(Node::Constant(Constant::Text(pattern)))) => match super::text::pattern(pattern) {
-                Ok(regex) => {
-                    nodes.pop();
-                    let text = nodes.pop().unwrap_or(Node::Fails(Failure::Unknown));
-                    return (Node::Matches(Box::new(text), regex), gives);
+            (Function::Matches, Some(Node::Constant(Constant::Text(pattern)))) => {
+                match super::text::Pattern::new(pattern) {
+                    Ok(pattern) => {
+                        nodes.pop();
+                        let text = nodes.pop().unwrap_or(Node::Fails(Failure::Unknown));
+                        return (Node::Matches(Box::new(text), pattern), gives);
+                    }
+                    Err(why) => return self.unknown(id, Failure::Unconvertible("pattern"), || why),
                 }
-                Err(why) => return self.unknown(id, Failure::Unconvertible("pattern"), || why),
-            },
+            }
             (Function::Cidr, Some(Node::Constant(Constant::Text(network)))) => match network.parse() {
                 Ok(network) => {
                     nodes.pop();

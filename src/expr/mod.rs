@@ -9,6 +9,7 @@ mod convert;
 mod cost;
 mod eval;
 mod expression;
+mod extent;
 mod failure;
 mod function;
 mod kind;

@@ -3,10 +3,10 @@
 use std::sync::Arc;
 
 use ipnet::IpNet;
-use regex::Regex;
 
 use super::failure::Failure;
 use super::function::Function;
+use super::text::Pattern;
 use crate::schema::{FieldId, TypeId};
 
 /// A part of an expression.
@@ -35,7 +35,7 @@ pub(super) enum Node {
     If(Box<(Node, Node, Node)>),
     Call(Function, Vec<Node>),
     /// `matches` with a pattern that is known.
-    Matches(Box<Node>, Regex),
+    Matches(Box<Node>, Pattern),
     /// `cidr` with a network that is known.
     Cidr(Box<Node>, IpNet),
     Loop(Box<Loop>),

@@ -99,6 +99,18 @@ pub(super) fn unknown_name(scope: Scope<'_>, name: &str) -> String {
     if !within.is_empty() {
         return format!("`{name}` is no value by itself: write {}", within.join(", "));
     }
+    if let Some((kind, value)) = name.rsplit_once('.')
+        && let Some(schema) = scope.schema
+        && schema.has_enum(kind)
+    {
+        let known = || schema.enum_values(kind);
+        return match nearest(value, known()) {
+            Some(near) => format!("{kind} has no value `{value}`; did you mean `{near}`?"),
+            None => {
+                format!("{kind} has no value `{value}`; it has {}", known().take(10).collect::<Vec<_>>().join(", "))
+            }
+        };
+    }
     match nearest(name, known.iter().copied()) {
         Some(near) => format!("`{name}` is unknown here; did you mean `{near}`?"),
         None => format!("`{name}` is unknown here; known are {}", known.join(", ")),

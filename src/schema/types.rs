@@ -124,6 +124,11 @@ impl Schema {
         known.value_by_name(value).map(|value| value.number())
     }
 
+    /// Names of an enum's values; none where there is no such enum.
+    pub fn enum_values(&self, name: &str) -> impl Iterator<Item = &str> {
+        self.pool().enum_by_name(name).into_iter().flat_map(|known| known.values()).map(|value| value.name())
+    }
+
     /// Whether there is an enum of this name.
     pub fn has_enum(&self, name: &str) -> bool {
         self.pool().enum_by_name(name).is_some()
@@ -250,9 +255,9 @@ impl<'s> Field<'s> {
         self.shape() == Shape::Single && self.field.presence() != FieldPresence::Implicit
     }
 
-    /// Whether its message is written as a group.
+    /// Whether its message is written as a group. Values of maps never are, whatever the features of their file say.
     pub fn is_delimited(self) -> bool {
-        self.field.is_delimited()
+        self.field.is_delimited() && !matches!(self.field.kind(), FieldKind::Map { .. })
     }
 
     /// Whether setting one of the two unsets the other: both are of one `oneof`.
