@@ -29,8 +29,8 @@ pub use error::{Errors, Path, Position, Problem, Step};
 pub use file::{
     AccessLog, Admin, Balance, Callback, CallbackPorts, Cluster, ClusterLimits, ClusterSchema, Config, Dns, Endpoint,
     FilterUse, HeaderMatch, HeaderPattern, Health, KeptState, Listener, ListenerLimits, Match, Members, Memory,
-    Present, Reflection, ReflectionSettings, Registry, RegistryLimits, Route, SchemaMode, SplitShare, State, Target,
-    WeightedEndpoint,
+    Present, Reflection, ReflectionSettings, Registry, RegistryLimits, Route, SchemaMode, Serve, ServeSettings, Served,
+    ServedReflection, SplitShare, State, Target, WeightedEndpoint,
 };
 pub use render::{render_defaults, view};
 pub use schema::compose;

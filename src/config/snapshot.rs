@@ -13,10 +13,10 @@ use ipnet::IpNet;
 use rand::Rng as _;
 use rustc_hash::FxHashMap;
 
-use super::{Errors, FilterUse, Loaded, Path, Problem, Source, Target as FileTarget};
+use super::{Errors, FilterUse, Loaded, Path, Problem, Served, Source, Target as FileTarget};
 use crate::filters::{Chain, EACH_TRY, EARLY, LATE};
 use crate::path;
-use crate::route::{HeaderMatch, HeaderTest, RouteMatch, Router};
+use crate::route::{HeaderMatch, HeaderTest, Own, RouteMatch, Router};
 use crate::schema::{self, Definitions};
 
 /// A configuration in force.
@@ -49,8 +49,10 @@ pub struct Listener {
     pub limits: Limits,
     /// Its own filters that run before a route is chosen.
     pub early: Chain,
-    /// Its routes.
+    /// Its routes, and behind them what it serves itself.
     pub router: Router<Route>,
+    /// The cluster that stands for what it serves itself, if it does: no configuration can name it.
+    pub within: Option<Arc<str>>,
     from: Option<Vec<IpNet>>,
 }
 
@@ -76,6 +78,13 @@ pub struct Limits {
     /// The age at which a connection says goodbye.
     pub connection_age: Option<Duration>,
 }
+
+/// Services that a listener can serve itself, each with the packages by which a route names it too.
+const REFLECTION: [(&str, &str); 2] = [
+    ("grpc.reflection.v1.ServerReflection", "grpc.reflection."),
+    ("grpc.reflection.v1alpha.ServerReflection", "grpc.reflection."),
+];
+const HEALTH: [(&str, &str); 1] = [("grpc.health.v1.Health", "grpc.health.")];
 
 /// Where a route leads, and what a call meets on it.
 #[derive(Debug)]
@@ -207,6 +216,8 @@ impl Builder<'_> {
             (rule(&route.matches), self.route(&place, (index, route), (listener, &filters)))
         });
         let routes: Vec<_> = routes.collect();
+        let within: Option<Arc<str>> = (!listener.serve.is_empty()).then(|| format!("serve:{name}").into());
+        let own = self.own(listener, within.as_ref(), &filters);
         let limits = &listener.limits;
         Arc::new(Listener {
             name: name.into(),
@@ -224,9 +235,33 @@ impl Builder<'_> {
                 connection_age: Some(limits.connection_age.0).filter(|age| !age.is_zero()),
             },
             early: Chain::of(&filters, EARLY),
-            router: Router::new(routes),
+            router: Router::with(routes, own),
+            within,
             from: listener.from.as_ref().map(|from| from.iter().map(|cidr| cidr.0).collect()),
         })
+    }
+
+    /// What the listener serves itself: its filters run for that too.
+    fn own(&self, listener: &super::Listener, within: Option<&Arc<str>>, filters: &[Placed]) -> Vec<Own<Route>> {
+        let served = listener.serve.iter().flat_map(|entry| match entry.what() {
+            Served::Reflection => REFLECTION.as_slice(),
+            Served::Health => HEALTH.as_slice(),
+        });
+        let own = served.zip(within.into_iter().cycle()).enumerate();
+        own.map(|(at, ((service, family), within))| Own {
+            service,
+            family,
+            leads: Route {
+                index: listener.routes.len() + at,
+                target: Target::Cluster(Arc::clone(within)),
+                early: Chain::of(&[], EARLY),
+                late: Chain::of(filters, LATE),
+                each_try: Chain::of(filters, EACH_TRY),
+                timeout: None,
+                filter_names: self.in_order(&listener.filters, &[]),
+            },
+        })
+        .collect()
     }
 
     fn route(

@@ -3,6 +3,7 @@
 //! no socket: who asks a server hands in a [`Reflection`].
 
 mod bounds;
+mod catalog;
 mod closure;
 mod collection;
 mod definition;
@@ -14,6 +15,7 @@ mod repair;
 mod set;
 
 pub use bounds::{Bounds, SchemaError};
+pub use catalog::{Catalog, CatalogBounds, Part};
 pub use closure::ClosureDigest;
 pub use collection::{Collection, Fingerprint};
 pub use definition::{Definition, Definitions, Side};
