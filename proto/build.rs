@@ -52,6 +52,10 @@ fn main() -> Result<(), Box<dyn Error>> {
     // What servers forget to register with their reflection. Protox brings these files along.
     let well_known = protox::compile(WELL_KNOWN, [root])?;
     std::fs::write(out.join("well_known.bin"), well_known.encode_to_vec())?;
+    // Not among `all`: those are contracts of backends, and this one is served by Portunus too.
+    let health = protox::compile(["grpc/health/v1/health.proto"], [root])?;
+    std::fs::write(out.join("health.bin"), health.encode_to_vec())?;
+    tonic_prost_build::configure().btree_map(".").emit_rerun_if_changed(false).compile_fds(health)?;
     tonic_prost_build::configure()
         // Sorted maps and shared payloads: the sample backends promise byte-identical answers, and the tests move
         // gigabytes through Echo.

@@ -41,6 +41,7 @@ pub mod observe;
 pub mod registry;
 pub mod route;
 pub mod schema;
+pub mod serve;
 pub mod store;
 pub mod upstream;
 pub mod wire;

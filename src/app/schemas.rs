@@ -46,7 +46,7 @@ fn serves_bindu(config: &Config, name: &str) -> bool {
 }
 
 /// The contract as it comes with Portunus.
-fn bundled_bindu() -> Option<Arc<Definitions>> {
+pub(super) fn bundled_bindu() -> Option<Arc<Definitions>> {
     let schema = schema::from_octets(portunus_proto::descriptors::BINDU);
     // A test holds that it loads.
     schema.ok().map(|schema| Arc::new(Definitions::of(Arc::new(schema))))

@@ -29,9 +29,10 @@ impl Running {
         Self { shared, closing }
     }
 
-    /// Clusters by name, so that answers are stable.
+    /// The user's clusters by name, so that answers are stable.
     fn in_order(&self) -> Vec<Arc<Cluster>> {
-        let mut clusters: Vec<_> = self.shared.clusters.load().values().cloned().collect();
+        let clusters = self.shared.clusters.load();
+        let mut clusters: Vec<_> = clusters.values().filter(|cluster| !cluster.is_within()).cloned().collect();
         clusters.sort_by(|a, b| a.name.cmp(&b.name));
         clusters
     }
@@ -128,6 +129,7 @@ impl View for Running {
                 kind: match &cluster.group {
                     Group::Listed { by: Lister::File, .. } => "endpoints",
                     Group::Listed { by: Lister::Dns, .. } => "dns",
+                    Group::Listed { by: Lister::Within, .. } => "within",
                     Group::Registered(_) => "registry",
                 },
                 balance: cluster.policy.as_str().to_owned(),
@@ -186,6 +188,8 @@ impl View for Running {
 
 fn described(route: &Route) -> String {
     match &route.target {
+        // Its name is ours: `serve:LISTENER`.
+        Target::Cluster(name) if name.contains(':') => "serve".to_owned(),
         Target::Cluster(name) => format!("cluster {name}"),
         Target::Register { into, .. } => format!("register_into {into}"),
         Target::Split(split) => {

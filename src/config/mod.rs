@@ -4,6 +4,7 @@
 //! The way of a file: `yaml` (tree with positions) → `env` (`${NAME}`) → `shape` (against the JSON Schema) → `file`
 //! (types) → `rules` (what no schema can say). Each step reports everything it finds; none stops at its first error.
 
+mod build;
 mod env;
 mod error;
 mod expressions;
@@ -33,7 +34,7 @@ pub use file::{
     AccessLog, Admin, Balance, Callback, CallbackPorts, Cluster, ClusterLimits, ClusterSchema, Config, Dns, Endpoint,
     Expr, Expression, FilterUse, HashBy, HeaderMatch, HeaderPattern, Health, HoldFirst, KeptState, Listener,
     ListenerLimits, Match, Members, Memory, Present, Reflection, ReflectionSettings, Registry, RegistryLimits, Route,
-    SchemaMode, SplitShare, State, Target, WeightedEndpoint,
+    SchemaMode, Serve, ServeSettings, Served, ServedReflection, SplitShare, State, Target, WeightedEndpoint,
 };
 pub use render::{render_defaults, view};
 pub use schema::compose;

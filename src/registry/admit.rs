@@ -68,7 +68,7 @@ impl Place {
     pub fn name(&self) -> Option<(&str, u16)> {
         match &self.target {
             Target::Name(host, port) => Some((host, *port)),
-            Target::Socket(_) | Target::Loopback(_) => None,
+            Target::Socket(_) | Target::Loopback(_) | Target::Within(_) => None,
         }
     }
 

@@ -40,7 +40,7 @@ pub use self::choose::{Asked, ChooseError, ChooseErrorKind};
 pub use self::core::{CoreState, Forward, Verdict, Wish};
 pub use self::health::Finding;
 pub use self::identity::Identity;
-pub use self::instance::{EndpointSet, InFlight, Instance, State, Tables, Target, Waiting};
+pub use self::instance::{Door, EndpointSet, InFlight, Instance, State, Tables, Target, Waiting};
 pub use self::lease::{Beat, Departure};
 pub use self::probing::Probe;
 pub use self::saved::{Changes, Saved, SavedAgent, SavedInstance};
@@ -160,6 +160,11 @@ impl Registry {
                 .collect::<Vec<_>>()
         };
         book.records.values().flat_map(of).collect()
+    }
+
+    /// Whether some agent has an instance that gets calls. Takes no lock.
+    pub fn has_usable(&self) -> bool {
+        self.index.load().agents().any(|agent| !agent.endpoints.load().is_empty())
     }
 
     /// Learns where the core is that the settings give by name.

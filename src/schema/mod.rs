@@ -3,6 +3,7 @@
 //! no socket: who asks a server hands in a [`Reflection`].
 
 mod bounds;
+mod catalog;
 mod closure;
 mod collection;
 mod definition;
@@ -20,6 +21,7 @@ mod view;
 mod wire;
 
 pub use bounds::{Bounds, SchemaError};
+pub use catalog::{Catalog, CatalogBounds, Part};
 pub use closure::ClosureDigest;
 pub use collection::{Collection, Fingerprint};
 pub use definition::{Definition, Definitions, InForce, Side};

@@ -67,6 +67,11 @@ impl Schema {
         self.pool.services().iter().map(|service| service.full_name())
     }
 
+    /// Whether there is a service of this full name.
+    pub fn has_service(&self, full_name: &str) -> bool {
+        self.pool.service_by_name(full_name).is_some()
+    }
+
     /// How many messages its own files define.
     pub fn messages(&self) -> usize {
         let mut open: Vec<_> = own(&self.pool).flat_map(|file| &file.message_type).collect();

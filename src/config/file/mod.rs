@@ -5,6 +5,7 @@ mod cluster;
 mod listener;
 mod route;
 mod schemas;
+mod serve;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -20,6 +21,7 @@ pub use cluster::{
 pub use listener::{FilterUse, Listener, ListenerLimits};
 pub use route::{HeaderMatch, HeaderPattern, HoldFirst, Match, Present, Route, Share as SplitShare, Target};
 pub use schemas::{ClusterSchema, Reflection, ReflectionSettings, SchemaMode};
+pub use serve::{Serve, ServeSettings, Served, ServedReflection};
 
 use super::names::{HostName, LogFile};
 use super::net::SocketAddress;

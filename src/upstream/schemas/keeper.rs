@@ -15,7 +15,7 @@ use super::judge::{Bench, LARGE};
 use super::look::{Found, Looks};
 use super::published::{Drift, InstanceReport, Kind, Source};
 use super::{Asked, Schemas};
-use crate::registry::{Instance, State};
+use crate::registry::Instance;
 use crate::schema::{Definitions, Fingerprint, Schema, SchemaError};
 use crate::upstream::{Cluster, Group, Network};
 
@@ -153,7 +153,7 @@ impl Keeper {
         }
         self.anew |= self.watched.len() != before;
         for (agent, instance) in present {
-            let (id, usable, renewals) = (instance.id, is_usable(&instance), instance.renewals());
+            let (id, usable, renewals) = (instance.id, instance.is_usable(), instance.renewals());
             if let Some(watch) = self.watched.get_mut(&id) {
                 let turned = usable && !std::mem::replace(&mut watch.usable, usable);
                 let renewed = std::mem::replace(&mut watch.renewals, renewals) != renewals;
@@ -215,7 +215,7 @@ impl Keeper {
         {
             self.due.remove(&(at, id));
             let Some(watch) = self.watched.get_mut(&id).filter(|watch| !watch.busy) else { continue };
-            if !is_usable(&watch.instance) {
+            if !watch.instance.is_usable() {
                 // It is looked at when it is well again, which is told.
                 watch.due = now + self.refresh.max(LEAST) * RARELY;
                 self.due.insert((watch.due, id));
@@ -345,7 +345,7 @@ impl Watch {
     fn new(agent: Arc<str>, instance: Arc<Instance>, now: Instant) -> Self {
         Self {
             agent,
-            usable: is_usable(&instance),
+            usable: instance.is_usable(),
             renewals: instance.renewals(),
             instance,
             due: now,
@@ -427,8 +427,4 @@ impl Watch {
             unoffered: self.unoffered,
         }
     }
-}
-
-fn is_usable(instance: &Instance) -> bool {
-    matches!(instance.state(), State::Healthy | State::New)
 }

@@ -9,7 +9,7 @@ mod methods;
 mod published;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use arc_swap::{ArcSwap, ArcSwapOption, Guard};
@@ -23,7 +23,7 @@ pub use keeper::keep;
 pub use published::{Drift, InForce, InstanceReport, Kind, Published, Refused, Source};
 
 use crate::observe::ClusterMetrics;
-use crate::schema::Definitions;
+use crate::schema::{Definitions, Schema};
 
 /// Between two questions that calls bring about, of one instance.
 const LEAST_BETWEEN: Duration = Duration::from_secs(10);
@@ -45,6 +45,7 @@ pub struct Schemas {
     settings: Settings,
     metrics: Arc<ClusterMetrics>,
     published: ArcSwap<Published>,
+    version: AtomicU64,
     /// Whether some instance gets no calls of some method: nearly never, so that calls look at this first.
     excluding: AtomicBool,
     demands: ArcSwapOption<Box<dyn Demands>>,
@@ -97,6 +98,7 @@ impl Schemas {
             settings,
             metrics,
             published: ArcSwap::from_pointee(published),
+            version: AtomicU64::new(0),
             excluding: AtomicBool::new(false),
             demands: ArcSwapOption::empty(),
             asked: Mutex::default(),
@@ -107,6 +109,26 @@ impl Schemas {
     /// What is known now. A call loads it once for each thing that it decides.
     pub fn load(&self) -> Guard<Arc<Published>> {
         self.published.load()
+    }
+
+    /// Counts what was published: who has made something of it sees whether that is still so.
+    pub fn version(&self) -> u64 {
+        self.version.load(Ordering::Acquire)
+    }
+
+    /// Schemas by which the cluster's services can be described: what decides; or what instances have, that of most of them first,
+    /// and behind those what comes with Portunus.
+    pub fn described(&self) -> Vec<Arc<Schema>> {
+        let held = self.load().held();
+        let bundled = self.settings.bundled.as_ref().filter(|_| self.settings.pinned.is_none());
+        let all = held.iter().map(|kind| &kind.definitions).chain(bundled);
+        let mut schemas: Vec<Arc<Schema>> = Vec::new();
+        for definitions in all {
+            if !schemas.iter().any(|known| known.digest() == definitions.schema().digest()) {
+                schemas.push(Arc::clone(definitions.schema()));
+            }
+        }
+        schemas
     }
 
     /// Which definitions count.
@@ -202,6 +224,7 @@ impl Schemas {
         let excluding = published.excludes_any();
         self.metrics.schema_incompatible(published.refused().iter().map(|refused| refused.instances).sum());
         self.published.store(Arc::new(published));
+        self.version.fetch_add(1, Ordering::Release);
         self.excluding.store(excluding, Ordering::Release);
     }
 }

@@ -205,6 +205,20 @@ impl Published {
         methods
     }
 
+    /// What decides; or each schema that instances have, that of most of them first.
+    pub(super) fn held(&self) -> Vec<Arc<Kind>> {
+        if let Some(pinned) = &self.pinned {
+            return vec![Arc::clone(pinned)];
+        }
+        let mut counts: FxHashMap<u64, (&Arc<Kind>, usize)> = FxHashMap::default();
+        for (judged, count) in &self.counts {
+            counts.entry(judged.kind.order).or_insert((&judged.kind, 0)).1 += count;
+        }
+        let mut held: Vec<_> = counts.into_values().collect();
+        held.sort_by_key(|(kind, count)| (std::cmp::Reverse(*count), kind.order));
+        held.into_iter().map(|(kind, _)| Arc::clone(kind)).collect()
+    }
+
     /// What files say.
     pub fn pinned(&self) -> Option<&Arc<Kind>> {
         self.pinned.as_ref()
