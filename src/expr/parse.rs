@@ -111,9 +111,18 @@ fn said(message: &str, rest: &str) -> String {
         _ => match quoted() {
             Some("and") => "`and` is no operator: write `&&`".to_owned(),
             Some("or") => "`or` is no operator: write `||`".to_owned(),
-            Some(token) => format!("`{token}` cannot stand here"),
+            Some(token) => format!("`{}` cannot stand here", shown(token)),
             None => what.to_owned(),
         },
+    }
+}
+
+/// What is quoted reaches to where it went wrong, and may have any number of lines before that.
+fn shown(token: &str) -> String {
+    let last = token.lines().last().unwrap_or_default().trim();
+    match last.char_indices().nth(40) {
+        Some((end, _)) => format!("{}…", last.get(..end).unwrap_or_default()),
+        None => last.to_owned(),
     }
 }
 

@@ -8,6 +8,7 @@ use regex_automata::Input;
 use regex_automata::hybrid::dfa::{Cache, DFA};
 use regex_automata::nfa::thompson;
 use regex_automata::util::pool::Pool;
+use regex_automata::util::syntax;
 
 use super::failure::Failure;
 use crate::schema::Meter;
@@ -41,6 +42,9 @@ impl Pattern {
         if pattern.len() > MOST_PATTERN {
             return Err(format!("the pattern has {} octets, and {MOST_PATTERN} is the most", pattern.len()));
         }
+        // As it was written, so that what is wrong is said of that, and so that no class stands where `-` makes a range of it: `ascii`
+        // would make another class of `[\s-a]` without a word.
+        syntax::parse(pattern).map_err(|error| refused(pattern, &error))?;
         let states = DFA::config()
             .cache_capacity(MOST_STATES)
             .skip_cache_capacity_check(true)
@@ -50,17 +54,7 @@ impl Pattern {
             .configure(states)
             .thompson(thompson::Config::new().nfa_size_limit(Some(MOST_COMPILED)))
             .build(&ascii(pattern));
-        let automaton = built.map_err(|error| {
-            let causes = std::iter::successors(Some(&error as &dyn std::error::Error), |error| error.source());
-            // What is at the bottom says it; of several lines the last, as those above draw where.
-            let what = causes.last().map(ToString::to_string).unwrap_or_default();
-            match what.lines().last().unwrap_or_default().trim_start_matches("error: ") {
-                what if what.contains("exceeded") => {
-                    "the pattern is too large once it is compiled: repeat less".to_owned()
-                }
-                what => format!("`{pattern}` is no pattern: {what}"),
-            }
-        })?;
+        let automaton = built.map_err(|error| refused(pattern, &error))?;
         let own = automaton.clone();
         Ok(Self { automaton, states: Pool::new(Box::new(move || own.create_cache())) })
     }
@@ -83,8 +77,19 @@ impl std::fmt::Debug for Pattern {
     }
 }
 
-/// The pattern with classes as RE2 has them, whose patterns those of CEL are: `\w`, `\d`, `\s` and `\b` are about ASCII. Those of all
-/// of Unicode take a hundred times as much, so that `\w{1,64}` would be too large.
+/// What is wrong with a pattern, in words.
+fn refused(pattern: &str, error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(Some(error), |error| error.source());
+    // What is at the bottom says it; of several lines the last, as those above draw where.
+    let what = causes.last().map(ToString::to_string).unwrap_or_default();
+    match what.lines().last().unwrap_or_default().trim_start_matches("error: ") {
+        what if what.contains("exceeded") => "the pattern is too large once it is compiled: repeat less".to_owned(),
+        what => format!("`{pattern}` is no pattern: {what}"),
+    }
+}
+
+/// The pattern with classes as RE2 has them, whose patterns those of CEL are: `\w`, `\d`, `\s`, `\b` and `\B` are about ASCII. Those
+/// of all of Unicode take a hundred times as much, so that `\w{1,64}` would be too large.
 fn ascii(pattern: &str) -> String {
     let (mut out, mut depth) = (String::with_capacity(pattern.len() * 2), 0usize);
     let mut rest = pattern.chars().peekable();
@@ -98,12 +103,11 @@ fn ascii(pattern: &str) -> String {
                 let class = match escaped.to_ascii_lowercase() {
                     'w' => "0-9A-Za-z_",
                     'd' => "0-9",
-                    's' => "\\t\\n\\f\\r ",
+                    's' => "\\t\\n\\f\\r\\x20",
                     _ => "",
                 };
                 match escaped {
-                    'b' if depth == 0 => out.push_str("(?-u:\\b)"),
-                    'w' | 'd' | 's' if depth > 0 => out.push_str(class),
+                    'b' | 'B' if depth == 0 => out.extend(["(?-u:\\", escaped.encode_utf8(&mut [0; 4]), ")"]),
                     'w' | 'd' | 's' => out.extend(["[", class, "]"]),
                     'W' | 'D' | 'S' => out.extend(["[^", class, "]"]),
                     _ => out.extend([letter, escaped]),

@@ -43,6 +43,7 @@ fn what_is_no_expression() {
         ("kinds.Plain{i32 = 1}", "1:17: `=` is no operator: write `==`, or `:` before the value of a field"),
         ("1.2.3", "1:4: `.3` cannot stand here"),
         ("message.?text", "1:8: `.?` is not there"),
+        ("message.\n\n5 && true", "3:1: `5` cannot stand here"),
         ("for", "1:1: `for` is a reserved word"),
     ]);
 }
@@ -101,6 +102,14 @@ fn functions_that_are_unknown_or_misused() {
         ("cidr(peer.address, '10.0.0.0/33')", "1:1: `10.0.0.0/33` is no network: write one as `10.0.0.0/8`"),
         ("cidr(message.i32, '10.0.0.0/8')", "1:1: `cidr` takes (string, string), and is given (int, string)"),
         ("request.method.matches('(')", "1:16: `(` is no pattern: unclosed group"),
+        (
+            r"request.method.matches(r'^[\s-a]')",
+            r"1:16: `^[\s-a]` is no pattern: invalid range boundary, must be a literal",
+        ),
+        (
+            r"request.method.matches(r'^[!-\d]')",
+            r"1:16: `^[!-\d]` is no pattern: invalid range boundary, must be a literal",
+        ),
         ("request.method.matches('a{1000}{1000}')", "1:16: the pattern is too large once it is compiled: repeat less"),
         (
             "request.method.matches('(?=a)')",

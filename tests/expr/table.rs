@@ -235,6 +235,8 @@ fn patterns() {
         (r"'a-b'.matches(r'^[\w-]+$') && 'a]'.matches(r'^[]\w]+$')", "true"),
         (r"'a b'.matches(r'\bb\b') && 'a.b'.matches(r'^a\.b$')", "true"),
         (r"'\\w'.matches(r'^\\w$')", "true"),
+        (r"'ab'.matches(r'a\Bb') && !'a b'.matches(r'a\B')", "true"),
+        (r"' '.matches(r'(?x) ^ [\s] $') && 'a'.matches('(?x) # [\n ^\\w$')", "true"),
         (r"'GRÖSSE'.matches('(?i)größe') || 'GRÖẞE'.matches('(?i)größe')", "true"),
         (r"'x'.matches(r'^[[:alpha:]]$') && 'ä'.matches(r'^\pL$')", "true"),
     ]);
