@@ -297,7 +297,7 @@ impl<'p> Checker<'p> {
                     Ok(pattern) => {
                         nodes.pop();
                         let text = nodes.pop().unwrap_or(Node::Fails(Failure::Unknown));
-                        return (Node::Matches(Box::new(text), pattern), gives);
+                        return (Node::Matches(Box::new(text), Box::new(pattern)), gives);
                     }
                     Err(why) => return self.unknown(id, Failure::Unconvertible("pattern"), || why),
                 }

@@ -35,7 +35,7 @@ pub(super) enum Node {
     If(Box<(Node, Node, Node)>),
     Call(Function, Vec<Node>),
     /// `matches` with a pattern that is known.
-    Matches(Box<Node>, Pattern),
+    Matches(Box<Node>, Box<Pattern>),
     /// `cidr` with a network that is known.
     Cidr(Box<Node>, IpNet),
     Loop(Box<Loop>),

@@ -405,6 +405,9 @@ fn form(scalar: Scalar) -> Form {
     }
 }
 
+/// Some decoders refuse it, others pass over it, and some read it as if it had the right one.
+const OTHER_TYPE: Unreadable = Unreadable::Malformed("a key or a value of a map has another wire type than its own");
+
 /// An entry of a map: of each of the two the last, and its default where it is not there. None where the last value is one that
 /// its closed enum does not know.
 fn entry<'a>(
@@ -418,13 +421,14 @@ fn entry<'a>(
     while let Some((number, payload)) = reader.next()? {
         pass(&payload, meter)?;
         match number {
-            1 => has_key = scalar_of(key, entry, payload, meter)?.or(has_key),
+            1 => has_key = Some(scalar_of(key, entry, payload, meter)?.ok_or(OTHER_TYPE)?),
             2 => {
                 let varint = matches!((field.kind(), &payload), (Kind::Enum(_), Payload::Varint(_)));
                 match (item((field.kind(), field.is_delimited()), entry, payload, meter)?, &mut has_value) {
                     (Some(Item::Message(more)), Some(Item::Message(have))) => have.merge(&more, meter)?,
                     (Some(item), value) => (*value, unknown) = (Some(item), false),
-                    (None, _) => unknown |= varint,
+                    (None, _) if varint => unknown = true,
+                    (None, _) => return Err(OTHER_TYPE),
                 }
             }
             _ => {}

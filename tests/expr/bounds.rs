@@ -189,8 +189,8 @@ fn large_texts_and_groups_again_and_again() {
     timed("duplicates", "message == message", &call);
     let mut call = Call::new();
     for number in 0..1000 {
-        call.metadata.push(&format!("x-{number}"), &vec![b'a'; 50]);
-        call.metadata.push("x-many", &vec![b'b'; 50]);
+        call.metadata.push(&format!("x-{number}"), &[b'a'; 50]);
+        call.metadata.push("x-many", &[b'b'; 50]);
     }
     timed("metadata", &often("size(metadata) > 1000"), &call);
     timed("metadata", &often("metadata[\"x-many\"] != \"a\""), &call);

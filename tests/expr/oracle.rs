@@ -34,7 +34,8 @@ impl Oracle {
     /// Reads every field of a message, and of those in it, both ways.
     ///
     /// Panics where they are read differently. Where the view cannot read one that the decoder has, that is only counted: a message
-    /// that is written the other way than its type says (as a group, or not) is refused by it, as not all decoders agree.
+    /// that is written the other way than its type says (as a group, or not), and an entry whose key has another wire type than its
+    /// own, are refused by it, as not all decoders agree.
     pub(crate) fn compare(&self, schema: &Schema, kind: &str, wire: &[u8], decoded: &DynamicMessage) -> Compared {
         let kind = schema.message_type(kind).expect("a type of the schema");
         let mut compared = Compared::default();
