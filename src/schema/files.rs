@@ -34,7 +34,12 @@ pub fn from_files(files: &[PathBuf], root: &Path) -> Result<Schema, (Option<usiz
         };
         set.and_then(|set| collection.add_set(&set)).map_err(|error| (Some(at), error))?;
     }
-    collection.finish().map_err(|error| (None, error))
+    let schema = collection.finish().map_err(|error| (None, error))?;
+    if schema.services().next().is_none() {
+        let why = schema.problems().first().map_or("they have none", String::as_str);
+        return Err((None, SchemaError::File(format!("no service is left: {why}"))));
+    }
+    Ok(schema)
 }
 
 /// The schema of an encoded descriptor set that is at hand.

@@ -27,4 +27,5 @@ mod passing;
 mod registrar;
 mod retries;
 mod routing;
+mod schemas;
 mod state;

@@ -42,6 +42,8 @@ pub enum Reason {
     Protocol,
     /// The registrar refused, because another owner holds the agent.
     Owner,
+    /// A policy reads messages, and nobody has said yet what they are.
+    SchemaUnavailable,
     /// The upstream answered without a gRPC status.
     UpstreamHttp,
     /// The upstream ended the call before it was complete.
@@ -69,6 +71,7 @@ impl Reason {
         Self::Overloaded,
         Self::Protocol,
         Self::Owner,
+        Self::SchemaUnavailable,
         Self::UpstreamHttp,
         Self::UpstreamReset,
     ];
@@ -94,6 +97,7 @@ impl Reason {
             Self::Overloaded => "overloaded",
             Self::Protocol => "protocol",
             Self::Owner => "owner",
+            Self::SchemaUnavailable => "schema_unavailable",
             Self::UpstreamHttp => "upstream_http",
             Self::UpstreamReset => "upstream_reset",
         }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHashSet};
 use tokio::time::Instant;
 
 use super::published::{Kind, Refusals};
@@ -38,8 +38,14 @@ impl std::fmt::Debug for dyn Demands {
 
 /// Instances that were there at a method's first appearance and do not answer hold the first acceptance up for so long.
 const PATIENCE: Duration = Duration::from_secs(30);
-/// Judgements that are remembered.
+/// Judgements that are remembered, and methods of which something was accepted.
 const MOST: usize = 100_000;
+
+/// Schemas that nobody has any more, and that are what the next ones are judged by; and those among them that are large.
+const ORPHANS: usize = 64;
+const LARGE_ORPHANS: usize = 4;
+/// Messages, fields, values and methods from which on a schema is large.
+pub(super) const LARGE: usize = 10_000;
 
 /// An agent's schemas, and how many instances have each. Clusters without agents are one of them, without a name.
 pub(super) type Groups = BTreeMap<Arc<str>, Vec<(Arc<Kind>, usize)>>;
@@ -92,7 +98,6 @@ impl Bench {
         if self.known.len() > MOST {
             self.known.clear();
         }
-        self.standings.retain(|(agent, _), _| groups.contains_key(agent));
         for (agent, kinds) in groups {
             for ((service, method), candidates) in methods(kinds, demands) {
                 let refused = self.method(agent, (service, method), &candidates, demands, (settled, now));
@@ -107,7 +112,39 @@ impl Bench {
                 }
             }
         }
+        self.tidy(groups);
         refusals
+    }
+
+    /// What was accepted outlives the instances that had it, so that whoever comes next is judged by it; but strangers must not have
+    /// us keep ever more.
+    fn tidy(&mut self, groups: &Groups) {
+        let held: FxHashSet<_> =
+            groups.values().flatten().map(|(kind, _)| Arc::as_ptr(kind.definitions.schema())).collect();
+        let schema = |standing: &Standing| standing.accepted.as_ref().map(|accepted| Arc::clone(&accepted.schema));
+        let mut orphans: Vec<_> = self
+            .standings
+            .iter()
+            .filter_map(|(key, standing)| Some((standing.since, key.clone(), schema(standing)?)))
+            .filter(|(_, _, schema)| !held.contains(&Arc::as_ptr(schema)))
+            .collect();
+        orphans.sort_by_key(|(since, ..)| std::cmp::Reverse(*since));
+        let (mut kept, mut large) = (FxHashSet::default(), 0);
+        for (_, key, schema) in orphans {
+            if kept.contains(&Arc::as_ptr(&schema)) {
+                continue;
+            }
+            let is_large = schema.elements() >= LARGE;
+            if kept.len() >= ORPHANS || (is_large && large >= LARGE_ORPHANS) {
+                self.standings.remove(&key);
+                continue;
+            }
+            large += usize::from(is_large);
+            kept.insert(Arc::as_ptr(&schema));
+        }
+        if self.standings.len() > MOST {
+            self.standings.retain(|(agent, _), _| groups.contains_key(agent));
+        }
     }
 
     /// Which definitions of a method are refused, and why.
@@ -175,3 +212,6 @@ fn methods<'a>(
     methods.values_mut().for_each(|candidates| candidates.sort_by_key(|candidate| candidate.order));
     methods
 }
+
+#[cfg(test)]
+mod tests;

@@ -11,7 +11,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
 
 use super::assemble::{assembled, compared, grouped};
-use super::judge::Bench;
+use super::judge::{Bench, LARGE};
 use super::look::{Found, Looks};
 use super::published::{Drift, InstanceReport, Kind, Source};
 use super::{Asked, Schemas};
@@ -32,8 +32,10 @@ const RARELY: u32 = 10;
 /// Schemas of a cluster that are kept at once, and those among them that are large.
 const KEPT: usize = 64;
 const KEPT_LARGE: usize = 4;
-/// Messages, fields, values and methods from which on a schema is large.
-const LARGE: usize = 10_000;
+/// Between two times that calls see something new, for each instance that there is: it is worked out anew as a whole.
+const SETTLE: Duration = Duration::from_micros(20);
+/// How old what the admin port shows may be, where nothing is new.
+const STALE: Duration = Duration::from_secs(5);
 /// An error that is shown is at most so long: a stranger may have written it.
 const ERROR: usize = 500;
 
@@ -47,13 +49,17 @@ struct Watch {
     busy: bool,
     /// Something happened while it was being looked at.
     again: bool,
-    /// The last look, and whether there was one.
+    /// When the last look began.
     looked: Option<Instant>,
+    /// A look has ended.
+    asked: bool,
     print: Option<Fingerprint>,
     kind: Option<Arc<Kind>>,
     known_since: Option<SystemTime>,
     error: Option<String>,
     unoffered: bool,
+    /// What it serves cannot be used, which will be so the next time too.
+    rarely: bool,
     failures: u32,
 }
 
@@ -69,6 +75,9 @@ struct Keeper {
     order: u64,
     bench: Bench,
     drifts: Vec<Arc<Drift>>,
+    /// Something is to be published; and when that was done last.
+    anew: bool,
+    published: Instant,
 }
 
 /// Keeps a cluster's schemas current for as long as it is polled.
@@ -86,16 +95,21 @@ pub async fn keep(cluster: Arc<Cluster>, network: Arc<dyn Network>) {
         order: 1,
         bench: Bench::default(),
         drifts: Vec::new(),
+        anew: true,
+        published: Instant::now(),
         cluster,
         schemas,
     };
     // Goes with this future.
     let mut under_way = JoinSet::new();
     keeper.list();
-    keeper.publish().await;
     loop {
         keeper.begin(&mut under_way);
-        let next = keeper.due.first().map(|(at, _)| *at).filter(|_| under_way.len() < AT_ONCE);
+        if keeper.anew && Instant::now() >= keeper.may_publish() {
+            keeper.publish().await;
+        }
+        let due = keeper.due.first().map(|(at, _)| *at).filter(|_| under_way.len() < AT_ONCE);
+        let next = due.into_iter().chain(keeper.anew.then(|| keeper.may_publish())).min();
         let registry = keeper.cluster.registry().cloned();
         let altered = async {
             match registry {
@@ -103,24 +117,17 @@ pub async fn keep(cluster: Arc<Cluster>, network: Arc<dyn Network>) {
                 None => std::future::pending().await,
             }
         };
-        let mut anew = false;
         tokio::select! {
             Some(done) = under_way.join_next() => {
-                anew |= keeper.ended(done);
+                keeper.ended(done);
                 // What is there already is published with it.
                 while let Some(done) = under_way.try_join_next() {
-                    anew |= keeper.ended(done);
+                    keeper.ended(done);
                 }
             }
-            () = altered => anew |= keeper.list(),
-            () = keeper.schemas.wake.notified() => {
-                anew |= keeper.list();
-                anew |= keeper.heed();
-            }
+            () = altered => keeper.list(),
+            () = keeper.schemas.wake.notified() => keeper.heed(),
             () = sleep_until(next.unwrap_or_else(Instant::now)), if next.is_some() => {}
-        }
-        if anew {
-            keeper.publish().await;
         }
     }
 }
@@ -128,8 +135,8 @@ pub async fn keep(cluster: Arc<Cluster>, network: Arc<dyn Network>) {
 type Ended = Result<(u64, Found), tokio::task::JoinError>;
 
 impl Keeper {
-    /// Takes in who is there now. True if somebody came or went.
-    fn list(&mut self) -> bool {
+    /// Takes in who is there now.
+    fn list(&mut self) {
         let present: Vec<(Arc<str>, Arc<Instance>)> = match &self.cluster.group {
             Group::Listed { set, .. } => {
                 set.load().instances.iter().map(|instance| (Arc::from(""), Arc::clone(instance))).collect()
@@ -144,7 +151,7 @@ impl Keeper {
         for (id, watch) in self.watched.extract_if(|id, _| !ids.contains(id)) {
             self.due.remove(&(watch.due, id));
         }
-        let mut changed = self.watched.len() != before;
+        self.anew |= self.watched.len() != before;
         for (agent, instance) in present {
             let (id, usable, renewals) = (instance.id, instance.is_usable(), instance.renewals());
             if let Some(watch) = self.watched.get_mut(&id) {
@@ -155,22 +162,24 @@ impl Keeper {
                 }
                 continue;
             }
-            changed = true;
+            self.anew = true;
             self.due.insert((now, id));
             self.watched.insert(id, Watch::new(agent, instance, now));
         }
-        changed
     }
 
-    /// Does what was asked for. True if it has to be published.
-    fn heed(&mut self) -> bool {
-        let Asked { again, accept, judge, .. } = {
+    /// Does what was asked for.
+    fn heed(&mut self) {
+        let Asked { again, accept, judge, list, .. } = {
             let mut asked = self.schemas.asked.lock();
             let last = std::mem::take(&mut asked.last);
             let taken = std::mem::take(&mut *asked);
             asked.last = last;
             taken
         };
+        if list {
+            self.list();
+        }
         let now = Instant::now();
         again.into_iter().for_each(|id| self.look_soon(id, now));
         if accept {
@@ -180,7 +189,7 @@ impl Keeper {
         if judge {
             self.bench.judge_anew();
         }
-        accept || judge
+        self.anew |= accept || judge;
     }
 
     /// Has an instance looked at, as soon as that may be.
@@ -205,7 +214,7 @@ impl Keeper {
             && let Some((at, id)) = self.due.first().copied().filter(|(at, _)| *at <= now)
         {
             self.due.remove(&(at, id));
-            let Some(watch) = self.watched.get_mut(&id) else { continue };
+            let Some(watch) = self.watched.get_mut(&id).filter(|watch| !watch.busy) else { continue };
             if !watch.instance.is_usable() {
                 // It is looked at when it is well again, which is told.
                 watch.due = now + self.refresh.max(LEAST) * RARELY;
@@ -220,12 +229,11 @@ impl Keeper {
         }
     }
 
-    /// A look has ended. True if it has to be published.
-    fn ended(&mut self, done: Ended) -> bool {
+    /// A look has ended.
+    fn ended(&mut self, done: Ended) {
         let Ok((id, found)) = done else {
             tracing::error!(cluster = %self.cluster.name, "a look at an instance's schema panicked");
-            self.free_all();
-            return false;
+            return self.free_all();
         };
         let now = Instant::now();
         let kind = match &found {
@@ -233,9 +241,9 @@ impl Keeper {
             Found::Same | Found::Failed(..) => None,
         };
         let (bundled, many) = (self.bundled.clone(), self.watched.len());
-        let Some(watch) = self.watched.get_mut(&id) else { return false };
+        let Some(watch) = self.watched.get_mut(&id) else { return };
         watch.busy = false;
-        let first = watch.known_since.is_none() && watch.error.is_none();
+        let first = !std::mem::replace(&mut watch.asked, true);
         let before = (watch.kind.as_ref().map(|kind| kind.order), watch.error.take());
         let cluster = &*self.cluster.name;
         match found {
@@ -244,12 +252,18 @@ impl Keeper {
             Found::Same => watch.error.clone_from(&before.1),
             Found::New(print, _) => match kind.unwrap_or_else(|| Err("its schema is not kept".to_owned())) {
                 Ok(kind) => {
-                    tracing::info!(cluster, instance = %watch.instance.authority, digest = kind.digest(), "schema of an instance");
+                    if let Some(before) = before.0.filter(|before| *before != kind.order) {
+                        let (instance, digest) = (&watch.instance.authority, kind.digest());
+                        tracing::info!(cluster, %instance, digest, before, "an instance serves another schema");
+                    }
                     watch.print = Some(print);
                     watch.kind = Some(kind);
                     watch.know();
                 }
-                Err(why) => watch.fail(None, None, why),
+                Err(why) => {
+                    watch.rarely = true;
+                    watch.fail(None, None, why);
+                }
             },
             Found::Failed(print, error) => watch.failed(print, error, bundled),
         }
@@ -258,9 +272,15 @@ impl Keeper {
         }
         let changed = first || before != (watch.kind.as_ref().map(|kind| kind.order), watch.error.clone());
         let wait = watch.wait(self.refresh, many);
+        self.due.remove(&(watch.due, id));
         watch.due = if std::mem::take(&mut watch.again) { now + LEAST } else { now + wait };
         self.due.insert((watch.due, id));
-        changed || self.watched.values().all(|watch| !watch.busy)
+        self.anew |= changed || now.saturating_duration_since(self.published) >= STALE;
+    }
+
+    /// When calls may see something new at the soonest.
+    fn may_publish(&self) -> Instant {
+        self.published + SETTLE * u32::try_from(self.watched.len()).unwrap_or(u32::MAX)
     }
 
     /// Nobody knows whose look it was that panicked.
@@ -294,6 +314,7 @@ impl Keeper {
 
     /// Judges, compares, and has calls see it.
     async fn publish(&mut self) {
+        self.anew = false;
         let reports: Vec<InstanceReport> = self.watched.values().map(Watch::report).collect();
         let demands = self.schemas.demands.load_full();
         let settled =
@@ -316,6 +337,7 @@ impl Keeper {
             }
             Err(error) => tracing::error!(cluster = %self.cluster.name, %error, "schemas could not be judged"),
         }
+        self.published = Instant::now();
     }
 }
 
@@ -330,6 +352,8 @@ impl Watch {
             busy: false,
             again: false,
             looked: None,
+            asked: false,
+            rarely: false,
             print: None,
             kind: None,
             known_since: None,
@@ -340,7 +364,8 @@ impl Watch {
     }
 
     fn know(&mut self) {
-        (self.known_since, self.failures, self.unoffered) = (Some(SystemTime::now()), 0, false);
+        (self.known_since, self.failures) = (Some(SystemTime::now()), 0);
+        (self.unoffered, self.rarely) = (false, false);
     }
 
     fn fail(&mut self, print: Option<Fingerprint>, kind: Option<Arc<Kind>>, why: String) {
@@ -352,21 +377,26 @@ impl Watch {
     /// One that does not answer has what it had: most likely it is the network. One that answers with something else has it no more.
     fn failed(&mut self, print: Option<Fingerprint>, error: SchemaError, bundled: Option<Arc<Kind>>) {
         let why = error.to_string();
+        let passes = match &error {
+            SchemaError::Unavailable(_) | SchemaError::Unreachable(_) => true,
+            SchemaError::Bound { of, .. } => *of == "seconds",
+            SchemaError::Unoffered(_) | SchemaError::Malformed(_) | SchemaError::File(_) => false,
+        };
+        self.rarely = !passes;
+        self.unoffered = matches!(error, SchemaError::Unoffered(_));
         match error {
+            _ if passes => {
+                let (print, kind) = (self.print, self.kind.take());
+                self.fail(print, kind, why);
+            }
             SchemaError::Unoffered(_) => {
-                self.unoffered = true;
                 let stands_in = bundled.is_some();
                 self.fail(None, bundled, why);
                 if stands_in {
                     (self.error, self.known_since) = (None, Some(SystemTime::now()));
                 }
             }
-            SchemaError::Malformed(_) | SchemaError::File(_) => self.fail(print, None, why),
-            SchemaError::Bound { of, .. } if of != "seconds" => self.fail(print, None, why),
-            SchemaError::Bound { .. } | SchemaError::Unavailable(_) | SchemaError::Unreachable(_) => {
-                let (print, kind) = (self.print, self.kind.take());
-                self.fail(print, kind, why);
-            }
+            _ => self.fail(print, None, why),
         }
     }
 
@@ -375,7 +405,7 @@ impl Watch {
         let paced = refresh.max(PACE * u32::try_from(many).unwrap_or(u32::MAX));
         // Many proxies that start together must not ask together for ever.
         let jittered = paced.mul_f64(rand::rng().random_range(0.9..1.1));
-        if self.unoffered {
+        if self.rarely {
             return jittered * RARELY;
         }
         match (&self.error, &self.kind) {

@@ -3,21 +3,16 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Weak};
-use std::time::Duration;
 
 use parking_lot::Mutex;
 use tokio::sync::Semaphore;
-use tonic::metadata::MetadataMap;
 
 use crate::observe::ClusterMetrics;
 use crate::registry::Instance;
 use crate::schema::{Bounds, Definitions, Fingerprint, SchemaError, link};
-use crate::upstream::channel::channel_to;
-use crate::upstream::network::{Network, Place};
-use crate::upstream::reflection::collect;
+use crate::upstream::network::Network;
+use crate::upstream::reflection::collect_from;
 
-/// For a connection to be made.
-const CONNECT: Duration = Duration::from_secs(5);
 /// Instances of all clusters that are asked at once: what strangers have us hold is bounded by it.
 static ASKING: Semaphore = Semaphore::const_new(8);
 /// Schemas that are linked at once: it keeps a core busy, and the other cores are for calls.
@@ -70,11 +65,7 @@ impl Looks {
     async fn ask(&self, instance: &Instance, known: Option<Fingerprint>) -> Found {
         // Neither semaphore is ever closed.
         let asking = ASKING.acquire().await;
-        let channel = match channel_to(&self.network, Place::from(instance), CONNECT) {
-            Ok(channel) => channel,
-            Err(failure) => return Found::Failed(None, SchemaError::Unreachable(failure.to_string())),
-        };
-        let collection = match collect(channel, &MetadataMap::new(), Bounds::REMOTE).await {
+        let collection = match collect_from(&self.network, instance, Bounds::REMOTE).await {
             Ok(collection) => collection,
             Err(error) => return Found::Failed(None, error),
         };
@@ -105,8 +96,9 @@ impl Looks {
                 }
             }
         };
-        drop((linking, asking));
+        // Before the next one links: it may be the same.
         self.remember(print, &definitions);
+        drop((linking, asking));
         Found::New(print, definitions)
     }
 

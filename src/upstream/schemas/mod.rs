@@ -63,6 +63,8 @@ struct Asked {
     accept: bool,
     /// To judge anew.
     judge: bool,
+    /// To see who is there.
+    list: bool,
 }
 
 /// Which definitions count.
@@ -195,7 +197,7 @@ impl Schemas {
 
     /// Instances came or went.
     pub fn altered(&self) {
-        self.wake.notify_one();
+        self.ask(|asked| asked.list = true);
     }
 
     fn look_again(&self, instance: u64) {

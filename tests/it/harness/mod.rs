@@ -6,6 +6,7 @@ mod caller;
 mod grpc;
 mod proxy;
 mod raw;
+mod reflecting;
 mod upstream;
 
 use std::net::SocketAddr;
@@ -18,6 +19,7 @@ pub(crate) use caller::{Answer, Ask, Caller};
 pub(crate) use grpc::{chunk, framed, messages, unchunk};
 pub(crate) use proxy::{Setup, TestProxy};
 pub(crate) use raw::{Frame, RawUpstream, RawWire, Say, kind};
+pub(crate) use reflecting::{Manner, Reflecting, set};
 pub(crate) use upstream::{Got, Upstream, fields, head};
 
 /// The longest that a test waits for something that must come. Only a broken proxy makes it wait that long.

@@ -2,10 +2,12 @@
 
 use std::net::SocketAddr;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use portunus::app::{self, Proxy};
 use portunus::config::Reflection;
+use portunus::upstream::Cluster;
 use portunus::{config, filters};
 
 use super::Caller;
@@ -82,6 +84,11 @@ impl TestProxy {
     /// Where the admin server is.
     pub(crate) fn admin_address(&self) -> SocketAddr {
         self.proxy.admin()
+    }
+
+    /// A cluster, as calls see it.
+    pub(crate) fn cluster(&self, name: &str) -> Arc<Cluster> {
+        Arc::clone(self.proxy.shared.clusters.load().get(name).expect(name))
     }
 
     /// A connection that speaks frames.
