@@ -28,4 +28,5 @@ mod registrar;
 mod retries;
 mod routing;
 mod schemas;
+mod serve;
 mod state;
