@@ -376,11 +376,11 @@ listeners:
     let place = format!("{}:", folder.join("p.yaml").display());
     let lines: Vec<_> = errors.lines().map(|line| line.replacen(&place, "", 1)).collect();
     let wanted = [
-        ("2:53: clusters.a.schema.files[0]: `bad.proto` cannot be used:", "bad.proto:3:3"),
-        ("3:53: clusters.b.schema.files[0]: `import.proto` cannot be used:", "import.proto:2:"),
-        ("4:53: clusters.c.schema.files[0]: `junk.binpb` cannot be used:", "no descriptor set"),
-        ("5:45: clusters.d.schema.files: the files cannot be used together:", "no service"),
-        ("6:53: clusters.e.schema.files[0]: `gone.binpb` cannot be used:", "No such file"),
+        ("2:52: clusters.a.schema.files[0]: `bad.proto` cannot be used:", "bad.proto:3:3"),
+        ("3:52: clusters.b.schema.files[0]: `import.proto` cannot be used:", "import.proto:2:"),
+        ("4:52: clusters.c.schema.files[0]: `junk.binpb` cannot be used:", "no descriptor set"),
+        ("5:44: clusters.d.schema.files: the files cannot be used together:", "no service"),
+        ("6:52: clusters.e.schema.files[0]: `gone.binpb` cannot be used:", "No such file"),
     ];
     assert_eq!(lines.len(), wanted.len(), "{errors}");
     for (line, (start, has)) in lines.iter().zip(wanted) {

@@ -10,7 +10,7 @@ use crate::schema::tests::compile::set_of;
 fn part(files: &[(&str, &str)], services: &[&str]) -> Part {
     let dialect = |text: &str| {
         if text.contains("extend M") || text.contains("extensions") {
-            String::new()
+            text.to_string()
         } else {
             format!("syntax = 'proto3'; {text}")
         }
