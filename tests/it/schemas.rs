@@ -7,10 +7,12 @@ use portunus::schema::{Definition, Side};
 use portunus::upstream::schemas::Demands;
 use portunus::{app, config, filters};
 use portunus_agents::bindu;
+use portunus_proto::bindu::bindu_service_client::BinduServiceClient;
 use serde_json::Value;
 
 use crate::agents::sdk;
 use crate::harness::{Ask, Manner, Reflecting, Setup, TestProxy, eventually, set};
+use crate::registrar::registration;
 
 fn proto(fields: &str) -> String {
     format!(
@@ -185,6 +187,44 @@ fn deep() -> Vec<u8> {
 
 fn encoded(file: prost_types::FileDescriptorProto) -> Vec<u8> {
     prost::Message::encode_to_vec(&prost_types::FileDescriptorSet { file: vec![file] })
+}
+
+#[tokio::test]
+async fn an_instance_is_looked_at_when_it_turns_healthy_and_when_it_registers_again() {
+    let text = "workers: 1\nstate: memory\nclusters:
+  echo:
+    registry: {}
+    health: {interval: 100ms, timeout: 1s, unhealthy_after: 1, healthy_after: 1}
+    schema: {reflection: {refresh: 1h}}
+listeners:
+  sdk: {address: 127.0.0.1:0, routes: [{match: {service: bindu.grpc.BinduService}, register_into: echo}]}
+  edge: {address: 127.0.0.1:0, routes: [{cluster: echo}]}\n";
+    let proxy = TestProxy::yaml(text).await;
+    let instance = Reflecting::with(&one()).await;
+    // Who does not have this method counts as healthy; an echo of nothing says that it is not.
+    let health = "/bindu.grpc.AgentHandler/HealthCheck";
+    instance.refuse(health);
+    let mut sdk = BinduServiceClient::connect(format!("http://{}", proxy.listener("sdk"))).await.unwrap();
+    let request = registration("n", instance.address().port());
+    assert!(sdk.register_agent(request.clone()).await.unwrap().into_inner().success);
+    let is = async |state: &str| proxy.json("/instances").await[0]["state"] == state;
+    eventually!(is("healthy").await && digests(&proxy).await.len() == 1);
+    let mut before = digests(&proxy).await;
+
+    instance.relent();
+    eventually!(is("unhealthy").await);
+    instance.turn(Manner::Honest(set(&renumbered())));
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    assert_eq!(digests(&proxy).await, before, "one that is ill is left alone");
+    instance.refuse(health);
+    eventually!(digests(&proxy).await != before);
+
+    before = digests(&proxy).await;
+    instance.turn(Manner::Honest(set(&one())));
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    assert_eq!(digests(&proxy).await, before, "nothing says that it has changed");
+    assert!(sdk.register_agent(request).await.unwrap().into_inner().success);
+    eventually!(digests(&proxy).await != before);
 }
 
 /// Policies that read `secret` of `t.S/M`.

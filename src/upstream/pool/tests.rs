@@ -63,3 +63,15 @@ fn a_lane_goes_with_its_instance() {
     assert_eq!(pool.tidy(), [(vec![1], vec![5])]);
     assert!(pool.get(instance.id).is_none());
 }
+
+#[test]
+fn a_connection_after_all_were_closed_is_told() {
+    let (mut pool, instance, metrics) = pool();
+    let lane = pool.lane(&instance, &metrics);
+    assert!(!lane.opened(1) && !lane.opened(2));
+    lane.closed(1);
+    assert!(!lane.opened(3), "another is open");
+    lane.closed(2);
+    lane.closed(3);
+    assert!(lane.opened(4) && !lane.opened(5));
+}

@@ -15,7 +15,7 @@ use super::judge::{Bench, LARGE};
 use super::look::{Found, Looks};
 use super::published::{Drift, InstanceReport, Kind, Source};
 use super::{Asked, Schemas};
-use crate::registry::Instance;
+use crate::registry::{Instance, State};
 use crate::schema::{Definitions, Fingerprint, Schema, SchemaError};
 use crate::upstream::{Cluster, Group, Network};
 
@@ -43,7 +43,8 @@ const ERROR: usize = 500;
 struct Watch {
     instance: Arc<Instance>,
     agent: Arc<str>,
-    usable: bool,
+    /// As it was last seen.
+    state: State,
     renewals: u32,
     due: Instant,
     busy: bool,
@@ -153,9 +154,9 @@ impl Keeper {
         }
         self.anew |= self.watched.len() != before;
         for (agent, instance) in present {
-            let (id, usable, renewals) = (instance.id, instance.is_usable(), instance.renewals());
+            let (id, state, renewals) = (instance.id, instance.state(), instance.renewals());
             if let Some(watch) = self.watched.get_mut(&id) {
-                let turned = usable && !std::mem::replace(&mut watch.usable, usable);
+                let turned = std::mem::replace(&mut watch.state, state) != state && state == State::Healthy;
                 let renewed = std::mem::replace(&mut watch.renewals, renewals) != renewals;
                 if turned || renewed {
                     self.look_soon(id, now);
@@ -317,8 +318,8 @@ impl Keeper {
         self.anew = false;
         let reports: Vec<InstanceReport> = self.watched.values().map(Watch::report).collect();
         let demands = self.schemas.demands.load_full();
-        let settled =
-            self.watched.values().all(|watch| watch.looked.is_some() && (!watch.busy || watch.kind.is_some()));
+        // One that is not well cannot be asked, and has no say.
+        let settled = self.watched.values().all(|watch| watch.asked || !watch.instance.is_usable());
         let (mut bench, known) = (std::mem::take(&mut self.bench), std::mem::take(&mut self.drifts));
         let pinned = self.schemas.load().pinned.clone();
         let now = Instant::now();
@@ -345,7 +346,7 @@ impl Watch {
     fn new(agent: Arc<str>, instance: Arc<Instance>, now: Instant) -> Self {
         Self {
             agent,
-            usable: instance.is_usable(),
+            state: instance.state(),
             renewals: instance.renewals(),
             instance,
             due: now,

@@ -88,6 +88,11 @@ impl Reflecting {
         *self.manner.lock() = manner;
     }
 
+    /// Knows all paths again.
+    pub(crate) fn relent(&self) {
+        self.refuses.lock().clear();
+    }
+
     /// Does not know this path any more.
     pub(crate) fn refuse(&self, path: &str) {
         self.refuses.lock().push(path.to_owned());

@@ -188,7 +188,7 @@ impl World {
             limits,
             metrics: Arc::clone(&counters),
             group: Group::listed(Lister::Dns, EndpointSet::default()),
-            schemas: Schemas::new(Settings::default(), counters),
+            schemas: Schemas::new(Settings::default(), Arc::clone(&counters)),
             methods: Arc::new(OneOfK),
         });
         let clusters: Clusters = [("c".into(), Arc::clone(&cluster))].into_iter().collect();
