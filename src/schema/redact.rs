@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use super::meter::Meter;
 use super::types::{EnumKind, Field, Kind, MessageType, Scalar, Shape};
-use super::view::Unreadable;
+use super::view::{Unreadable, pass};
 use super::wire::{Payload, Reader, Writer};
 
 /// The most names in a path.
@@ -36,6 +36,8 @@ enum Mask {
     Number(u64),
     Fixed32,
     Fixed64,
+    /// Each of several numbers, which may be packed into one occurrence.
+    Each(Box<Mask>),
     Message {
         delimited: bool,
     },
@@ -74,12 +76,14 @@ impl Redaction {
         loop {
             let begin = reader.position();
             let Some((number, payload)) = reader.next()? else { return Ok(out) };
-            meter.spend_field()?;
+            pass(&payload, meter)?;
             let field = body.get(begin..reader.position()).unwrap_or_default();
             let hidden = match self.fields.get(&number) {
                 Some(action) => action.hide(number, body, payload, meter)?.filter(|hidden| hidden != field),
                 None => None,
             };
+            // A mask may be longer than what it hides, a million times over.
+            meter.spend_octets(hidden.as_ref().map_or(0, Vec::len))?;
             match (&mut out, hidden) {
                 (Some(out), Some(hidden)) => out.extend_from_slice(&hidden),
                 (Some(out), None) => out.extend_from_slice(field),
@@ -193,7 +197,11 @@ impl Mask {
     fn of(field: Field<'_>, mask: &str) -> Self {
         match field.shape() {
             Shape::Map(_) => Self::Gone,
-            Shape::Single | Shape::List => Self::of_element(field, mask),
+            Shape::Single => Self::of_element(field, mask),
+            Shape::List => match Self::of_element(field, mask) {
+                number @ (Self::Number(_) | Self::Fixed32 | Self::Fixed64) => Self::Each(number.into()),
+                other => other,
+            },
         }
     }
 
@@ -223,20 +231,35 @@ impl Mask {
             (Self::Number(value), Payload::Varint(_)) => writer.varint(number, *value),
             (Self::Fixed32, Payload::Fixed32(_)) => writer.fixed32(number, 0),
             (Self::Fixed64, Payload::Fixed64(_)) => writer.fixed64(number, 0),
-            // Several in one: as many as there were.
-            (Self::Number(value), Payload::Length(range)) => {
-                let mut reader = Reader::new(body.get(range.clone()).unwrap_or_default());
-                let mut packed = Writer::default();
-                while reader.position() < range.len() {
-                    reader.varint()?;
-                    packed.bare(*value);
-                }
-                writer.octets(number, &packed.finish());
+            (Self::Each(mask), Payload::Length(range)) => {
+                let packed = body.get(range).unwrap_or_default();
+                writer.octets(number, &mask.packed(packed)?);
             }
-            (Self::Fixed32 | Self::Fixed64, Payload::Length(range)) => writer.octets(number, &vec![0; range.len()]),
+            (Self::Each(mask), payload) => mask.write(writer, number, body, payload)?,
             _ => {}
         }
         Ok(())
+    }
+
+    /// Several in one: as many as there were.
+    fn packed(&self, octets: &[u8]) -> Result<Vec<u8>> {
+        let size = match self {
+            Self::Fixed32 => 4,
+            Self::Fixed64 => 8,
+            Self::Number(value) => {
+                let (mut reader, mut writer) = (Reader::new(octets), Writer::default());
+                while reader.position() < octets.len() {
+                    reader.varint()?;
+                    writer.bare(*value);
+                }
+                return Ok(writer.finish());
+            }
+            _ => return Ok(Vec::new()),
+        };
+        match octets.len() % size {
+            0 => Ok(vec![0; octets.len()]),
+            _ => Err(Unreadable::Malformed("numbers in one field end in the middle of one")),
+        }
     }
 }
 

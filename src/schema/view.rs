@@ -226,7 +226,7 @@ impl<'a> View<'a> {
 }
 
 /// Pays for a field that was read past. The end of a group is found by going through it.
-fn pass(payload: &Payload, meter: &mut Meter) -> Result<(), Spent> {
+pub(super) fn pass(payload: &Payload, meter: &mut Meter) -> Result<(), Spent> {
     meter.spend_field()?;
     match payload {
         Payload::Group(range) => meter.spend_octets(range.len().saturating_mul(4)),

@@ -6,7 +6,9 @@
 mod bounds;
 mod fit;
 mod generate;
+mod hidden;
 mod oracle;
+mod redacted;
 mod refused;
 mod same;
 mod stack;

@@ -20,6 +20,9 @@ fn compiled(files: &[&str]) -> Schema {
 /// `kinds.proto` and `old.proto`.
 pub(crate) static SCHEMA: LazyLock<Arc<Schema>> = LazyLock::new(|| Arc::new(compiled(&["kinds.proto", "old.proto"])));
 
+/// `described.proto`, and with it descriptor.proto.
+pub(crate) static DESCRIBED: LazyLock<Arc<Schema>> = LazyLock::new(|| Arc::new(compiled(&["described.proto"])));
+
 /// `edition.proto`, as edition 2023 with the features that make most of a difference.
 pub(crate) static EDITION: LazyLock<Arc<Schema>> = LazyLock::new(|| {
     let mut set = FileDescriptorSet::decode_from_slice(&compiled(&["edition.proto"]).to_set()).unwrap();

@@ -144,6 +144,57 @@ fn what_is_malformed_or_takes_too_much_is_refused() {
     assert_eq!(apply(&[], 100), Ok(None));
 }
 
+/// To decoders it is a field that they do not know; whoever prints those prints it.
+#[test]
+fn what_has_another_wire_type_is_taken_out() {
+    let schema = schema();
+    let mut wire = Writer::default();
+    wire.octets(3, &[1, 2, 3]);
+    wire.octets(5, b"not a number");
+    wire.varint(13, 300);
+    wire.fixed32(13, 7);
+    wire.octets(13, &[1, 0xac, 2]);
+    wire.varint(11, 1);
+    let mut entry = Writer::default();
+    entry.varint(2, 9);
+    entry.octets(1, b"key");
+    wire.octets(11, &entry.finish());
+    let hidden = redaction(&schema, &["n", "f", "packed", "labels.*"]).apply(&wire.finish(), &mut Meter::new(1_000));
+    let mut wanted = Writer::default();
+    wanted.varint(13, 0);
+    wanted.octets(13, &[0, 0]);
+    wanted.octets(11, b"\x0a\x03key");
+    assert_eq!(hidden.unwrap().unwrap(), wanted.finish());
+}
+
+#[test]
+fn numbers_that_are_cut_short_are_refused() {
+    let schema = schema();
+    for (path, number, octets) in [("wide", 14, &[1; 9][..]), ("packed", 13, &[1, 0x80])] {
+        let mut wire = Writer::default();
+        wire.octets(number, octets);
+        let hidden = redaction(&schema, &[path]).apply(&wire.finish(), &mut Meter::new(1_000));
+        assert!(matches!(hidden, Err(Unreadable::Malformed(_))), "{path}: {hidden:?}");
+    }
+}
+
+/// Neither is going through groups free, nor is writing what is longer than what it hides.
+#[test]
+fn what_is_gone_through_and_what_is_written_is_paid_for() {
+    let schema = schema();
+    let mut group = Writer::default();
+    group.group(1_000, &[0x08, 1].repeat(50_000));
+    assert_eq!(redaction(&schema, &["name"]).apply(&group.finish(), &mut Meter::new(4_000)), Err(Unreadable::Spent));
+
+    let mask = "x".repeat(10_000);
+    let long = Redaction::compile(schema.message_type("a.R").unwrap(), &["texts".to_owned()], &mask).unwrap();
+    let mut wire = Writer::default();
+    (0..1_000).for_each(|_| wire.octets(15, b""));
+    let body = wire.finish();
+    assert_eq!(long.apply(&body, &mut Meter::new(10_000)), Err(Unreadable::Spent));
+    assert!(long.apply(&body, &mut Meter::new(1_000_000)).unwrap().is_some());
+}
+
 /// A message in which nothing has to be hidden goes on as it is, and so does one in which all is hidden already: unknown fields, odd
 /// orders and odd encodings survive.
 #[test]
