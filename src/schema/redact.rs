@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use super::meter::Meter;
 use super::types::{EnumKind, Field, Kind, MessageType, Scalar, Shape};
-use super::view::{Unreadable, pass};
+use super::view::{OTHER_TYPE, Unreadable, pass};
 use super::wire::{Payload, Reader, Writer};
 
 /// The most names in a path.
@@ -25,6 +25,18 @@ enum Action {
     Within { of: Redaction, delimited: bool },
     /// It is a map, and something of each entry is hidden.
     Entries(Redaction),
+    /// It is the key or the value of an entry. With another wire type the message is refused: some decoders read it as if it had its
+    /// own, and would find in it, or behind it, what is not there for others.
+    Part(Form, Option<Box<Action>>),
+}
+
+/// How a key or a value is on the wire.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Form {
+    Varint,
+    Fixed32,
+    Fixed64,
+    Length,
 }
 
 /// What a field is overwritten with.
@@ -101,6 +113,16 @@ impl Redaction {
     fn add(&mut self, message: MessageType<'_>, names: &[&str], mask: &str) -> std::result::Result<(), String> {
         let [name, rest @ ..] = names else { return Ok(()) };
         let field = message.field(name).ok_or_else(|| message.lacks(name))?;
+        let entries = |value: Action| match field.shape() {
+            Shape::Map(key) => Action::Entries(Self {
+                fields: [
+                    (1, Action::Part(Form::of(Kind::Scalar(key)), None)),
+                    (2, Action::Part(Form::of(field.kind()), Some(value.into()))),
+                ]
+                .into(),
+            }),
+            Shape::Single | Shape::List => value,
+        };
         let is_map = matches!(field.shape(), Shape::Map(_));
         let rest = match rest {
             ["*", rest @ ..] if is_map => Some(rest),
@@ -111,10 +133,7 @@ impl Redaction {
         };
         let action = match rest {
             None => Action::Mask(Mask::of(field, mask)),
-            Some([]) => {
-                let value = Mask::of_element(field, mask);
-                Action::Entries(Self { fields: [(2, Action::Mask(value))].into() })
-            }
+            Some([]) => entries(Action::Mask(Mask::of_element(field, mask))),
             Some(rest) => {
                 let Kind::Message(inner) = field.kind() else {
                     return Err(format!("`{name}` has no fields"));
@@ -124,11 +143,7 @@ impl Redaction {
                 }
                 let mut of = Self::default();
                 of.add(inner, rest, mask)?;
-                let within = Action::Within { of, delimited: field.is_delimited() };
-                match is_map {
-                    true => Action::Entries(Self { fields: [(2, within)].into() }),
-                    false => within,
-                }
+                entries(Action::Within { of, delimited: field.is_delimited() })
             }
         };
         match self.fields.remove(&field.number()) {
@@ -148,6 +163,7 @@ impl Action {
                 Self::Within { of: of.and(other), delimited }
             }
             (Self::Entries(one), Self::Entries(other)) => Self::Entries(one.and(other)),
+            (Self::Part(form, Some(one)), Self::Part(_, Some(other))) => Self::Part(form, Some(one.and(*other).into())),
             (one, _) => one,
         }
     }
@@ -156,6 +172,9 @@ impl Action {
     fn hide(&self, number: u32, body: &[u8], payload: Payload, meter: &mut Meter) -> Result<Option<Vec<u8>>> {
         let mut writer = Writer::default();
         match (self, payload) {
+            (Self::Part(form, _), payload) if !form.is_of(&payload) => return Err(OTHER_TYPE),
+            (Self::Part(_, Some(action)), payload) => return action.hide(number, body, payload, meter),
+            (Self::Part(_, None), _) => return Ok(None),
             (Self::Mask(mask), payload) => mask.write(&mut writer, number, body, payload)?,
             (Self::Within { of, delimited: false } | Self::Entries(of), Payload::Length(range)) => {
                 match of.apply(body.get(range).unwrap_or_default(), meter)? {
@@ -187,6 +206,27 @@ impl Redaction {
             self.fields.insert(number, both);
         }
         self
+    }
+}
+
+impl Form {
+    fn of(kind: Kind<'_>) -> Self {
+        match kind {
+            Kind::Message(_) | Kind::Scalar(Scalar::String | Scalar::Bytes) => Self::Length,
+            Kind::Scalar(Scalar::Fixed32 | Scalar::Sfixed32 | Scalar::Float) => Self::Fixed32,
+            Kind::Scalar(Scalar::Fixed64 | Scalar::Sfixed64 | Scalar::Double) => Self::Fixed64,
+            Kind::Scalar(_) | Kind::Enum(_) => Self::Varint,
+        }
+    }
+
+    fn is_of(self, payload: &Payload) -> bool {
+        matches!(
+            (self, payload),
+            (Self::Varint, Payload::Varint(_))
+                | (Self::Fixed32, Payload::Fixed32(_))
+                | (Self::Fixed64, Payload::Fixed64(_))
+                | (Self::Length, Payload::Length(_))
+        )
     }
 }
 

@@ -406,7 +406,8 @@ fn form(scalar: Scalar) -> Form {
 }
 
 /// Some decoders refuse it, others pass over it, and some read it as if it had the right one.
-const OTHER_TYPE: Unreadable = Unreadable::Malformed("a key or a value of a map has another wire type than its own");
+pub(super) const OTHER_TYPE: Unreadable =
+    Unreadable::Malformed("a key or a value of a map has another wire type than its own");
 
 /// An entry of a map: of each of the two the last, and its default where it is not there. None where the last value is one that
 /// its closed enum does not know.

@@ -90,8 +90,13 @@ impl Judge<'_> {
         let after = fields_of(after);
         let mut after = after.iter();
         for was in &fields_of(before) {
-            if was.number == 2 && was.form != form_of(field) {
-                continue;
+            // Decoders do not agree on what such an entry has.
+            match (was.number, field.shape()) {
+                (1, Shape::Map(key)) => {
+                    assert_eq!(was.form, form_of_scalar(key), "{field:?}: a key of another wire type")
+                }
+                (2, _) => assert_eq!(was.form, form_of(field), "{field:?}: a value of another wire type"),
+                _ => {}
             }
             let is = after.next().unwrap_or_else(|| panic!("{field:?} lacks something of an entry"));
             match was.number {
@@ -147,10 +152,16 @@ fn form_of(field: Field<'_>) -> u8 {
                 2
             }
         }
-        Kind::Scalar(Scalar::String | Scalar::Bytes) => 2,
-        Kind::Scalar(Scalar::Fixed64 | Scalar::Sfixed64 | Scalar::Double) => 1,
-        Kind::Scalar(Scalar::Fixed32 | Scalar::Sfixed32 | Scalar::Float) => 5,
-        Kind::Scalar(_) => 0,
+        Kind::Scalar(scalar) => form_of_scalar(scalar),
+    }
+}
+
+fn form_of_scalar(scalar: Scalar) -> u8 {
+    match scalar {
+        Scalar::String | Scalar::Bytes => 2,
+        Scalar::Fixed64 | Scalar::Sfixed64 | Scalar::Double => 1,
+        Scalar::Fixed32 | Scalar::Sfixed32 | Scalar::Float => 5,
+        _ => 0,
     }
 }
 
@@ -220,6 +231,7 @@ fn next<'w>(rest: &mut &'w [u8]) -> Occurrence<'w> {
 }
 
 /// The numbers of a message's fields.
+#[allow(dead_code, reason = "the fuzz target does not ask")]
 pub(crate) fn numbers_of(octets: &[u8]) -> Vec<u32> {
     fields_of(octets).iter().map(|field| field.number).collect()
 }

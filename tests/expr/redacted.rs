@@ -2,7 +2,7 @@
 
 use buffa_descriptor::reflect::{DynamicMessage, MapKey, Value};
 use portunus::schema::{Field, Item, Kind, MessageType, Meter, Octets, Redaction, Schema};
-use portunus::schema::{Shape, View, default};
+use portunus::schema::{Shape, Unreadable, View, Writer, default};
 
 use crate::generate::Generator;
 use crate::hidden::Named;
@@ -169,6 +169,27 @@ fn known_types_are_masked_as_others_are() {
 #[test]
 fn descriptors_are_masked_as_others_are() {
     random_messages_of(&DESCRIBED, "google.protobuf.DescriptorProto", 10_000);
+}
+
+/// A key of an `int32` with four octets, of which a decoder that does not look at its wire type reads one: in the others it finds the
+/// value. To all others the value is unknown, and named by nothing.
+#[test]
+fn entries_that_decoders_disagree_on_are_refused() {
+    let entry = b"\x0d\x05\x12\x24\x72\x22\x21SECRET SECRET SECRET SECRET SECRE";
+    let mut wire = Writer::default();
+    wire.octets(41, entry);
+    let wire = wire.finish();
+    let kind = SCHEMA.message_type("kinds.Plain").unwrap();
+    let decoded = Oracle::of(&SCHEMA).decode("kinds.Plain", &wire).unwrap();
+    assert!(format!("{decoded:?}").contains("SECRET"), "this decoder reads it: {decoded:?}");
+    for path in ["by_number.*.text", "by_number.*"] {
+        let redaction = Redaction::compile(kind, &[path.to_owned()], MASK).unwrap();
+        let hidden = redaction.apply(&wire, &mut Meter::new(1_000));
+        assert!(matches!(hidden, Err(Unreadable::Malformed(_))), "{path}: {hidden:?}");
+    }
+    let value = b"\xca\x02\x04\x08\x05\x10\x00";
+    let redaction = Redaction::compile(kind, &["by_number.*.text".to_owned()], MASK).unwrap();
+    assert!(matches!(redaction.apply(value, &mut Meter::new(1_000)), Err(Unreadable::Malformed(_))), "a value");
 }
 
 /// Wire, view, wire: a message of which nothing is named that it has goes on to the octet, in the form that senders give it and in the
