@@ -7,6 +7,7 @@ mod bounds;
 mod fit;
 mod generate;
 mod oracle;
+mod recipes;
 mod refused;
 mod same;
 mod stack;
