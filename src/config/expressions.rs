@@ -36,6 +36,11 @@ pub struct Registrants {
     pub admit: Option<Arc<Expression>>,
 }
 
+/// What is said of an expression that does not compile.
+pub(super) fn unusable(problems: &[crate::expr::Problem]) -> String {
+    format!("is no expression that can be used here: {}", problems_in_words(problems))
+}
+
 impl<'a> Compiler<'a> {
     pub(super) fn new(source: &'a Source, max_cost: u64) -> Self {
         Self { source, max_cost, problems: Vec::new() }
@@ -51,8 +56,7 @@ impl<'a> Compiler<'a> {
         match Expression::compile(&text.0, place, wanted, self.max_cost) {
             Ok(expression) => Some(Arc::new(expression)),
             Err(problems) => {
-                let message = format!("is no expression that can be used here: {}", problems_in_words(&problems));
-                self.problems.push(self.source.error_at(at, message));
+                self.problems.push(self.source.error_at(at, unusable(&problems)));
                 None
             }
         }

@@ -7,8 +7,9 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use filter_api::{Gives, Hidden, Message, Readers, Reads, Seen, Unevaluated, Unread};
 
+use super::expressions::unusable;
 use super::policies::Policy;
-use crate::expr::{Expression, Facts, Place, Wanted, problems_in_words};
+use crate::expr::{Expression, Facts, Place, Wanted};
 use crate::schema::{Definition, InForce, Meter, Redaction, Side, Unreadable};
 
 /// Definitions for which what is made of them is remembered.
@@ -48,7 +49,7 @@ impl Readers for ForFilters {
             Gives::Text => Wanted::Text,
         };
         let made = Expression::compile(text, self.place, wanted, self.max_cost);
-        let made = made.map_err(|problems| problems_in_words(&problems))?;
+        let made = made.map_err(|problems| unusable(&problems))?;
         Ok(Arc::new(InFilter(made)))
     }
 

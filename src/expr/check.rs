@@ -313,6 +313,12 @@ impl<'p> Checker<'p> {
                     return self.unknown(id, Failure::Unconvertible("network"), || message);
                 }
             },
+            (Function::Part(_), Some(Node::Constant(Constant::Text(zone)))) if !super::time::is_zone(zone) => {
+                let message = format!(
+                    "`{zone}` is no time zone: write a name of the time zone database such as `Europe/Berlin`, or `+02:00`"
+                );
+                return self.unknown(id, Failure::Unconvertible("time zone"), || message);
+            }
             _ => {}
         }
         (Node::Call(function, nodes), gives)

@@ -68,7 +68,7 @@ pub fn compile(
     let cost = cost::of(&checked.node);
     if cost > max_cost {
         let message = format!(
-            "the expression may take {cost} steps (lists of 100 elements, texts of 1,000 octets), and `expr.max_cost` is {max_cost}"
+            "the expression may take {cost} steps (lists of 100 elements, texts of 1,000 octets), and `expr.max_cost` is {max_cost}: make it simpler, or allow more"
         );
         return Err(vec![Problem { line: 1, column: 1, message }]);
     }

@@ -115,6 +115,11 @@ impl Moment {
     }
 }
 
+/// Whether there is such a time zone.
+pub(super) fn is_zone(zone: &str) -> bool {
+    local(DateTime::UNIX_EPOCH, zone).is_ok()
+}
+
 fn local(utc: DateTime<Utc>, zone: &str) -> Result<NaiveDateTime, Failure> {
     if let Ok(zone) = zone.parse::<Tz>() {
         return Ok(utc.with_timezone(&zone).naive_local());

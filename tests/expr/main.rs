@@ -9,6 +9,7 @@ mod generate;
 mod hidden;
 mod oracle;
 mod redacted;
+mod recipes;
 mod refused;
 mod same;
 mod stack;

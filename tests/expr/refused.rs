@@ -100,6 +100,14 @@ fn functions_that_are_unknown_or_misused() {
         ("request.method.startsWith(1)", "1:16: `startsWith` takes (string, string), and is given (string, int)"),
         ("cidr(peer.address, '10.0.0.0')", "1:1: `10.0.0.0` is no network: write one as `10.0.0.0/8`"),
         ("cidr(peer.address, '10.0.0.0/33')", "1:1: `10.0.0.0/33` is no network: write one as `10.0.0.0/8`"),
+        (
+            "request.time.getHours('Europe/Berln') > 8",
+            "1:14: `Europe/Berln` is no time zone: write a name of the time zone database such as `Europe/Berlin`, or `+02:00`",
+        ),
+        (
+            "request.time.getHours('+25:00') > 8",
+            "1:14: `+25:00` is no time zone: write a name of the time zone database such as `Europe/Berlin`, or `+02:00`",
+        ),
         ("cidr(message.i32, '10.0.0.0/8')", "1:1: `cidr` takes (string, string), and is given (int, string)"),
         ("request.method.matches('(')", "1:16: `(` is no pattern: unclosed group"),
         (
@@ -213,11 +221,11 @@ fn what_costs_too_much() {
     let nested = "message.inners.all(a, message.inners.all(b, message.inners.all(c, a == b && b == c)))";
     assert_eq!(
         told(nested, 1_000_000),
-        "1:1: the expression may take 211090907 steps (lists of 100 elements, texts of 1,000 octets), and `expr.max_cost` is 1000000"
+        "1:1: the expression may take 211090907 steps (lists of 100 elements, texts of 1,000 octets), and `expr.max_cost` is 1000000: make it simpler, or allow more"
     );
     assert_eq!(
         told("message.truth", 1),
-        "1:1: the expression may take 6 steps (lists of 100 elements, texts of 1,000 octets), and `expr.max_cost` is 1"
+        "1:1: the expression may take 6 steps (lists of 100 elements, texts of 1,000 octets), and `expr.max_cost` is 1: make it simpler, or allow more"
     );
     assert_eq!(told("message.truth", 100), "6");
     assert_eq!(told("metadata['x-tenant'] == 'acme' && request.service.startsWith('bindu.')", 1_000_000), "27");

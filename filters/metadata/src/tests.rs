@@ -1,4 +1,5 @@
 use fields::Fields;
+use filter_api::{Code, Reason};
 use filter_testkit::{Bench, TestCall};
 use serde_json::json;
 
@@ -68,4 +69,65 @@ fn what_is_not_ours_to_write_is_refused() {
     assert!(Bench::build::<Metadata>(json!({"set": {"x-a": " v"}})).is_err());
     assert!(Bench::build::<Metadata>(json!({"set": {"x-a": "line\nbreak"}})).is_err());
     assert!(Bench::build::<Metadata>(json!({})).is_err());
+}
+
+#[test]
+fn computed_values_take_the_place_of_what_came() {
+    let call = call(
+        json!({"set_expr": {"x-a": "'a b'", "x-b": "null", "x-c": "true"}}),
+        &[("x-a", "1"), ("x-a", "2"), ("x-b", "3"), ("k", "4")],
+    );
+    assert_eq!(shown(&call.head.fields), "k=4 x-a=a b x-c=true");
+    assert!(!call.is_followed());
+}
+
+#[test]
+fn a_value_that_cannot_be_made_refuses_and_says_which() {
+    let long = format!("'{}'", "x".repeat(1_025));
+    for text in ["fails", "''", "' x'", "'x '", "'t\u{e4}m'", "'a\nb'", &long] {
+        let bench = Bench::build::<Metadata>(json!({"set_expr": {"x-a": text}})).unwrap();
+        let refusal = bench.call(&[("x-a", "theirs")]).err().unwrap();
+        assert_eq!((refusal.code, refusal.reason), (Code::PermissionDenied, Reason::Denied), "{text}");
+        assert!(refusal.message.contains("`x-a`"), "{text}: {}", refusal.message);
+    }
+    let most = format!("'{}'", "x".repeat(1_024));
+    assert!(Bench::build::<Metadata>(json!({"set_expr": {"x-a": most}})).unwrap().call(&[]).is_ok());
+}
+
+#[test]
+fn values_of_an_answer_are_put_where_its_head_comes() {
+    let mut call =
+        call(json!({"response": {"set_expr": {"x-a": "'a'", "x-b": "null"}, "set": {"x-c": "c"}}}), &[("x-a", "kept")]);
+    assert!(call.is_followed());
+    assert_eq!(shown(&call.head.fields), "x-a=kept");
+    let mut metadata = Fields::default();
+    for (name, value) in [("x-a", "theirs"), ("x-b", "theirs"), ("k", "v")] {
+        metadata.push(name, value.as_bytes());
+    }
+    call.response_head(&mut metadata).unwrap();
+    assert_eq!(shown(&metadata), "k=v x-c=c x-a=a");
+}
+
+#[test]
+fn a_value_of_an_answer_that_cannot_be_made_refuses() {
+    let bench = Bench::build::<Metadata>(json!({"response": {"set_expr": {"x-a": "fails"}}})).unwrap();
+    let refused = match bench.call(&[]) {
+        Err(refusal) => refusal,
+        Ok(mut call) => call.response_head(&mut Fields::default()).unwrap_err(),
+    };
+    assert_eq!((refused.code, refused.reason), (Code::PermissionDenied, Reason::Denied));
+}
+
+#[test]
+fn what_is_wrong_with_an_expression_or_its_name_is_said_at_its_key() {
+    for (config, path) in [
+        (json!({"set_expr": {"x-a": "nonsense"}}), &["set_expr", "x-a"][..]),
+        (json!({"set_expr": {"te": "'v'"}}), &["set_expr", "te"]),
+        (json!({"set_expr": {"x-portunus-agent": "'v'"}}), &["set_expr", "x-portunus-agent"]),
+        (json!({"response": {"set_expr": {"x-a": "nonsense"}}}), &["response", "set_expr", "x-a"]),
+        (json!({"response": {"set_expr": {"grpc-status": "'0'"}}}), &["response", "set_expr", "grpc-status"]),
+    ] {
+        let error = Bench::build::<Metadata>(config.clone()).err().unwrap();
+        assert_eq!(error.path, path, "{config}");
+    }
 }

@@ -61,7 +61,7 @@ impl Rules<'_> {
         if !has_key {
             let message = format!(
                 "`balance: {name}` needs `hash_by`: say by what calls are told apart, for example \
-                 `hash_by: metadata[\"x-session-id\"]`"
+                 `hash_by: 'metadata[\"x-session-id\"]'`"
             );
             self.report(&at.with("balance"), message);
         }

@@ -148,8 +148,11 @@ impl Walk<'_> {
         let least = bound("minProperties").unwrap_or(0);
         let most = bound("maxProperties").unwrap_or(u64::MAX);
         if (entries.len() as u64) < least {
-            let expected = expect::of(schema, self.definitions);
-            self.report(key_at, format!("is empty: must be {expected}"));
+            let message = match expect::of(schema, self.definitions) {
+                expected if expected == "a map" => "is empty: give at least one entry".to_owned(),
+                expected => format!("is empty: must be {expected}"),
+            };
+            self.report(key_at, message);
             return false;
         }
         match entries.iter().nth(usize::try_from(most).unwrap_or(usize::MAX)) {
