@@ -43,4 +43,5 @@ pub mod route;
 pub mod schema;
 pub mod store;
 pub mod upstream;
+pub mod validate;
 pub mod wire;

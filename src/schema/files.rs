@@ -2,8 +2,6 @@
 
 use std::path::{Path, PathBuf};
 
-use prost::Message as _;
-
 use super::bounds::{Bounds, SchemaError};
 use super::collection::Collection;
 use super::set::Schema;
@@ -17,11 +15,25 @@ pub fn from_protos(files: &[PathBuf], roots: &[PathBuf]) -> Result<Schema, Schem
         files.iter().map(|file| file.parent().map_or_else(|| PathBuf::from("."), Path::to_path_buf)).collect();
     let roots = if roots.is_empty() { beside } else { roots.to_vec() };
     let roots = roots.iter().map(|root| if root.as_os_str().is_empty() { Path::new(".") } else { root });
-    let set =
-        protox::compile(files, roots).map_err(|error| SchemaError::File(format!("{error:?}").trim().to_owned()))?;
+    let set = compile(files, roots).map_err(|error| SchemaError::File(format!("{error:?}").trim().to_owned()))?;
+    from_octets(&set)
+}
+
+/// The schema of an encoded descriptor set that is at hand.
+///
+/// # Errors
+/// It is none.
+pub fn from_octets(set: &[u8]) -> Result<Schema, SchemaError> {
     let mut collection = Collection::new(Bounds::LOCAL);
-    collection.add_set(&set.encode_to_vec())?;
+    collection.add_set(set)?;
     collection.finish()
+}
+
+/// The descriptor set of files and what they import, with options that an import defines: rules for messages are such.
+fn compile(files: &[PathBuf], roots: impl Iterator<Item = impl AsRef<Path>>) -> Result<Vec<u8>, protox::Error> {
+    let mut compiler = protox::Compiler::new(roots)?;
+    compiler.include_imports(true).open_files(files)?;
+    Ok(compiler.encode_file_descriptor_set())
 }
 
 /// Reads a descriptor set.

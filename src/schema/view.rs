@@ -192,7 +192,8 @@ impl<'a> View<'a> {
 }
 
 impl Item<'_> {
-    fn is_default(&self) -> bool {
+    /// Whether it is what a field without presence has that is not there.
+    pub fn is_default(&self) -> bool {
         match self {
             Self::Bool(value) => !value,
             Self::Int(value) => *value == 0,
