@@ -3,16 +3,17 @@
 use std::collections::HashMap;
 
 use super::MOST_VIOLATIONS;
+use super::items;
 use super::plan::{Checks, Exclusive, FieldPlan, Plan, Standard, When};
 use super::rules::{Given, Rule, book};
-use super::violation::{Unchecked, Violation};
+use super::violation::{Unchecked, Violation, cut, subscript, whole};
 use crate::expr::{self, Failure, Moment, Value};
 use crate::schema::{Field, FieldId, Item, Kind, Meter, Octets, Schema, Shape, TypeId, View, default};
 
 /// How deep messages may lie in each other. Decoders refuse what is deeper.
 const MOST_DEPTH: usize = 100;
-/// The longest text of a message's own in what is told of it, in characters.
-const MOST_TEXT: usize = 200;
+/// The longest text that an expression may have told, in characters.
+const MOST_TOLD: usize = 400;
 
 /// What of a message does not fit.
 pub(super) fn run<'a>(
@@ -121,16 +122,10 @@ impl<'a> Run<'a, '_> {
         if plan.values.is_idle() {
             return Ok(());
         }
-        let mut items = Vec::new();
-        view.all(field, self.meter, |_, item| {
-            items.push(item);
-            Ok(())
-        })?;
-        for (at, item) in items.into_iter().enumerate() {
+        for (at, (_, item)) in items::all(view, field, self.meter)?.into_iter().enumerate() {
             if self.is_full() {
                 break;
             }
-            self.meter.spend(1)?;
             if plan.values.when == When::Always || !is_zero(&item, field.kind()) {
                 let place = self.path.len();
                 self.path.push_str(&format!("[{at}]"));
@@ -150,7 +145,6 @@ impl<'a> Run<'a, '_> {
             if self.is_full() {
                 break;
             }
-            self.meter.spend(1)?;
             let place = self.path.len();
             self.path.push_str(&subscript(&name));
             let checked = |when: When, item: &Item<'_>, kind| {
@@ -240,7 +234,7 @@ impl<'a> Run<'a, '_> {
             let told = match rule.program.run(&given, self.meter)? {
                 Value::Bool(true) => None,
                 Value::Bool(false) => Some(format!("\"{}\" returned false", rule.expression)),
-                Value::Text(text) => (!text.is_empty()).then(|| cut(&text, 2 * MOST_TEXT)),
+                Value::Text(text) => (!text.is_empty()).then(|| cut(&text, MOST_TOLD)),
                 _ => return Err(Failure::NoOverload("a rule")),
             };
             self.rule = None;
@@ -276,11 +270,8 @@ impl<'a> Run<'a, '_> {
 
 /// Entries of a map as decoders have them: of one key the last.
 fn entries<'a>(view: &View<'a>, field: Field<'a>, meter: &mut Meter) -> Result<Vec<(Item<'a>, Item<'a>)>, Failure> {
-    let mut found = Vec::new();
-    view.all(field, meter, |key, item| {
-        found.extend(key.map(|key| (key, item)));
-        Ok(())
-    })?;
+    let found = items::all(view, field, meter)?.into_iter();
+    let mut found: Vec<_> = found.filter_map(|(key, item)| Some((key?, item))).collect();
     let mut last = HashMap::with_capacity(found.len());
     for (at, (key, _)) in found.iter().enumerate() {
         if let Item::Text(text) = key {
@@ -294,32 +285,6 @@ fn entries<'a>(view: &View<'a>, field: Field<'a>, meter: &mut Meter) -> Result<V
         last.get(&whole(key)) == Some(&(at - 1))
     });
     Ok(found)
-}
-
-/// A key as text; keys of one map are of one kind.
-fn whole(key: &Item<'_>) -> String {
-    match key {
-        Item::Text(text) => text.to_string(),
-        Item::Bool(value) => value.to_string(),
-        Item::Int(value) => value.to_string(),
-        Item::Uint(value) => value.to_string(),
-        _ => String::new(),
-    }
-}
-
-/// A key as it is in a path.
-fn subscript(key: &Item<'_>) -> String {
-    match key {
-        Item::Text(text) => format!("[{}]", serde_json::Value::from(cut(text, MOST_TEXT))),
-        key => format!("[{}]", whole(key)),
-    }
-}
-
-fn cut(text: &str, most: usize) -> String {
-    match text.char_indices().nth(most) {
-        Some((end, _)) => format!("{}…", text.get(..end).unwrap_or_default()),
-        None => text.to_owned(),
-    }
 }
 
 /// Whether a value is the zero of its kind: of an enum the first that it defines.

@@ -3,14 +3,19 @@
 //! here is an error then, and never passed over. Knows no call and no filter.
 
 mod check;
+mod items;
+mod json;
 mod plan;
 mod planner;
 mod rules;
+mod texts;
 mod violation;
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
+pub use json::{JsonCheck, MOST_JSON, MOST_SCHEMA, Misfit};
+pub use texts::Texts;
 pub use violation::{Unchecked, Violation};
 
 use crate::expr::Moment;

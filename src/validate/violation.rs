@@ -1,6 +1,10 @@
 //! What is told of a message that does not fit, or of which that is not known.
 
 use crate::expr::Failure;
+use crate::schema::Item;
+
+/// The longest key that a path quotes, in characters.
+const MOST_KEY: usize = 200;
 
 /// Something that a message must not have.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,5 +38,32 @@ impl Unchecked {
             Some(rule) => format!("{place} cannot be checked by the rule {rule}: {}", self.failure),
             None => format!("{place} cannot be checked: {}", self.failure),
         }
+    }
+}
+
+/// A key as text; keys of one map are of one kind.
+pub(super) fn whole(key: &Item<'_>) -> String {
+    match key {
+        Item::Text(text) => text.to_string(),
+        Item::Bool(value) => value.to_string(),
+        Item::Int(value) => value.to_string(),
+        Item::Uint(value) => value.to_string(),
+        _ => String::new(),
+    }
+}
+
+/// A key as it is in a path.
+pub(super) fn subscript(key: &Item<'_>) -> String {
+    match key {
+        Item::Text(text) => format!("[{}]", serde_json::Value::from(cut(text, MOST_KEY))),
+        key => format!("[{}]", whole(key)),
+    }
+}
+
+/// A text to a bound.
+pub(super) fn cut(text: &str, most: usize) -> String {
+    match text.char_indices().nth(most) {
+        Some((end, _)) => format!("{}…", text.get(..end).unwrap_or_default()),
+        None => text.to_owned(),
     }
 }
