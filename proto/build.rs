@@ -56,6 +56,10 @@ fn main() -> Result<(), Box<dyn Error>> {
     let mut validate = protox::Compiler::new([root])?;
     validate.include_imports(true).open_file("buf/validate/validate.proto")?;
     std::fs::write(out.join("validate.bin"), validate.encode_file_descriptor_set())?;
+    // Not among `all`: those are contracts of backends, and this one is served by Portunus too.
+    let health = protox::compile(["grpc/health/v1/health.proto"], [root])?;
+    std::fs::write(out.join("health.bin"), health.encode_to_vec())?;
+    tonic_prost_build::configure().btree_map(".").emit_rerun_if_changed(false).compile_fds(health)?;
     tonic_prost_build::configure()
         // Sorted maps and shared payloads: the sample backends promise byte-identical answers, and the tests move
         // gigabytes through Echo.

@@ -10,7 +10,7 @@
 //!    configuration.
 //! 3. [`wire::classify()`] says which call it is, or why it is none; [`wire::strip_identity`] takes off what only the proxy
 //!    may say.
-//! 4. The listener's [`Chain`](filters::Chain) of early filters; then [`Router::find`](route::Router::find); then the
+//! 4. The listener's [`Chain`](filters::Chain) of early filters; then [`Router::candidates`](route::Router::candidates); then the
 //!    route's.
 //! 5. [`Registry::choose`](registry::Registry::choose) names the agent, in a cluster whose instances register. Then the
 //!    late filters.
@@ -41,6 +41,7 @@ pub mod observe;
 pub mod registry;
 pub mod route;
 pub mod schema;
+pub mod serve;
 pub mod store;
 pub mod upstream;
 pub mod validate;

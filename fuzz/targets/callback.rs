@@ -15,7 +15,8 @@ fuzz_target!(|data: &str| {
     let callback = lines.next().unwrap_or_default();
     let Some(peer) = lines.next().and_then(|line| line.parse::<IpAddr>().ok()) else { return };
     let ours = Forbidden { ip: Ipv4Addr::UNSPECIFIED.into(), ports: 3775..=3775, what: "listener `sdk`".into() };
-    let settings = Settings { allow_names: vec![".pods.internal".into()], forbidden: vec![ours], ..Settings::default() };
+    let settings =
+        Settings { allow_names: vec![".pods.internal".into()], forbidden: vec![ours], ..Settings::default() };
     let registry = Registry::new("agents", settings, Arc::new(ClusterMetrics::default()));
     let caller = Caller {
         peer: SocketAddr::new(peer, 40_000),

@@ -5,18 +5,17 @@
 //! cargo fuzz run -s none envelope fuzz/corpus/envelope fuzz/seeds/envelope -- -max_total_time=600`.
 #![no_main]
 
-use filter_api::Message;
 use libfuzzer_sys::fuzz_target;
-use portunus::wire::{FramingError, Scanner};
+use portunus::wire::{FramingError, Prefix, Scanner};
 
-type Found = (Vec<Message>, Result<bool, FramingError>);
+type Found = (Vec<(u64, Prefix)>, Result<bool, FramingError>);
 
 fuzz_target!(|data: &[u8]| {
     let Some((cut, bytes)) = data.split_first() else { return };
     let whole = scan(&[bytes]);
     let pieces: Vec<&[u8]> = bytes.chunks(usize::from(*cut).max(1)).collect();
     assert_eq!(whole, scan(&pieces));
-    let numbers = whole.0.iter().map(|message| message.number);
+    let numbers = whole.0.iter().map(|(number, _)| *number);
     assert!(numbers.eq(1..=whole.0.len() as u64));
 });
 
@@ -24,8 +23,8 @@ fn scan(pieces: &[&[u8]]) -> Found {
     let mut scanner = Scanner::default();
     let mut messages = Vec::new();
     for piece in pieces {
-        let scanned = scanner.scan(piece, |message| {
-            messages.push(message);
+        let scanned = scanner.scan(piece, |number, prefix| {
+            messages.push((number, prefix));
             Ok(())
         });
         if let Err(error) = scanned {

@@ -35,7 +35,9 @@ fuzz_target!(|data: &[u8]| {
     let shown = registry.view(now);
     let changes = registry.take_changes();
     match shown.as_slice() {
-        [] => assert!(changes.is_some_and(|changes| matches!(changes.agents.as_slice(), [(_, None)])), "it is forgotten"),
+        [] => {
+            assert!(changes.is_some_and(|changes| matches!(changes.agents.as_slice(), [(_, None)])), "it is forgotten")
+        }
         [one] => {
             assert!(changes.is_none(), "nothing is written for a start");
             assert_eq!((one.author.as_str(), one.name.as_str()), (agent.author.as_str(), agent.name.as_str()));

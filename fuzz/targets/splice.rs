@@ -34,6 +34,8 @@ mod follower;
 mod frames;
 #[path = "support/splice/peer.rs"]
 mod peer;
+#[path = "support/splice/reader.rs"]
+mod reader;
 #[path = "support/splice/world.rs"]
 mod world;
 

@@ -1,5 +1,5 @@
-//! The contracts of the four systems (Bindu, Open Astra, SEAL gateway, Shannon) and of our own test service, as Rust
-//! types with tonic clients and servers, and as descriptor sets. Compiled from `protos/`, where each file opens with its
+//! The contracts of the four systems (Bindu, Open Astra, SEAL gateway, Shannon), of gRPC's health checks and of our own test
+//! service, as Rust types with tonic clients and servers, and as descriptor sets. Compiled from `protos/`, where each file opens with its
 //! origin. Used by the sample backends, by tests and by the registrar; knows nothing of the proxy.
 
 pub mod refusals;
@@ -67,7 +67,12 @@ generated! {
     echo = "portunus.test"
 }
 
-/// An encoded `FileDescriptorSet` with every file of this crate and what they import.
+generated! {
+    /// `grpc.health.v1`: Check, Watch and List, which tonic-health does not have.
+    health = "grpc.health.v1"
+}
+
+/// An encoded `FileDescriptorSet` with every file of the four systems and our own, and what they import.
 pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/all.bin"));
 
 /// An encoded `FileDescriptorSet` of `google/protobuf/*.proto`.
@@ -86,6 +91,8 @@ pub mod descriptors {
     pub const SEAL: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/seal.bin"));
     /// The five `shannon.*` packages.
     pub const SHANNON: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/shannon.bin"));
+    /// `grpc.health.v1`.
+    pub const HEALTH: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/health.bin"));
     /// `portunus.test`.
     pub const ECHO: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/echo.bin"));
 }

@@ -8,6 +8,7 @@ mod inventory;
 mod metrics;
 mod reply;
 mod router;
+mod schema;
 mod server;
 #[cfg(test)]
 mod tests;
@@ -18,8 +19,8 @@ use std::sync::Arc;
 pub use guard::Hosts;
 pub use server::serve;
 pub use view::{
-    AgentView, ClusterView, ConfigStatus, ConnectionCounts, CoreState, InstanceView, Readiness, RouteView, StateCounts,
-    View,
+    AgentView, ChangeView, ClusterView, ConfigStatus, ConnectionCounts, CoreState, DriftView, IncompatibleView,
+    InstanceSchemaView, InstanceView, Readiness, RouteView, SchemaView, StateCounts, View,
 };
 
 use crate::observe::Metrics;

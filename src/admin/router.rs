@@ -4,7 +4,7 @@ use http::Method;
 use http::request::Parts;
 
 use super::reply::{Refused, Reply, not_found, refuse, wrong_method};
-use super::{AdminState, Surface, config, guard, health, inventory, metrics};
+use super::{AdminState, Surface, config, guard, health, inventory, metrics, schema};
 
 /// One endpoint. `GET` includes `HEAD`.
 pub(super) struct Endpoint {
@@ -35,6 +35,8 @@ pub(super) const ENDPOINTS: &[Endpoint] = &[
     Endpoint { method: Method::DELETE, path: "/agents/{id}", public: false, answer: inventory::release },
     Endpoint { method: Method::GET, path: "/clusters", public: false, answer: inventory::clusters },
     Endpoint { method: Method::GET, path: "/routes", public: false, answer: inventory::routes },
+    Endpoint { method: Method::GET, path: "/schema", public: false, answer: schema::schemas },
+    Endpoint { method: Method::POST, path: "/schema/accept", public: false, answer: schema::accept },
     Endpoint { method: Method::GET, path: "/config", public: false, answer: config::running },
     Endpoint { method: Method::GET, path: "/config/status", public: false, answer: config::status },
 ];

@@ -54,6 +54,7 @@ impl View for Sample {
             connected: Some(true),
             waits_for_sdk: Some(false),
             lease_left_ms: Some(61_500),
+            schema_incompatible: vec![],
         }]
     }
 
@@ -88,6 +89,52 @@ impl View for Sample {
             in_flight: 3,
             connections: ConnectionCounts { connecting: 0, ready: 4, draining: 0 },
         }]
+    }
+
+    fn schemas(&self) -> Vec<SchemaView> {
+        vec![SchemaView {
+            cluster: "shannon".to_owned(),
+            mode: "live",
+            reflection: true,
+            digest: None,
+            services: vec![],
+            problems: vec![],
+            instances: vec![InstanceSchemaView {
+                address: "127.0.0.1:50052".to_owned(),
+                agent: None,
+                digest: Some("5d41402a".to_owned()),
+                source: Some("reflection"),
+                known_since: Some(moment(30)),
+                services: vec!["shannon.orchestrator.OrchestratorService".to_owned()],
+                problems: vec![],
+                error: None,
+            }],
+            drifts: vec![DriftView {
+                from: "5d41402a".to_owned(),
+                to: "7d793037".to_owned(),
+                breaking: true,
+                changes: vec![ChangeView {
+                    kind: "field",
+                    name: "shannon.orchestrator.SubmitTaskRequest.query".to_owned(),
+                    what: "renumbered",
+                    detail: "2, now 4".to_owned(),
+                    breaking: true,
+                }],
+                left_off: 0,
+            }],
+            incompatible: self.accept_schemas().remove(0).1,
+        }]
+    }
+
+    fn accept_schemas(&self) -> Vec<(String, Vec<IncompatibleView>)> {
+        let one = IncompatibleView {
+            agent: None,
+            method: "shannon.orchestrator.OrchestratorService/SubmitTask".to_owned(),
+            digest: "7d793037".to_owned(),
+            why: "`query` has the number 4, and the accepted definition has 2".to_owned(),
+            instances: 1,
+        };
+        vec![("shannon".to_owned(), vec![one])]
     }
 
     fn routes(&self) -> Vec<RouteView> {

@@ -20,6 +20,10 @@ pub trait View: Send + Sync + 'static {
     fn release(&self, id: &str) -> Vec<String>;
     /// Every cluster. `/metrics` takes `portunus_instances` from here, so that it stays cheap with many instances.
     fn clusters(&self) -> Vec<ClusterView>;
+    /// Every cluster's schemas.
+    fn schemas(&self) -> Vec<SchemaView>;
+    /// Takes what most instances have as accepted, wherever some get no calls: those methods, by the cluster.
+    fn accept_schemas(&self) -> Vec<(String, Vec<IncompatibleView>)>;
     /// Every route, in the order in which they are tried.
     fn routes(&self) -> Vec<RouteView>;
     /// The running configuration with every default, secrets as `***`.
@@ -75,6 +79,8 @@ pub struct InstanceView {
     pub waits_for_sdk: Option<bool>,
     /// Milliseconds until its lease runs out, 0 if it has; null outside registry clusters.
     pub lease_left_ms: Option<u64>,
+    /// Methods, as `service/method`, of which it gets no calls, since policies cannot work with its definition of them.
+    pub schema_incompatible: Vec<String>,
 }
 
 /// How far an agent's registration with its core has come.
@@ -167,6 +173,95 @@ pub struct RouteView {
     pub target: String,
     /// The filters that its calls pass, in order, the listener's included.
     pub filters: Vec<String>,
+}
+
+/// An element of `/schema`.
+#[derive(Clone, Debug, Serialize)]
+pub struct SchemaView {
+    /// The cluster.
+    pub cluster: String,
+    /// `live`, `verify` or `pinned`.
+    pub mode: &'static str,
+    /// Whether instances are asked.
+    pub reflection: bool,
+    /// Of the files, where they decide.
+    pub digest: Option<String>,
+    /// In the files.
+    pub services: Vec<String>,
+    /// What had to be left out of the files, or could not be found.
+    pub problems: Vec<String>,
+    /// What each instance has; empty where none is asked.
+    pub instances: Vec<InstanceSchemaView>,
+    /// What differs between the schema that decides, or that most instances have, and each other one.
+    pub drifts: Vec<DriftView>,
+    /// Methods of which some instances get no calls.
+    pub incompatible: Vec<IncompatibleView>,
+}
+
+/// An instance's schema.
+#[derive(Clone, Debug, Serialize)]
+pub struct InstanceSchemaView {
+    /// Where it is dialled.
+    pub address: String,
+    /// Its agent's id; null outside registry clusters.
+    pub agent: Option<String>,
+    /// What it has; null while it is not known.
+    pub digest: Option<String>,
+    /// `reflection`, or `bundled`.
+    pub source: Option<&'static str>,
+    /// When it was last asked with success.
+    pub known_since: Option<Rfc3339>,
+    /// Full names of the services.
+    pub services: Vec<String>,
+    /// What had to be left out or could not be found.
+    pub problems: Vec<String>,
+    /// Why it could not be asked, the last time.
+    pub error: Option<String>,
+}
+
+/// What differs between two schemas.
+#[derive(Clone, Debug, Serialize)]
+pub struct DriftView {
+    /// Digest of the one that decides, or that most have.
+    pub from: String,
+    /// Digest of the other.
+    pub to: String,
+    /// Whether any change breaks on the wire.
+    pub breaking: bool,
+    /// From the one to the other, by name.
+    pub changes: Vec<ChangeView>,
+    /// How many more there are.
+    pub left_off: u64,
+}
+
+/// One change.
+#[derive(Clone, Debug, Serialize)]
+pub struct ChangeView {
+    /// `service`, `method`, `field` or `value`.
+    pub kind: &'static str,
+    /// Its full name.
+    pub name: String,
+    /// `added`, `removed`, `renamed`, `renumbered`, `retyped`, `cardinality`, `presence` or `oneof`.
+    pub what: &'static str,
+    /// From what to what.
+    pub detail: String,
+    /// Whether it breaks on the wire.
+    pub breaking: bool,
+}
+
+/// A method of which instances get no calls.
+#[derive(Clone, Debug, Serialize)]
+pub struct IncompatibleView {
+    /// The agent's id; null outside registry clusters.
+    pub agent: Option<String>,
+    /// `service/method`.
+    pub method: String,
+    /// Of the schema that those instances have.
+    pub digest: String,
+    /// Why.
+    pub why: String,
+    /// How many they are.
+    pub instances: u64,
 }
 
 /// `/config/status`.

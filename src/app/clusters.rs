@@ -7,15 +7,17 @@ use std::sync::Arc;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-use super::{StartError, system};
+use super::{StartError, schemas, system};
 use crate::balance::Policy;
+use crate::config::snapshot::Snapshot;
 use crate::config::{self, Balance, Config, Members};
 use crate::observe::{ClusterMetrics, Metrics};
 use crate::registry::{
     self, Callback, EndpointSet, Forbidden, HealthSettings, HostPattern, Instance, Registry, Settings, State, Target,
 };
 use crate::store::{File, Store};
-use crate::upstream::{self, Cluster, ClusterLimits, Clusters, Group, Lister, Network, Tcp};
+use crate::upstream::schemas::Schemas;
+use crate::upstream::{self, Cluster, ClusterLimits, Clusters, Group, Lister, Methods, Network, Tcp};
 
 /// Addresses that are ours: no instance may be there, or calls would come back to us.
 pub(super) fn reserved(listeners: &HashMap<Arc<str>, Vec<SocketAddr>>, admin: SocketAddr) -> Vec<Forbidden> {
@@ -31,13 +33,14 @@ fn forbidden(address: SocketAddr, what: String) -> Forbidden {
 
 /// Builds every cluster; what must be done again and again goes into `background`.
 pub(super) fn build(
-    config: &Config,
+    (config, snapshot): (&Config, &Snapshot),
     metrics: &Arc<Metrics>,
     reserved: &[Forbidden],
     state: Option<&File>,
     background: &mut JoinSet<()>,
 ) -> Result<Clusters, StartError> {
     let clusters = config.clusters.iter().map(|(name, cluster)| {
+        let schemas = schemas::settings(config, snapshot, name);
         let name: Arc<str> = name.as_str().into();
         let counters = metrics.cluster(&name);
         let policy = policy(cluster.balance);
@@ -58,6 +61,7 @@ pub(super) fn build(
             }
             Some(Members::Dns(_)) | None => Group::listed(Lister::Dns, EndpointSet::default()),
         };
+        let schemas = Schemas::new(schemas, Arc::clone(&counters));
         let built = Arc::new(Cluster {
             name: Arc::clone(&name),
             policy,
@@ -66,9 +70,15 @@ pub(super) fn build(
                 requests: cluster.limits.requests,
                 pending: cluster.limits.pending,
             },
+            methods: Arc::clone(&schemas) as Arc<dyn Methods>,
+            schemas,
             metrics: counters,
             group,
         });
+        super::schemas::demand(&built, snapshot);
+        if built.schemas.asks() {
+            background.spawn(upstream::schemas::keep(Arc::clone(&built), Arc::new(Tcp)));
+        }
         if let Some(Members::Dns(dns)) = cluster.members() {
             let (host, port, refresh) = (dns.name.to_string(), dns.port, dns.refresh.0);
             background.spawn(upstream::keep_resolving(Arc::new(Tcp), Arc::clone(&built), (host, port), refresh));

@@ -4,6 +4,8 @@
 //! core, the admin port. Workers carry calls, one thread and one runtime each.
 
 mod clusters;
+mod schemas;
+mod serve;
 mod state;
 mod view;
 mod workers;
@@ -99,7 +101,8 @@ pub async fn start(loaded: Loaded) -> Result<Proxy, StartError> {
 
     let mut background = JoinSet::new();
     let reserved = clusters::reserved(&addresses, admin);
-    let clusters = clusters::build(config, &metrics, &reserved, state.as_ref(), &mut background)?;
+    let mut clusters = clusters::build((config, &snapshot), &metrics, &reserved, state.as_ref(), &mut background)?;
+    let serving = serve::add(&snapshot, &mut clusters, &metrics)?;
     let store = state.map(|file| clusters::keep(file, &clusters)).transpose()?;
     let shared = Arc::new(Shared {
         snapshot: Arc::new(ArcSwap::from_pointee(snapshot)),
@@ -109,6 +112,7 @@ pub async fn start(loaded: Loaded) -> Result<Proxy, StartError> {
         access_log,
     });
     let (closing, closed) = watch::channel(false);
+    serve::run(serving, &shared, &closed, &mut background)?;
     let workers = Workers::start(usize::from(config.workers), &shared, &closed)?;
     let (accepting, listeners) = accept(sockets, &metrics, &workers, &closed)?;
 

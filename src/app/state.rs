@@ -10,7 +10,8 @@ use tokio::sync::oneshot;
 
 use super::{StartError, system};
 use crate::admin::{
-    self, AdminState, AgentView, ClusterView, ConfigStatus, InstanceView, Readiness, RouteView, Surface, View,
+    self, AdminState, AgentView, ClusterView, ConfigStatus, IncompatibleView, InstanceView, Readiness, RouteView,
+    SchemaView, Surface, View,
 };
 use crate::config::{KeptState, Loaded, State};
 use crate::observe::Metrics;
@@ -92,6 +93,14 @@ impl View for Standby {
     }
 
     fn clusters(&self) -> Vec<ClusterView> {
+        Vec::new()
+    }
+
+    fn schemas(&self) -> Vec<SchemaView> {
+        Vec::new()
+    }
+
+    fn accept_schemas(&self) -> Vec<(String, Vec<IncompatibleView>)> {
         Vec::new()
     }
 

@@ -6,9 +6,10 @@ use std::time::{Duration, SystemTime};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
+use super::schemas;
 use crate::admin::{
-    AgentView, ClusterView, ConfigStatus, ConnectionCounts, CoreState, InstanceView, Readiness, RouteView, StateCounts,
-    View,
+    AgentView, ClusterView, ConfigStatus, ConnectionCounts, CoreState, IncompatibleView, InstanceView, Readiness,
+    RouteView, SchemaView, StateCounts, View,
 };
 use crate::call::Shared;
 use crate::config::snapshot::{Route, Target};
@@ -28,14 +29,16 @@ impl Running {
         Self { shared, closing }
     }
 
-    /// Clusters by name, so that answers are stable.
+    /// The user's clusters by name, so that answers are stable.
     fn in_order(&self) -> Vec<Arc<Cluster>> {
-        let mut clusters: Vec<_> = self.shared.clusters.load().values().cloned().collect();
+        let clusters = self.shared.clusters.load();
+        let mut clusters: Vec<_> = clusters.values().filter(|cluster| !cluster.is_within()).cloned().collect();
         clusters.sort_by(|a, b| a.name.cmp(&b.name));
         clusters
     }
 
     fn instances_of(&self, cluster: &Cluster) -> Vec<InstanceView> {
+        let known = cluster.schemas.load();
         match &cluster.group {
             Group::Listed { set, .. } => {
                 let listed = set.load_full();
@@ -54,12 +57,17 @@ impl Running {
                     connected: None,
                     waits_for_sdk: None,
                     lease_left_ms: None,
+                    schema_incompatible: known.excluded_of(instance.id),
                 };
                 listed.instances.iter().map(one).collect()
             }
             Group::Registered(registry) => {
                 let agents = registry.view(Instant::now());
-                agents.into_iter().flat_map(|agent| agent.instances).map(registered).collect()
+                let one = |instance: registry::InstanceView| {
+                    let incompatible = known.excluded_of(instance.id);
+                    registered(instance, incompatible)
+                };
+                agents.into_iter().flat_map(|agent| agent.instances).map(one).collect()
             }
         }
     }
@@ -73,6 +81,7 @@ impl View for Running {
             if let Some(why) = cluster.registry().and_then(|registry| registry.keeping_fails()) {
                 degraded.push(format!("cluster `{}`: new registrations cannot be kept: {why}", cluster.name));
             }
+            degraded.extend(schemas::missing(&cluster));
             let instances = self.instances_of(&cluster);
             if !instances.iter().any(|instance| matches!(instance.state, "healthy" | "new")) {
                 degraded.push(format!("cluster `{}` has no instance that can take calls", cluster.name));
@@ -120,6 +129,7 @@ impl View for Running {
                 kind: match &cluster.group {
                     Group::Listed { by: Lister::File, .. } => "endpoints",
                     Group::Listed { by: Lister::Dns, .. } => "dns",
+                    Group::Listed { by: Lister::Within, .. } => "within",
                     Group::Registered(_) => "registry",
                 },
                 balance: cluster.policy.as_str().to_owned(),
@@ -134,6 +144,19 @@ impl View for Running {
             }
         };
         clusters.iter().map(one).collect()
+    }
+
+    fn schemas(&self) -> Vec<SchemaView> {
+        self.in_order().iter().map(|cluster| schemas::view(cluster)).collect()
+    }
+
+    fn accept_schemas(&self) -> Vec<(String, Vec<IncompatibleView>)> {
+        let clusters = self.in_order();
+        let accepted = clusters.iter().map(|cluster| {
+            let methods = cluster.schemas.accept().into_iter().map(schemas::incompatible).collect::<Vec<_>>();
+            (cluster.name.to_string(), methods)
+        });
+        accepted.filter(|(_, methods)| !methods.is_empty()).collect()
     }
 
     fn routes(&self) -> Vec<RouteView> {
@@ -165,6 +188,8 @@ impl View for Running {
 
 fn described(route: &Route) -> String {
     match &route.target {
+        // Its name is ours: `serve:LISTENER`.
+        Target::Cluster(name) if name.contains(':') => "serve".to_owned(),
         Target::Cluster(name) => format!("cluster {name}"),
         Target::Register { into, .. } => format!("register_into {into}"),
         Target::Split(split) => {
@@ -174,7 +199,7 @@ fn described(route: &Route) -> String {
     }
 }
 
-fn registered(instance: registry::InstanceView) -> InstanceView {
+fn registered(instance: registry::InstanceView, schema_incompatible: Vec<String>) -> InstanceView {
     let last_error = instance.last_probe.as_ref().filter(|probe| !probe.ok).and_then(|probe| probe.text.clone());
     InstanceView {
         cluster: instance.cluster,
@@ -193,6 +218,7 @@ fn registered(instance: registry::InstanceView) -> InstanceView {
         lease_left_ms: Some(
             Duration::from_secs_f64(instance.lease_left_seconds.max(0.0)).as_millis().try_into().unwrap_or(u64::MAX),
         ),
+        schema_incompatible,
     }
 }
 

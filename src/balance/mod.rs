@@ -35,6 +35,8 @@ pub struct Seeker<'a> {
     pub key: Option<u64>,
     /// The instances that failed it so far.
     pub tried: &'a [u64],
+    /// Instances that must not get it, sorted.
+    pub excluded: &'a [u64],
     /// The time, by the clock that [`Instance::is_avoided`] is asked by.
     pub now_ms: u64,
 }
@@ -87,10 +89,11 @@ impl Policy {
 ///
 /// Healthy ones first, among them those whose last connect did not just fail and that `tried` does not name (the tries
 /// of this call so far); each preference is given up, in the reverse order, where nobody else is left. New instances
-/// stand in where nobody is healthy. Unhealthy, lost and removed ones never get a call.
+/// stand in where nobody is healthy. Unhealthy, lost, removed and excluded ones never get a call.
 pub fn pick(policy: Policy, set: &EndpointSet, cursor: &AtomicUsize, seeker: Seeker<'_>) -> Option<Arc<Instance>> {
-    let Seeker { key, tried, now_ms } = seeker;
-    let in_state = |instance: &Instance, state| instance.state() == state && !instance.is_gone();
+    let Seeker { key, tried, excluded, now_ms } = seeker;
+    let may = |instance: &Instance| excluded.is_empty() || excluded.binary_search(&instance.id).is_err();
+    let in_state = |instance: &Instance, state| instance.state() == state && !instance.is_gone() && may(instance);
     let fresh = |instance: &Instance| !tried.contains(&instance.id);
     let balance = policy.balance();
     for state in [State::Healthy, State::New] {

@@ -20,10 +20,14 @@ fn instances(weights: &[u32]) -> Vec<Arc<Instance>> {
 
 /// How often each instance was picked, by its place.
 fn picks(policy: Policy, set: &EndpointSet, calls: usize, tried: &[u64]) -> Vec<usize> {
+    picks_of(policy, set, calls, Seeker { key: None, tried, excluded: &[], now_ms: 1 })
+}
+
+fn picks_of(policy: Policy, set: &EndpointSet, calls: usize, seeker: Seeker<'_>) -> Vec<usize> {
     let cursor = AtomicUsize::new(0);
     let mut counts: HashMap<u64, usize> = HashMap::new();
     for _ in 0..calls {
-        if let Some(instance) = pick(policy, set, &cursor, Seeker { key: None, tried, now_ms: 1 }) {
+        if let Some(instance) = pick(policy, set, &cursor, seeker) {
             *counts.entry(instance.id).or_default() += 1;
         }
     }
@@ -120,7 +124,7 @@ fn preferences_are_given_up_one_by_one() {
 fn an_empty_set_has_nobody() {
     for policy in ALL {
         for key in [None, Some(7)] {
-            let seeker = Seeker { key, tried: &[], now_ms: 1 };
+            let seeker = Seeker { key, tried: &[], excluded: &[], now_ms: 1 };
             assert!(pick(policy, &EndpointSet::default(), &AtomicUsize::new(0), seeker).is_none(), "{policy:?}");
         }
     }
@@ -139,4 +143,18 @@ fn a_refused_instance_is_avoided_for_a_while_that_grows() {
     assert!(!one.is_avoided(13_000));
     one.connected();
     assert!(!one.is_avoided(3_001));
+}
+
+#[test]
+fn excluded_instances_get_no_calls_even_where_nobody_else_is_left() {
+    for policy in ALL {
+        let all = instances(&[1, 1, 1]);
+        let set = EndpointSet::new(all.clone());
+        let mut excluded = vec![all[2].id, all[0].id];
+        excluded.sort_unstable();
+        let seeker = Seeker { key: None, tried: &[all[1].id], excluded: &excluded, now_ms: 1 };
+        assert_eq!(picks_of(policy, &set, 50, seeker), [0, 50, 0], "{policy:?}");
+        all[1].set_state(State::Unhealthy);
+        assert_eq!(picks_of(policy, &set, 50, seeker), [0, 0, 0], "{policy:?}");
+    }
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use fields::{Method, RequestHead, ResponseHead};
-use filter_api::{CallInfo, Code, Reason, Refusal};
+use filter_api::{CallInfo, Code, Depth, MethodKind, Reason, Refusal};
 use tokio::time::Instant;
 
 use super::away::Away;
@@ -25,6 +25,13 @@ use crate::wire::{self, Rejected, Scanner, refusal_trailers, trailers_only};
 
 /// How long an answer in words waits for a window.
 const UNHEARD_PATIENCE: Duration = Duration::from_secs(5);
+
+/// A decision that is not made: where the call came from, what it is decided by, and how far that has come.
+pub(super) struct Undecided {
+    origin: Arc<Origin>,
+    listener: Arc<Listener>,
+    progress: Progress,
+}
 
 impl Turn<'_> {
     /// A request begins.
@@ -54,6 +61,7 @@ impl Turn<'_> {
             call: None,
             stage: Stage::Sent,
             answer: Scanner::default(),
+            download: None,
             limits: (listener.limits.message, listener.limits.response_message),
             unread: 0,
             idle: None,
@@ -63,7 +71,7 @@ impl Turn<'_> {
         if let Some(found) = self.hub.links.get_mut(link.0) {
             found.engine.set_tag(stream, key.tag());
         }
-        self.decide(key, call, origin, listener);
+        self.decide(key, call, Undecided { origin, listener, progress: Progress::default() });
     }
 
     /// Answers what is no call.
@@ -124,21 +132,28 @@ impl Turn<'_> {
         self.refuse(down, &refusal);
     }
 
-    fn decide(&mut self, key: CallKey, mut call: Box<Call>, origin: Arc<Origin>, listener: Arc<Listener>) {
-        let mut progress = Progress::default();
+    /// Decides about a call, or goes on to.
+    pub(super) fn decide(&mut self, key: CallKey, mut call: Box<Call>, mut undecided: Undecided) {
+        let Undecided { origin, listener, progress } = &mut undecided;
         let clusters = self.hub.config.clusters.load();
-        let waiting = match plan::decide(clusters, &origin, &listener, &mut call, &mut progress) {
+        let waiting = match plan::decide(clusters, origin, listener, &mut call, progress) {
             Ok(Decision::Made(plan)) => return self.decided(key, Some(call), Ok(plan)),
             Err(refusal) => return self.decided(key, Some(call), Err(refusal)),
+            Ok(Decision::NeedsMessage) => return self.await_message(key, Some(call), undecided),
             Ok(Decision::Waits(waiting)) => waiting,
         };
         let mut away = Away::new(self.worker, key, call);
         let decided = async move {
-            let decided = decide_on(&mut away, waiting, &origin, &listener, progress).await;
-            (away.back(), decided)
+            let decided = decide_on(&mut away, waiting, &mut undecided).await;
+            (away.back(), undecided, decided)
         };
-        match self.at_once(decided, move |turn, (call, decided)| turn.decided(key, call, decided)) {
-            Ok((call, decided)) => self.decided(key, call, decided),
+        let take = move |turn: &mut Turn<'_>, (call, undecided, decided)| match decided {
+            Ok(Some(plan)) => turn.decided(key, call, Ok(plan)),
+            Ok(None) => turn.await_message(key, call, undecided),
+            Err(refusal) => turn.decided(key, call, Err(refusal)),
+        };
+        match self.at_once(decided, take) {
+            Ok(decided) => take(self, decided),
             Err(task) => {
                 self.set_stage(key, Stage::Deciding(task));
                 self.arm(key);
@@ -159,13 +174,18 @@ impl Turn<'_> {
         }
         match decided {
             Ok(Plan::Forward) => {
-                if let Some(call) = self.hub.calls.get_mut(key.0).and_then(|passage| passage.call.as_mut()) {
-                    head::prepare(call, &self.worker.shared.hop);
-                }
+                let gathers = self.prepare(key);
                 self.arm(key);
-                if self.read_unread(key) {
+                if !self.read_unread(key) {
+                    return;
+                }
+                if gathers && self.hub.calls.get(key.0).is_some_and(|passage| passage.upload.to_send().is_empty()) {
+                    self.set_stage(key, Stage::Gathering);
+                } else {
                     self.advance(key);
                 }
+                // What came while it was decided may be the beginning of a message that is larger than the window.
+                self.credit_request(key);
             }
             Ok(Plan::Register { open, who }) => {
                 let call = self.hub.calls.get(key.0).and_then(|passage| passage.call.as_ref());
@@ -177,6 +197,31 @@ impl Turn<'_> {
             }
             Err(refusal) => self.stop(key, Stop(refusal)),
         }
+    }
+
+    /// Makes a call ready for its tries. Answers whether its head waits for its first message: it does where that is read and the only
+    /// one, so that a refusal leaves no trace at the instance. Where there may be more, or nobody knows, the head goes at once: a caller
+    /// may wait for the answer's head before its first message. No message goes before it has passed, in any case.
+    fn prepare(&mut self, key: CallKey) -> bool {
+        let Some(passage) = self.hub.calls.get_mut(key.0) else { return false };
+        let Some(call) = &mut passage.call else { return false };
+        head::prepare(call, &self.worker.shared.hop);
+        call.first_message = None;
+        passage.upload.copy_beside(0, &passage.origin.buffered);
+        call.followers.begin_try();
+        let reads = call.followers.reads();
+        let each_try = call.forward.as_ref().map(|forward| forward.each_try.reads()).unwrap_or_default();
+        if reads.or(each_try).response == Depth::Bodies {
+            wire::narrow_accepted(&mut call.head.fields);
+        }
+        // Filters of a try see messages from the first on: those must be told apart by then.
+        let held = reads.request == Depth::Bodies || each_try.request != Depth::Nothing;
+        if held {
+            passage.upload.begin_holding();
+        } else {
+            passage.upload.end_holding();
+        }
+        held && call.kind.is_some_and(MethodKind::has_one_request)
     }
 
     /// A call comes back from what took its time with it; false if it has ended meanwhile, and is finished with this.
@@ -193,9 +238,16 @@ impl Turn<'_> {
     /// Looks for messages in what came while the call was away; false if one of them ended it.
     pub(super) fn read_unread(&mut self, key: CallKey) -> bool {
         let Some(passage) = self.hub.calls.get_mut(key.0) else { return false };
-        let unread = passage.upload.take_unread();
-        let ended = passage.upload.ended;
-        match passage.read_request(&unread, ended) {
+        let read = if passage.upload.holds() {
+            // It is counted from here on.
+            let fits = passage.upload.settle(&passage.origin.buffered);
+            if fits { passage.judge_requests() } else { Err(Stop::overloaded()) }
+        } else {
+            let unread = passage.upload.take_unread();
+            let ended = passage.upload.ended;
+            passage.read_request(&unread, ended)
+        };
+        match read {
             Ok(()) => true,
             Err(stop) => {
                 self.stop(key, stop);
@@ -247,20 +299,19 @@ fn read_head(
     Ok(call)
 }
 
-/// Decides about a call beside the turn, for as long as its filters take.
+/// Decides about a call beside the turn, for as long as its filters take; `None` where it goes on with the first message.
 async fn decide_on(
     away: &mut Away,
     mut waiting: Waiting,
-    origin: &Origin,
-    listener: &Listener,
-    mut progress: Progress,
-) -> Result<Plan, Box<Refusal>> {
+    Undecided { origin, listener, progress }: &mut Undecided,
+) -> Result<Option<Plan>, Box<Refusal>> {
     loop {
         progress.answer(waiting.answered().await);
         let (shared, call) = away.parts();
         let call = call.ok_or_else(plan::gone)?;
-        match plan::decide(&shared.clusters.load(), origin, listener, call, &mut progress)? {
-            Decision::Made(plan) => return Ok(plan),
+        match plan::decide(&shared.clusters.load(), origin, listener, call, progress)? {
+            Decision::Made(plan) => return Ok(Some(plan)),
+            Decision::NeedsMessage => return Ok(None),
             Decision::Waits(next) => waiting = next,
         }
     }

@@ -1,4 +1,4 @@
-//! What all calls of a listener may keep for another try (`limits.buffered`).
+//! What all calls of a listener may hold of messages, and keep for another try (`limits.buffered`).
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -16,12 +16,20 @@ impl Budget {
         Arc::new(Self { used: AtomicUsize::new(0), most })
     }
 
+    /// The most that there may be.
+    pub(super) fn most(&self) -> usize {
+        self.most
+    }
+
     /// Octets that are kept now.
     pub fn used(&self) -> usize {
         self.used.load(Ordering::Relaxed)
     }
 
     pub(super) fn take(&self, octets: usize) -> bool {
+        if octets == 0 {
+            return true;
+        }
         let fits = |used: usize| used.checked_add(octets).filter(|sum| *sum <= self.most);
         self.used.fetch_update(Ordering::Relaxed, Ordering::Relaxed, fits).is_ok()
     }

@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 
 use arc_swap::ArcSwap;
 use fields::RequestHead;
-use filter_api::{Bounds, CallInfo, Code, Outcome, Reason};
+use filter_api::{Bounds, CallInfo, Code, MethodKind, Outcome, Reason, Types};
 use smallvec::SmallVec;
 use tokio::time::Instant;
 
@@ -50,7 +50,7 @@ pub struct Origin {
     pub local: SocketAddr,
     /// Whether the listener has a port an agent, so that our end's port names one.
     pub port_names_agent: bool,
-    /// What the listener's calls may keep for another try.
+    /// What the listener's calls may hold, and keep for another try.
     pub buffered: Arc<Budget>,
     /// The connection as the registrar knows it.
     pub connection: Connection,
@@ -82,8 +82,14 @@ pub struct Call {
     pub(super) forward: Option<Forward>,
     /// Instances that failed it.
     pub(super) tried: SmallVec<[u64; 4]>,
-    /// Followers that there were before the try that is under way.
-    pub(super) lasting: usize,
+    /// How many messages its method takes and gives, where its cluster knows.
+    pub(super) kind: Option<MethodKind>,
+    /// By what messages are to be read: before an instance is chosen, and once it is.
+    pub(super) in_force: Option<Arc<Types>>,
+    pub(super) of_instance: Option<Arc<Types>>,
+    /// What is in the first message of the request, while it is decided where the call goes, if somebody has to know. What is made of
+    /// it (an agent, a key) is kept in its place.
+    pub(super) first_message: Option<Vec<u8>>,
     counted: OpenCall,
 }
 
@@ -141,7 +147,10 @@ impl Call {
             request_id: RequestId::new(),
             forward: None,
             tried: SmallVec::new(),
-            lasting: 0,
+            kind: None,
+            in_force: None,
+            of_instance: None,
+            first_message: None,
             counted: method.begin(),
         }
     }

@@ -21,7 +21,11 @@ impl Turn<'_> {
     /// A connection is open, and the instance has said how much it takes.
     fn opened(&mut self, attached: &Attached, instance: &Instance) -> bool {
         let Some(lane) = self.hub.pool.get(instance.id).filter(|_| !instance.is_gone()) else { return false };
-        lane.opened(attached.key);
+        if lane.opened(attached.key)
+            && let Some(cluster) = self.worker.shared.clusters.load().get(&instance.cluster)
+        {
+            cluster.schemas.reconnected(instance.id);
+        }
         if let Some(Link { side: Side::Instance(_, counted), .. }) = self.hub.links.get_mut(attached.key.0) {
             counted.turn(ConnectionState::Ready);
         }

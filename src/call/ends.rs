@@ -50,6 +50,12 @@ impl Turn<'_> {
         let took = self.now.saturating_duration_since(attempt.started);
         if let Some(call) = &mut passage.call {
             call.path.upstream = Some(took);
+            if code == Code::Unimplemented
+                && let Some(forward) = &call.forward
+            {
+                let instance = attempt.in_flight.instance().id;
+                forward.cluster.schemas.unimplemented(instance, &call.info.service, &call.info.method);
+            }
         }
         let instance = attempt.in_flight.instance();
         instance.metrics.handled(code, took);
@@ -83,7 +89,7 @@ impl Turn<'_> {
             self.hub.timers.remove(&alarm.key);
         }
         self.hub.unread -= passage.unread;
-        passage.upload.forget(&passage.origin.buffered);
+        passage.upload.let_go(&passage.origin.buffered);
         self.hub.put_room(passage.upload.take_room());
         if let Some(mut call) = passage.call.take() {
             let by_instance = end.reason.is_none() && call.path.attempts > 0;

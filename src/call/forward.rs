@@ -5,7 +5,7 @@
 use std::sync::Arc;
 
 use fields::RequestHead;
-use filter_api::{Code, Detail, Outcome, Reason, Refusal};
+use filter_api::{CallInfo, Code, Detail, Outcome, Reason, Refusal};
 use tokio::time::Instant;
 
 use super::away::Away;
@@ -59,7 +59,7 @@ impl Turn<'_> {
         if call.deadline.is_some_and(|deadline| deadline <= self.now) {
             return Progress::Stopped(Stop::deadline());
         }
-        call.lasting = call.followers.count();
+        call.followers.begin_try();
         if let (0, Some(forward)) = (call.path.attempts, &call.forward) {
             forward.count_key();
         }
@@ -122,7 +122,7 @@ impl Turn<'_> {
         };
         call.tried.push(instance);
         let Some(forward) = &call.forward else { return Progress::Begun };
-        let other = forward.seek(&call.tried, self.millis);
+        let other = forward.seek(called(&call.info), &call.tried, self.millis);
         match other.filter(|other| !call.tried.contains(&other.id)) {
             Some(_) => Progress::Unstarted(Unstarted("full", overloaded())),
             None => Progress::Stopped(Stop(overloaded())),
@@ -142,7 +142,6 @@ impl Turn<'_> {
         };
         let mut head = RequestHead::over(self.hub.spare.take());
         head.copy_from(&call.head);
-        call.lasting = call.followers.count();
         let waiting = match run(&chain, None, &mut call, &mut head) {
             Ok(None) => {
                 passage.call = Some(call);
@@ -201,10 +200,18 @@ impl Turn<'_> {
 
     /// Sends the head of a try, and what has come of the request. `transformed` is the head where filters made one of this try.
     fn send(&mut self, key: CallKey, ready: Ready, mut transformed: Option<RequestHead>) -> Progress {
+        let Ready { link, in_flight, started } = ready;
         let Hub { calls, links, spare, .. } = &mut *self.hub;
         let Some(passage) = calls.get_mut(key.0) else { return Progress::Begun };
+        if let Some(call) = &mut passage.call {
+            call.learn_types(in_flight.instance().id);
+        }
+        // A message that does not pass leaves no trace at the instance.
+        let outgoing = match passage.rewrite_requests() {
+            Ok(outgoing) => outgoing,
+            Err((_, stop)) => return Progress::Stopped(stop),
+        };
         let Some(call) = &mut passage.call else { return Progress::Begun };
-        let Ready { link, in_flight, started } = ready;
         let registered = call.forward.as_ref().is_some_and(|forward| forward.agent.is_some());
         let head = transformed.as_mut().unwrap_or(&mut call.head);
         let mark = head.mark();
@@ -225,24 +232,28 @@ impl Turn<'_> {
         };
         passage.up = Some(Try { leg: Leg { link, stream }, in_flight, started });
         passage.stage = Stage::Sent;
-        if !empty {
-            self.send_held(key);
+        let mut sent = Ok(());
+        if passage.upload.holds() && !empty {
+            sent = self.send_passed(key, &outgoing);
+            self.credit_request(key);
+        } else if !empty {
+            self.send_kept(key);
         }
-        Progress::Begun
+        sent.map_or_else(Progress::Stopped, |()| Progress::Begun)
     }
 
     /// What came of the request before there was a stream for it.
-    fn send_held(&mut self, key: CallKey) {
+    fn send_kept(&mut self, key: CallKey) {
         let Hub { calls, links, .. } = &mut *self.hub;
         let Some(passage) = calls.get_mut(key.0) else { return };
         let Some(Try { leg, .. }) = passage.up else { return };
-        let (held, ended) = (passage.upload.held(), passage.upload.ended);
-        if held.is_empty() && !ended {
+        let (kept, ended) = (passage.upload.to_send(), passage.upload.ended);
+        if kept.is_empty() && !ended {
             return;
         }
         let Some(link) = links.get_mut(leg.link.0) else { return };
-        let given = link.engine.data(leg.stream, held, ended, self.millis);
-        passage.upload.sent_held(&passage.origin.buffered);
+        let given = link.engine.data(leg.stream, kept, ended, self.millis);
+        passage.upload.sent_kept(&passage.origin.buffered);
         if let Ok(given) = given {
             self.request_went(key, given.bytes);
         }
@@ -274,8 +285,7 @@ impl Turn<'_> {
             request_messages: call.tally.request_messages,
             response_messages: 0,
         };
-        let lasting = call.lasting;
-        call.followers.cut(lasting, &outcome);
+        call.followers.end_try(&outcome);
         passage.stage = Stage::Sent;
         true
     }
@@ -388,7 +398,7 @@ fn pick(call: &Call, now_ms: u64) -> Result<InFlight, Box<Refusal>> {
     let cluster = &forward.cluster;
     let mut full = call.tried.clone();
     for _ in 0..TRIES {
-        let Some(instance) = forward.seek(&full, now_ms) else { break };
+        let Some(instance) = forward.seek(called(&call.info), &full, now_ms) else { break };
         if let Some(in_flight) = instance.try_enter(cluster.limits.requests) {
             return Ok(in_flight);
         }
@@ -398,6 +408,11 @@ fn pick(call: &Call, now_ms: u64) -> Result<InFlight, Box<Refusal>> {
         full.push(instance.id);
     }
     Err(if full.len() > call.tried.len() { overloaded() } else { no_instance() })
+}
+
+/// The method of a call, with its service.
+fn called(info: &CallInfo) -> (&str, &str) {
+    (&info.service, &info.method)
 }
 
 fn overloaded() -> Box<Refusal> {

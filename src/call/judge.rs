@@ -4,28 +4,33 @@
 use std::sync::Arc;
 
 use fields::RequestHead;
-use filter_api::{CallInfo, Code, Reason, Refusal};
+use filter_api::{CallInfo, Code, MethodKind, Reason, Refusal};
 
 use super::context::{Call, Origin};
+use super::plan::Forward;
 use crate::balance;
-use crate::config::snapshot::{Keys, Listener, Registrants, Route};
-use crate::expr::{Facts, Failure, Registration};
-use crate::registry::{Identity, owner_by_address};
+use crate::config::snapshot::{FirstMessage, Listener, Registrants, Route, Target};
+use crate::expr::{Expression, Facts, Failure, Registration};
+use crate::registry::{Agent, Identity, owner_by_address};
+use crate::upstream::{Cluster, Clusters};
 use crate::wire::authority_host;
 
-/// The route of a call, by its place among the listener's.
-pub(super) fn route(listener: &Listener, call: &Call) -> Result<usize, Box<Refusal>> {
+/// The route of a call, by its place among the listener's; none as long as its first message is not there, where that decides.
+pub(super) fn route(clusters: &Clusters, listener: &Listener, call: &Call) -> Result<Option<usize>, Box<Refusal>> {
     let Call { head, info, .. } = call;
     let host = authority_host(head.authority());
     for place in listener.router.candidates(head, host, &info.service, &info.method) {
-        let Some(when) = listener.router.get(place).and_then(|route| route.when.as_ref()) else { return Ok(place) };
-        match when.holds(&Facts::of_call(info, head), None) {
-            Ok(true) => return Ok(place),
+        let Some(route) = listener.router.get(place) else { continue };
+        if awaits_message(clusters, route, call, FirstMessage::ToMatch) {
+            return Ok(None);
+        }
+        let Some(when) = &route.when else { return Ok(Some(place)) };
+        match when.holds(&facts(call), definition(clusters, route, when, call)) {
+            Ok(true) => return Ok(Some(place)),
             Ok(false) => {}
             Err(failure) => {
                 tracing::debug!(listener = %listener.name, %failure, "a route's `when` failed");
-                let message = format!("whether a route takes this call cannot be told: {failure}");
-                return Err(Box::new(Refusal::new(Code::PermissionDenied, Reason::RouteUndecided, message)));
+                return Err(undecided(failure, "whether a route takes this call", Reason::RouteUndecided));
             }
         }
     }
@@ -34,24 +39,70 @@ pub(super) fn route(listener: &Listener, call: &Call) -> Result<usize, Box<Refus
     Err(Box::new(Refusal::new(Code::Unimplemented, Reason::NoRoute, message)))
 }
 
+/// Whether a decision waits for the first message. It does not where that would wait for a caller who may wait for the answer's head:
+/// an expression over the message of such a method has none, unless the route says that its calls are held.
+pub(super) fn awaits_message(clusters: &Clusters, route: &Route, call: &Call, to: FirstMessage) -> bool {
+    let may = || {
+        let methods = cluster(clusters, route).map(|cluster| &cluster.methods);
+        let kind = methods.and_then(|methods| methods.kind(&call.info.service, &call.info.method));
+        kind.is_none_or(MethodKind::has_one_request) || (route.holds_first && to == FirstMessage::ToChoose)
+    };
+    route.first_message == to && call.first_message.is_none() && may()
+}
+
 /// The agent that the route's expression names; none if it has none, or it names nobody.
-pub(super) fn agent(route: &Route, call: &Call) -> Result<Option<String>, Box<Refusal>> {
+pub(super) fn agent(cluster: &Cluster, route: &Route, call: &Call) -> Result<Option<String>, Box<Refusal>> {
     let Some(agent) = &route.agent else { return Ok(None) };
-    let named = agent.gives(&Facts::of_call(&call.info, &call.head), None);
+    let definition = if agent.reads_message() { majority(cluster, None, call) } else { None };
+    let named = agent.gives(&facts(call), definition);
     let named = named.map_err(|failure| {
         tracing::debug!(listener = %call.info.listener, %failure, "a route's `agent` failed");
-        let message = format!("which agent this call is for cannot be told: {failure}");
-        Box::new(Refusal::new(Code::PermissionDenied, Reason::Denied, message))
+        undecided(failure, "which agent this call is for", Reason::Denied)
     })?;
     Ok(named.filter(|agent| !agent.is_empty()))
 }
 
-/// By what a call to a cluster is hashed; none without a key.
-pub(super) fn key(keys: Option<&Keys>, call: &Call) -> Option<u64> {
-    let expression = keys?.of(&call.info.service, &call.info.method)?;
-    let key = expression.gives(&Facts::of_call(&call.info, &call.head), None);
+/// By what a call to its cluster is hashed; none without a key.
+pub(super) fn key(route: &Route, call: &Call) -> Option<u64> {
+    let Forward { cluster, agent, .. } = call.forward.as_ref()?;
+    let (_, keys) = route.keys.iter().find(|(name, _)| *name == cluster.name)?;
+    let expression = keys.of(&call.info.service, &call.info.method)?;
+    let definition = if expression.reads_message() { majority(cluster, agent.as_deref(), call) } else { None };
+    let key = expression.gives(&facts(call), definition);
     let key = key.inspect_err(|failure| tracing::debug!(%failure, "a call has no key: `hash_by` failed")).ok()?;
     key.filter(|key| !key.is_empty()).map(|key| balance::hash_of(key.as_bytes()))
+}
+
+/// What expressions see of a call, and of its first message while that is at hand.
+fn facts(call: &Call) -> Facts<'_> {
+    Facts { message: call.first_message.as_deref(), ..Facts::of_call(&call.info, &call.head) }
+}
+
+/// The cluster of a route; of several, which have one service, the first.
+fn cluster<'c>(clusters: &'c Clusters, route: &Route) -> Option<&'c Arc<Cluster>> {
+    match &route.target {
+        Target::Cluster(name) | Target::Register { into: name, .. } => clusters.get(name),
+        Target::Split(split) => split.shares.first().and_then(|(name, _)| clusters.get(name)),
+    }
+}
+
+/// The definition by which a route's expressions read the first message.
+fn definition(clusters: &Clusters, route: &Route, when: &Expression, call: &Call) -> Option<u64> {
+    if when.reads_message() { majority(cluster(clusters, route)?, None, call) } else { None }
+}
+
+fn majority(cluster: &Cluster, agent: Option<&Agent>, call: &Call) -> Option<u64> {
+    cluster.methods.majority(agent, &call.info.service, &call.info.method)
+}
+
+/// An expression that had to decide failed.
+fn undecided(failure: Failure, what: &str, reason: Reason) -> Box<Refusal> {
+    let message = format!("{what} cannot be told: {failure}");
+    let (code, reason) = match failure {
+        Failure::NoSchema => (Code::Unavailable, Reason::SchemaUnavailable),
+        _ => (Code::PermissionDenied, reason),
+    };
+    Box::new(Refusal::new(code, reason, message))
 }
 
 /// As whom a caller of the registrar acts.

@@ -4,11 +4,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use fields::ResponseHead;
 use tokio::task::AbortHandle;
 use tokio::time::Instant;
 use tokio_util::time::delay_queue;
 
+use super::begin::Undecided;
 use super::context::{Call, End, Origin};
+use super::download::Download;
 use super::registrar::Registering;
 use super::upload::Upload;
 use super::worker::LinkKey;
@@ -28,6 +31,8 @@ pub(super) struct Passage {
     pub(super) upload: Upload,
     /// Messages of the answer.
     pub(super) answer: Scanner,
+    /// The answer, where its messages are held because somebody reads them.
+    pub(super) download: Option<Box<Download>>,
     /// Octets that a message may have, in the request and in the answer.
     pub(super) limits: (u64, u64),
     pub(super) deadline: Option<Instant>,
@@ -56,14 +61,20 @@ pub(super) struct Try {
 pub(super) enum Stage {
     /// Filters look at its head, and take their time.
     Deciding(AbortHandle),
+    /// What is to be decided depends on its first message, which has not come.
+    Awaiting(Box<Undecided>),
     /// It is one for the registrar.
     Registering(Registering),
+    /// Its head goes upstream once its first message has passed, and that has not come.
+    Gathering,
     /// It waits for a place on a connection to an instance.
     Placing(Placing),
     /// Filters look at what goes upstream, and take their time.
     Transforming(AbortHandle, Ready),
     /// Between two of the others, or sent, and the head of the answer is to come.
     Sent,
+    /// The head of the answer is here, and goes to the caller with its first message, or its end.
+    Withheld(ResponseHead),
     /// The head of the answer has gone to the caller.
     Answering,
     /// All has been said to the caller, who has not taken it yet.
@@ -120,6 +131,17 @@ impl Passage {
         [self.deadline, idle, stage].into_iter().flatten().min()
     }
 
+    /// Octets of messages that it has from the allocator.
+    pub(super) fn allocated(&self) -> usize {
+        self.upload.allocated() + self.download.as_ref().map_or(0, |download| download.allocated())
+    }
+
+    /// The most that a message of the request, or of the answer, may have where it is read: what cannot be held cannot be read.
+    pub(super) fn most_read(&self) -> (u64, u64) {
+        let budget = self.origin.buffered.most() as u64;
+        (self.limits.0.min(budget), self.limits.1.min(budget))
+    }
+
     /// Whether the caller has the head of an answer.
     pub(super) fn is_answered(&self) -> bool {
         matches!(self.stage, Stage::Answering | Stage::Draining(_))
@@ -127,8 +149,11 @@ impl Passage {
 }
 
 impl Drop for Passage {
-    /// What it kept of the request is its listener's again, however it ends.
+    /// What it held of the listener's budget is the listener's again, however it ends.
     fn drop(&mut self) {
-        self.upload.forget(&self.origin.buffered);
+        self.upload.let_go(&self.origin.buffered);
+        if let Some(download) = &mut self.download {
+            download.let_go(&self.origin.buffered);
+        }
     }
 }

@@ -4,12 +4,12 @@ use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
-use filter_api::{Code, Reason, Refusal};
+use filter_api::{CallInfo, Code, Depth, Reason, Refusal};
 
 use super::context::{Call, Origin};
 use super::judge;
 use crate::balance::Seeker;
-use crate::config::snapshot::{Listener, Registrants, Route, Target};
+use crate::config::snapshot::{FirstMessage, Listener, Registrants, Route, Target};
 use crate::filters::{Answered, Chain, Seen, Waiting};
 use crate::registry::{Agent, Asked, ChooseErrorKind, Instance};
 use crate::upstream::{Cluster, Clusters};
@@ -41,8 +41,8 @@ pub(super) struct Forward {
 
 impl Forward {
     /// An instance for the call; one of `tried`, which failed it, only where there is no other.
-    pub(super) fn seek(&self, tried: &[u64], now_ms: u64) -> Option<Arc<Instance>> {
-        self.cluster.pick(self.agent.as_deref(), Seeker { key: self.key, tried, now_ms })
+    pub(super) fn seek(&self, called: (&str, &str), tried: &[u64], now_ms: u64) -> Option<Arc<Instance>> {
+        self.cluster.pick(self.agent.as_deref(), called, Seeker { key: self.key, tried, excluded: &[], now_ms })
     }
 
     /// Counts a call that should have a key and has none. To be asked once a call, however often it is tried.
@@ -59,9 +59,11 @@ pub(super) enum Decision {
     Made(Plan),
     /// A filter takes its time.
     Waits(Waiting),
+    /// It goes on once [`Call::first_message`] is there.
+    NeedsMessage,
 }
 
-/// How far a decision has come: which filters are next, and of which route.
+/// How far a decision has come: what is next, and of which route.
 #[derive(Default)]
 pub(super) struct Progress {
     next: Next,
@@ -70,12 +72,16 @@ pub(super) struct Progress {
 
 #[derive(Clone, Copy, Default)]
 enum Next {
-    /// The listener's own, before a route is chosen.
+    /// The listener's own filters, before a route is chosen.
     #[default]
     Listener,
-    /// The route's that run before the agent is chosen.
+    /// No filter: which route it is.
+    Match,
+    /// The route's filters that run before the agent is chosen.
     Route(usize),
-    /// Those that run once the agent is known.
+    /// No filter: cluster and agent.
+    Choose(usize),
+    /// The filters that run once the agent is known.
     Late(usize),
 }
 
@@ -100,18 +106,32 @@ pub(super) fn decide(
     let route_at = |place| listener.router.get(place).ok_or_else(gone);
     loop {
         let chain = match progress.next {
-            Next::Listener => &listener.early,
-            Next::Route(place) => &route_at(place)?.early,
-            Next::Late(place) => &route_at(place)?.late,
+            Next::Listener => Some(&listener.early),
+            Next::Route(place) => Some(&route_at(place)?.early),
+            Next::Late(place) => Some(&route_at(place)?.late),
+            Next::Match | Next::Choose(_) => None,
         };
         let Call { info, head, bounds, followers, .. } = call;
-        if let Some(waiting) = chain.run(progress.answered.take(), &mut Seen { info, head, bounds, followers })? {
+        if let Some(chain) = chain
+            && let Some(waiting) = chain.run(progress.answered.take(), &mut Seen { info, head, bounds, followers })?
+        {
             return Ok(Decision::Waits(waiting));
         }
         progress.next = match progress.next {
-            Next::Listener => Next::Route(judge::route(listener, call)?),
-            Next::Route(place) => {
-                choose(clusters, origin, route_at(place)?, call)?;
+            Next::Listener => Next::Match,
+            Next::Match => match judge::route(clusters, listener, call)? {
+                Some(place) => Next::Route(place),
+                None => return Ok(Decision::NeedsMessage),
+            },
+            Next::Route(place) => Next::Choose(place),
+            Next::Choose(place) => {
+                let route = route_at(place)?;
+                if judge::awaits_message(clusters, route, call, FirstMessage::ToChoose) {
+                    // It waits no longer than it may take.
+                    limit_time(call, route.timeout);
+                    return Ok(Decision::NeedsMessage);
+                }
+                choose(clusters, origin, route, call)?;
                 Next::Late(place)
             }
             Next::Late(place) => return Ok(Decision::Made(settle(route_at(place)?, call))),
@@ -128,14 +148,17 @@ fn came_back() -> Box<Refusal> {
 /// Chooses the cluster, and the agent that a call to a registry cluster is for.
 fn choose(clusters: &Clusters, origin: &Origin, route: &Route, call: &mut Call) -> Result<(), Box<Refusal>> {
     let cluster = cluster_of(clusters, route)?;
+    call.kind = cluster.methods.kind(&call.info.service, &call.info.method);
     let registers = matches!(route.target, Target::Register { .. });
     let agent = if registers { Ok(None) } else { choose_agent(&cluster, origin, route, call) };
     let forward = call.forward.insert(Forward { cluster, agent: None, key: None, each_try: route.each_try.clone() });
     forward.agent = agent?;
     call.info.agent = forward.agent.as_ref().map(|agent| Arc::clone(&agent.info));
-    let name = Arc::clone(&forward.cluster.name);
-    let keys = route.keys.iter().find(|(cluster, _)| *cluster == name).map(|(_, keys)| &**keys);
-    let key = judge::key(keys, call);
+    if Depth::Bodies == call.followers.reads().or(route.late.reads()).request {
+        let (agent, CallInfo { service, method, .. }) = (forward.agent.as_deref(), &call.info);
+        call.in_force = forward.cluster.methods.in_force(agent, service, method);
+    }
+    let key = judge::key(route, call);
     if let Some(forward) = &mut call.forward {
         forward.key = key;
     }
@@ -184,7 +207,7 @@ fn choose_agent(
     call: &Call,
 ) -> Result<Option<Arc<Agent>>, Box<Refusal>> {
     let Some(registry) = cluster.registry() else { return Ok(None) };
-    let (head, named) = (&call.head, judge::agent(route, call)?);
+    let (head, named) = (&call.head, judge::agent(cluster, route, call)?);
     let host = authority_host(head.authority());
     // Nearly every caller writes it in lower case; then nothing is copied.
     let lower =
@@ -214,7 +237,8 @@ mod tests {
     use crate::balance::Policy;
     use crate::observe::Metrics;
     use crate::registry::{EndpointSet, Instance, State, Target};
-    use crate::upstream::{ClusterLimits, Group, Lister};
+    use crate::upstream::schemas::{Schemas, Settings};
+    use crate::upstream::{ClusterLimits, Group, Lister, Methods};
 
     #[test]
     fn a_call_goes_where_its_key_leads_and_one_without_is_counted() {
@@ -226,10 +250,15 @@ mod tests {
             };
             let group = Group::listed(Lister::File, EndpointSet::new((1..=9).map(one).collect()));
             let limits = ClusterLimits { connections: 1, requests: 1, pending: 1 };
-            let cluster = Arc::new(Cluster { name: "c".into(), policy, limits, metrics: Arc::clone(&metrics), group });
+            let schemas = Schemas::new(Settings::default(), Arc::clone(&metrics));
+            let methods = Arc::clone(&schemas) as Arc<dyn Methods>;
+            let metrics_of = Arc::clone(&metrics);
+            let cluster = Cluster { name: "c".into(), policy, limits, metrics: metrics_of, schemas, methods, group };
+            let cluster = Arc::new(cluster);
             let forward = |key| Forward { cluster: Arc::clone(&cluster), agent: None, key, each_try: Chain::default() };
             let keyed = forward(Some(7));
-            let ids: std::collections::HashSet<_> = (0..200).map(|_| keyed.seek(&[], 1).unwrap().id).collect();
+            let ids: std::collections::HashSet<_> =
+                (0..200).map(|_| keyed.seek(("p.S", "M"), &[], 1).unwrap().id).collect();
             assert_eq!(ids.len() == 1, policy.goes_by_key(), "{policy:?}: {ids:?}");
             keyed.count_key();
             assert_eq!(metrics.keyless_total(), 0);

@@ -65,6 +65,7 @@ impl Turn<'_> {
     /// What came before it was clear that the call is the registrar's.
     pub(super) fn register_what_came(&mut self, key: CallKey) {
         let Some(passage) = self.hub.calls.get_mut(key.0) else { return };
+        passage.upload.stop_holding();
         let held = passage.upload.take_unread();
         passage.upload.forget(&passage.origin.buffered);
         self.register_data(key, &held);
@@ -76,9 +77,7 @@ impl Turn<'_> {
         let ended = passage.upload.ended;
         let Stage::Registering(registering) = &mut passage.stage else { return };
         if !passage.upload.charge(octets.len(), &passage.origin.buffered) {
-            let message =
-                "the listener holds as much of requests as it may (limits.buffered): come back a little later";
-            return self.stop(key, Stop::refuse(Code::ResourceExhausted, Reason::Overloaded, message));
+            return self.stop(key, Stop::overloaded());
         }
         registering.body.extend_from_slice(octets);
         let (came, most) = (registering.body.len(), registering.most);
@@ -197,7 +196,7 @@ fn unimplemented(message: &str) -> Stop {
 /// The one message of a unary request, without its prefix.
 fn one_message(body: &[u8]) -> Result<&[u8], Stop> {
     let Some((prefix, message)) = body.split_at_checked(5) else {
-        return Err(if body.is_empty() { cardinality("none") } else { Stop::torn() });
+        return Err(if body.is_empty() { Stop::cardinality("none") } else { Stop::torn() });
     };
     let [flag, length @ ..] = prefix else { return Err(Stop::torn()) };
     if *flag != 0 {
@@ -207,11 +206,7 @@ fn one_message(body: &[u8]) -> Result<&[u8], Stop> {
     let size = length.iter().fold(0_usize, |size, octet| size << 8 | usize::from(*octet));
     match message.len() {
         len if len < size => Err(Stop::torn()),
-        len if len > size => Err(cardinality("more")),
+        len if len > size => Err(Stop::cardinality("more")),
         _ => Ok(message),
     }
-}
-
-fn cardinality(what: &str) -> Stop {
-    unimplemented(&format!("a unary call has one request message, this one has {what}"))
 }

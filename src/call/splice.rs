@@ -5,16 +5,18 @@
 use std::time::Duration;
 
 use fields::{Fields, ResponseHead};
-use filter_api::{Code, Message, Reason, Refusal, ResponseView};
+use filter_api::{Code, Depth, MethodKind, Reason, Refusal, ResponseView};
 
 use super::context::End;
+use super::download::Download;
+use super::gather::shown;
 use super::passage::{Idle, Leg, Passage, Stage};
 use super::stop::{Stop, late, refusal_of};
 use super::turn::Turn;
 use super::worker::{CallKey, Hub};
 use super::{forward::Unstarted, head};
 use crate::h2::{Given, StreamError};
-use crate::wire::{refusal_trailers, trailers_only};
+use crate::wire::{Encoding, Prefix, refusal_trailers, trailers_only};
 
 /// Octets of answers that may wait for the windows of one caller's connection once their calls are complete upstream.
 const MOST_UNREAD: usize = 16 << 20;
@@ -32,10 +34,14 @@ impl Turn<'_> {
         passage.upload.ended |= end;
         match &passage.stage {
             Stage::Registering(_) => return self.register_data(key, octets),
+            Stage::Awaiting(_) => return self.await_data(key, octets),
             // The caller has its answer: what it still sends is of no use, and its stream is about to be reset.
             Stage::Draining(_) | Stage::Over(_) => return,
             Stage::Deciding(_) | Stage::Transforming(..) => return passage.upload.hold(octets, false),
-            Stage::Placing(_) | Stage::Sent | Stage::Answering => {}
+            Stage::Gathering | Stage::Placing(_) | Stage::Sent | Stage::Withheld(_) | Stage::Answering => {}
+        }
+        if passage.upload.holds() {
+            return self.hold_request(key, octets);
         }
         if let Err(stop) = passage.read_request(octets, end) {
             return self.stop(key, stop);
@@ -54,7 +60,7 @@ impl Turn<'_> {
     pub(super) fn request_went(&mut self, key: CallKey, octets: usize) {
         let Some(passage) = self.hub.calls.get_mut(key.0) else { return };
         passage.moved(self.now);
-        let (due, down) = (passage.upload.went(octets), passage.down);
+        let (due, down) = (passage.upload.went(octets, &passage.origin.buffered), passage.down);
         self.release(Some(down), due);
     }
 
@@ -74,6 +80,7 @@ impl Turn<'_> {
         if let Err(refusal) = call.followers.response_head(&mut view) {
             return self.stop(key, Stop(refusal));
         }
+        let (reads, kind) = (call.followers.reads(), call.kind);
         passage.moved(now);
         let down = passage.down;
         if head.fields.contains("grpc-status") {
@@ -83,6 +90,18 @@ impl Turn<'_> {
             self.respond_whole(down, &head);
             self.hub.spare.put(head.fields);
             return self.finish(key, outcome);
+        }
+        if reads.response == Depth::Bodies {
+            passage.download = Some(Box::new(Download::new(Encoding::of(&head.fields))));
+            // Where one message is the answer, its refusal is a clean one if the head has not gone. Where there may be more, or nobody
+            // knows, the head goes at once: a caller may wait for it before it says what the instance answers to.
+            if kind.is_some_and(MethodKind::has_one_response) {
+                passage.stage = Stage::Withheld(head);
+                if end {
+                    self.stop(key, Stop(head::no_status()));
+                }
+                return;
+            }
         }
         passage.stage = Stage::Answering;
         if let Some(link) = self.hub.links.get_mut(down.link.0) {
@@ -99,8 +118,11 @@ impl Turn<'_> {
     pub(super) fn answer_data(&mut self, key: CallKey, octets: &[u8], end: bool) {
         let now = self.now;
         let Some(passage) = self.hub.calls.get_mut(key.0) else { return };
-        if !matches!(passage.stage, Stage::Answering) {
+        if !matches!(passage.stage, Stage::Answering | Stage::Withheld(_)) {
             return;
+        }
+        if passage.download.is_some() {
+            return self.hold_answer(key, octets, end);
         }
         if let Err(stop) = passage.read_answer(octets) {
             return self.stop(key, stop.by_the_instance());
@@ -125,14 +147,16 @@ impl Turn<'_> {
         match passage.stage {
             Stage::Draining(outcome) if end => self.finish(key, outcome),
             _ => {
+                let Passage { download, origin, .. } = passage;
+                let due = download.as_mut().map_or(octets, |download| download.went(octets, &origin.buffered));
                 let up = passage.up.as_ref().map(|attempt| attempt.leg);
-                self.release(up, octets);
+                self.release(up, due);
             }
         }
     }
 
     /// Octets of a stream have gone on: its peer gets its credit back.
-    fn release(&mut self, leg: Option<Leg>, octets: usize) {
+    pub(super) fn release(&mut self, leg: Option<Leg>, octets: usize) {
         if let Some(leg) = leg.filter(|_| octets > 0)
             && let Some(link) = self.hub.links.get_mut(leg.link.0)
             && link.engine.release(leg.stream, octets)
@@ -145,13 +169,17 @@ impl Turn<'_> {
     pub(super) fn answer_trailers(&mut self, key: CallKey, trailers: Fields) {
         let now = self.now;
         let Some(passage) = self.hub.calls.get_mut(key.0) else { return };
-        if !matches!(passage.stage, Stage::Answering) {
+        if !matches!(passage.stage, Stage::Answering | Stage::Withheld(_)) {
             return;
         }
+        let torn = passage.download.as_ref().is_some_and(|download| !download.is_between_messages());
         let ending = if !trailers.contains("grpc-status") {
             Ending::Refused(head::no_status())
         } else if let Some(refusal) = late(&trailers, passage.deadline, now) {
             Ending::Refused(refusal)
+        } else if torn && trailers.get("grpc-status") == Some(b"0") {
+            // What came of the message has not gone on: the caller would take what it has for all.
+            Ending::Refused(Stop::torn().by_the_instance().0)
         } else {
             Ending::Upstream(trailers)
         };
@@ -160,10 +188,15 @@ impl Turn<'_> {
 
     /// Ends an answer that has begun, behind what still waits of it.
     pub(super) fn end_answer(&mut self, key: CallKey, ending: Ending) {
+        let withheld = |passage: &Passage| matches!(passage.stage, Stage::Withheld(_));
         let (outcome, trailers) = match ending {
-            Ending::Upstream(trailers) => (End::upstream(&trailers), trailers),
+            Ending::Refused(refusal) if self.hub.calls.get(key.0).is_some_and(withheld) => {
+                return self.stop(key, Stop(refusal));
+            }
             Ending::Refused(refusal) => (End::refused(&refusal), refusal_trailers(&refusal)),
+            Ending::Upstream(trailers) => (End::upstream(&trailers), trailers),
         };
+        self.release_head(key, |_| true);
         self.let_go(key, outcome.code);
         let Some(passage) = self.hub.calls.get_mut(key.0) else { return };
         let down = passage.down;
@@ -265,30 +298,34 @@ impl Passage {
     /// Looks for messages in octets of the request, and tells filters and counters of each.
     pub(super) fn read_request(&mut self, octets: &[u8], end: bool) -> Result<(), Stop> {
         let Some(call) = &mut self.call else { return Ok(()) };
+        let one = call.kind.is_some_and(MethodKind::has_one_request);
         let (limit, super::context::Call { followers, tally, .. }) = (self.limits.0, &mut **call);
-        self.upload.scanner.scan(octets, |message: Message| {
-            if u64::from(message.size) > limit {
-                return Err(Stop::too_large("request", message.size, limit));
+        self.upload.scanner.scan(octets, |number, prefix: Prefix| {
+            if one && number > 1 {
+                return Err(Stop::cardinality("more"));
             }
-            followers.request_message(&message).map_err(Stop)?;
+            if u64::from(prefix.size) > limit {
+                return Err(Stop::too_large("request", prefix.size, limit));
+            }
+            followers.request_message(&shown(number, prefix, None, None)).map_err(Stop)?;
             tally.request_messages += 1;
-            tally.request_bytes += u64::from(message.size);
+            tally.request_bytes += u64::from(prefix.size);
             Ok(())
         })?;
-        if end && !self.upload.scanner.is_between_messages() { Err(Stop::torn()) } else { Ok(()) }
+        if end { self.check_end_of_request() } else { Ok(()) }
     }
 
     /// The same for the answer.
     fn read_answer(&mut self, octets: &[u8]) -> Result<(), Stop> {
         let Some(call) = &mut self.call else { return Ok(()) };
         let (limit, super::context::Call { followers, tally, .. }) = (self.limits.1, &mut **call);
-        self.answer.scan(octets, |message: Message| {
-            if u64::from(message.size) > limit {
-                return Err(Stop::too_large("response", message.size, limit));
+        self.answer.scan(octets, |number, prefix: Prefix| {
+            if u64::from(prefix.size) > limit {
+                return Err(Stop::too_large("response", prefix.size, limit));
             }
-            followers.response_message(&message).map_err(Stop)?;
+            followers.response_message(&shown(number, prefix, None, None)).map_err(Stop)?;
             tally.response_messages += 1;
-            tally.response_bytes += u64::from(message.size);
+            tally.response_bytes += u64::from(prefix.size);
             Ok(())
         })
     }

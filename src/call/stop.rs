@@ -8,7 +8,7 @@ use tokio::time::Instant;
 
 use crate::h2::{ErrorCode, StreamError};
 use crate::upstream::ConnectError;
-use crate::wire::{FramingError, status_of_reset};
+use crate::wire::{FramingError, Unreadable, status_of_reset};
 
 /// A timer fires up to this much after its moment, and an upstream's may fire that much before ours: an upstream that
 /// cancels so close to the deadline does it for the deadline (FIELD.md §5, "the deadline race").
@@ -36,6 +36,48 @@ impl Stop {
         Self::refuse(Code::DeadlineExceeded, Reason::Idle, message)
     }
 
+    /// The wrong number of request messages.
+    pub(super) fn cardinality(what: &str) -> Self {
+        let message =
+            format!("the method takes one request message, this call has {what}: is it called as what it is?");
+        Self::refuse(Code::Unimplemented, Reason::Cardinality, message)
+    }
+
+    /// The listener's calls hold as much as they may.
+    pub(super) fn overloaded() -> Self {
+        let message = "the listener holds as much of messages as it may (limits.buffered): come back a little later";
+        let refusal = Refusal::new(Code::ResourceExhausted, Reason::Overloaded, message);
+        Self(Box::new(refusal.with(Detail::RetryAfter(Duration::from_millis(250)))))
+    }
+
+    /// A message has to be read, and cannot be.
+    pub(super) fn unreadable(what: &str, why: Unreadable, limit: u64) -> Self {
+        let (code, reason, message) = match why {
+            Unreadable::TooLarge => (
+                Code::ResourceExhausted,
+                Reason::MessageTooLarge,
+                format!("a {what} message has more than {limit} bytes once it is decompressed: send less at once"),
+            ),
+            Unreadable::Broken => (
+                Code::InvalidArgument,
+                Reason::Framing,
+                format!("a {what} message is not compressed as its grpc-encoding says, or has octets behind its end"),
+            ),
+            // So gRPC has it ("Compression", compressed flag without an encoding).
+            Unreadable::Undeclared => (
+                Code::Internal,
+                Reason::Framing,
+                format!("a {what} message is flagged as compressed, and the head names no grpc-encoding"),
+            ),
+            Unreadable::Unknown => (
+                Code::Unimplemented,
+                Reason::Encoding,
+                format!("a {what} message must be read here, and not in its grpc-encoding: use one that is accepted"),
+            ),
+        };
+        Self::refuse(code, reason, message)
+    }
+
     /// A message is over a bound.
     pub(super) fn too_large(what: &str, size: u32, limit: u64) -> Self {
         let message = format!("a {what} message of {size} bytes is over the limit of {limit}: send less at once");
@@ -44,14 +86,14 @@ impl Stop {
 
     /// The same where it was the instance that broke the framing: not the caller's fault.
     pub(super) fn by_the_instance(self) -> Self {
-        if self.0.reason != Reason::Framing {
-            return self;
-        }
-        Self::refuse(
-            Code::Internal,
-            Reason::UpstreamReset,
-            "the instance broke gRPC's framing: its messages do not begin where the last one ends",
-        )
+        let message = match self.0.reason {
+            Reason::Framing => {
+                "the instance broke gRPC's framing: its messages are cut, or not what their prefixes say"
+            }
+            Reason::Encoding => "the instance compressed a message in a way that the call did not say it accepts",
+            _ => return self,
+        };
+        Self::refuse(Code::Internal, Reason::UpstreamReset, message)
     }
 
     /// The request ended inside a message.

@@ -94,7 +94,7 @@ pub struct Holds {
     pub alarms: usize,
     /// Octets in sums: by which windows grew, that wait for sockets, and of complete answers that their callers did not take.
     pub counted: usize,
-    /// Octets that connections, and uploads of calls, have from the allocator.
+    /// Octets that connections, and messages of calls, have from the allocator.
     pub allocated: usize,
 }
 
@@ -131,7 +131,7 @@ impl Worker {
     pub fn holds(&self) -> Holds {
         let hub = self.hub.lock();
         let engines = hub.links.values().map(|link| link.engine.allocated());
-        let uploads = hub.calls.values().map(|passage| passage.upload.allocated());
+        let uploads = hub.calls.values().map(Passage::allocated);
         Holds {
             links: hub.links.len(),
             calls: hub.calls.len(),

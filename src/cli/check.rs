@@ -26,23 +26,30 @@ pub struct Output<'a> {
 }
 
 impl Check<'_> {
-    /// Checks the file, then lets `build` build what `run` would. Returns the exit code: 0 or 2.
+    /// Checks the file, then lets `build` build what `run` would, and say what is better otherwise. Returns the exit code: 0 or 2.
     ///
     /// # Errors
     /// What the output says, such as a closed pipe.
-    pub fn run(&self, build: impl FnOnce(&Loaded) -> Result<(), Errors>, output: Output<'_>) -> io::Result<u8> {
+    pub fn run(
+        &self,
+        build: impl FnOnce(&Loaded) -> Result<Vec<String>, Errors>,
+        output: Output<'_>,
+    ) -> io::Result<u8> {
         let loaded = load(self.file, self.environment, self.filters);
-        let built = loaded.and_then(|loaded| build(&loaded).map(|()| loaded));
+        let built = loaded.and_then(|loaded| build(&loaded).map(|warnings| (loaded, warnings)));
         match built {
             Err(errors) => {
                 writeln!(output.err, "{errors}")?;
                 Ok(BAD_CONFIGURATION)
             }
-            Ok(loaded) if self.defaults => {
+            Ok((loaded, _)) if self.defaults => {
                 output.out.write_all(render_defaults(&loaded.config).as_bytes())?;
                 Ok(0)
             }
-            Ok(loaded) => {
+            Ok((loaded, warnings)) => {
+                for warning in warnings {
+                    writeln!(output.err, "warning: {warning}")?;
+                }
                 writeln!(output.out, "{}: ok ({})", self.file.display(), summary(&loaded.config))?;
                 Ok(0)
             }
@@ -62,7 +69,11 @@ fn summary(config: &Config) -> String {
 mod tests {
     use super::*;
 
-    fn check(file: &Path, defaults: bool, build: impl FnOnce(&Loaded) -> Result<(), Errors>) -> (u8, String, String) {
+    fn check(
+        file: &Path,
+        defaults: bool,
+        build: impl FnOnce(&Loaded) -> Result<Vec<String>, Errors>,
+    ) -> (u8, String, String) {
         let (mut out, mut err) = (Vec::new(), Vec::new());
         let check = Check { file, defaults, environment: &|_| None, filters: &[] };
         let code = check.run(build, Output { out: &mut out, err: &mut err }).unwrap();
@@ -75,14 +86,14 @@ mod tests {
 
     #[test]
     fn says_ok_and_what_there_is() {
-        let (code, out, err) = check(&sample(), false, |_| Ok(()));
+        let (code, out, err) = check(&sample(), false, |_| Ok(Vec::new()));
         assert_eq!((code, err.as_str()), (0, ""));
         assert!(out.ends_with("config/endpoints.yaml: ok (1 listener, 2 routes, 2 clusters)\n"), "{out}");
     }
 
     #[test]
     fn prints_every_default() {
-        let (code, out, _) = check(&sample(), true, |_| Ok(()));
+        let (code, out, _) = check(&sample(), true, |_| Ok(Vec::new()));
         assert_eq!(code, 0);
         assert!(out.contains("balance: least_request") && out.contains("handshake: 10s"), "{out}");
     }
@@ -99,8 +110,15 @@ mod tests {
     }
 
     #[test]
+    fn warnings_are_told_and_change_nothing() {
+        let (code, out, err) = check(&sample(), false, |_| Ok(vec!["this is unwise".into()]));
+        assert_eq!((code, err.as_str()), (0, "warning: this is unwise\n"));
+        assert!(out.contains(": ok ("), "{out}");
+    }
+
+    #[test]
     fn a_file_that_is_not_there() {
-        let (code, _, err) = check(Path::new("/no/such.yaml"), false, |_| Ok(()));
+        let (code, _, err) = check(Path::new("/no/such.yaml"), false, |_| Ok(Vec::new()));
         assert_eq!(code, 2);
         assert!(err.starts_with("/no/such.yaml: cannot be read: "), "{err}");
     }

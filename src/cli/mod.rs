@@ -67,7 +67,9 @@ pub fn main() -> ExitCode {
         Command::Check { file: File { file }, defaults } => {
             let check = check::Check { file: &file, defaults, environment: &config::process, filters: filters::ALL };
             let output = check::Output { out: &mut stdout(), err: &mut stderr() };
-            check.run(|loaded| app::build(loaded).map(drop), output).map_or(ExitCode::FAILURE, ExitCode::from)
+            check
+                .run(|loaded| app::build(loaded).map(|snapshot| snapshot.warnings()), output)
+                .map_or(ExitCode::FAILURE, ExitCode::from)
         }
         Command::Call(arguments) => {
             let input = Box::new(BufReader::new(stdin()));

@@ -1,12 +1,14 @@
 //! Expressions of a file, compiled: what is wrong with one is an error at its place in the file. And what is made of several.
 
+use std::cell::RefCell;
 use std::sync::Arc;
 
 use filter_api::Phase;
 
 use super::names::Methods;
+use super::readers::ForFilters;
 use super::{Expression as Written, HashBy, Path, Problem, Source};
-use crate::expr::{Expression, Facts, Failure, ForFilters, Place, Wanted, problems_in_words};
+use crate::expr::{Expression, Facts, Failure, Place, Wanted, problems_in_words};
 use crate::route::MethodPattern;
 
 /// Compiles the expressions of a file.
@@ -21,17 +23,17 @@ pub(super) struct Compiler<'a> {
 #[derive(Debug)]
 pub struct Keys {
     /// The most specific first.
-    by_method: Vec<(MethodPattern, Expression)>,
-    default: Option<Expression>,
+    by_method: Vec<(MethodPattern, Arc<Expression>)>,
+    default: Option<Arc<Expression>>,
 }
 
 /// Who a registrant is, and who may register what.
 #[derive(Debug, Default)]
 pub struct Registrants {
     /// Gives the owner; without it the caller's address is.
-    pub owner: Option<Expression>,
+    pub owner: Option<Arc<Expression>>,
     /// Must hold for a registration.
-    pub admit: Option<Expression>,
+    pub admit: Option<Arc<Expression>>,
 }
 
 impl<'a> Compiler<'a> {
@@ -39,9 +41,15 @@ impl<'a> Compiler<'a> {
         Self { source, max_cost, problems: Vec::new() }
     }
 
-    pub(super) fn compile(&mut self, at: &Path, text: &Written, place: Place, wanted: Wanted) -> Option<Expression> {
+    pub(super) fn compile(
+        &mut self,
+        at: &Path,
+        text: &Written,
+        place: Place,
+        wanted: Wanted,
+    ) -> Option<Arc<Expression>> {
         match Expression::compile(&text.0, place, wanted, self.max_cost) {
-            Ok(expression) => Some(expression),
+            Ok(expression) => Some(Arc::new(expression)),
             Err(problems) => {
                 let message = format!("is no expression that can be used here: {}", problems_in_words(&problems));
                 self.problems.push(self.source.error_at(at, message));
@@ -72,7 +80,7 @@ impl<'a> Compiler<'a> {
     /// For the filters of a phase.
     pub(super) fn for_filters(&self, phase: Phase) -> ForFilters {
         let place = if phase >= Phase::Authorize { Place::Filter } else { Place::EarlyFilter };
-        ForFilters { place, max_cost: self.max_cost }
+        ForFilters { place, max_cost: self.max_cost, policies: RefCell::default() }
     }
 }
 
@@ -80,12 +88,12 @@ impl Keys {
     /// The expression for a method.
     pub fn of(&self, service: &str, method: &str) -> Option<&Expression> {
         let named = self.by_method.iter().find(|(pattern, _)| pattern.matches(service, method));
-        named.map(|(_, expression)| expression).or(self.default.as_ref())
+        named.map(|(_, expression)| expression).or(self.default.as_ref()).map(|expression| &**expression)
     }
 
     /// All of them.
     pub fn iter(&self) -> impl Iterator<Item = &Expression> {
-        self.by_method.iter().map(|(_, expression)| expression).chain(&self.default)
+        self.by_method.iter().map(|(_, expression)| expression).chain(&self.default).map(|expression| &**expression)
     }
 }
 

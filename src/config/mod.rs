@@ -4,6 +4,7 @@
 //! The way of a file: `yaml` (tree with positions) → `env` (`${NAME}`) → `shape` (against the JSON Schema) → `file`
 //! (types) → `rules` (what no schema can say). Each step reports everything it finds; none stops at its first error.
 
+mod build;
 mod env;
 mod error;
 mod expressions;
@@ -11,6 +12,8 @@ mod file;
 mod formats;
 pub mod names;
 pub mod net;
+pub mod policies;
+mod readers;
 mod render;
 mod rules;
 mod schema;
@@ -28,9 +31,10 @@ use filter_api::Known;
 pub use env::{Environment, process};
 pub use error::{Errors, Path, Position, Problem, Step};
 pub use file::{
-    AccessLog, Admin, Balance, Callback, CallbackPorts, Cluster, ClusterLimits, Config, Dns, Endpoint, Expr,
-    Expression, FilterUse, HashBy, HeaderMatch, HeaderPattern, Health, KeptState, Listener, ListenerLimits, Match,
-    Members, Memory, Present, Registry, RegistryLimits, Route, SplitShare, State, Target, WeightedEndpoint,
+    AccessLog, Admin, Balance, Callback, CallbackPorts, Cluster, ClusterLimits, ClusterSchema, Config, Dns, Endpoint,
+    Expr, Expression, FilterUse, HashBy, HeaderMatch, HeaderPattern, Health, HoldFirst, KeptState, Listener,
+    ListenerLimits, Match, Members, Memory, Present, Reflection, ReflectionSettings, Registry, RegistryLimits, Route,
+    SchemaMode, Serve, ServeSettings, Served, ServedReflection, SplitShare, State, Target, WeightedEndpoint,
 };
 pub use render::{render_defaults, view};
 pub use schema::compose;

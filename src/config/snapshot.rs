@@ -2,23 +2,21 @@
 //!
 //! It names clusters and never holds one: instances and connections change by the second and outlive it.
 
-use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use filter_api::{BuildCx, Filter, Known, Phase};
 use ipnet::IpNet;
 use rand::Rng as _;
 use rustc_hash::FxHashMap;
 
-use super::expressions::Compiler;
+pub use super::build::build;
 pub use super::expressions::{Keys, Registrants};
-use super::{Errors, FilterUse, Loaded, Path, Problem, Source, Target as FileTarget};
-use crate::expr::{Expression, Place as ExprPlace, Wanted};
-use crate::filters::{Chain, EACH_TRY, EARLY, LATE};
-use crate::path;
-use crate::route::{HeaderMatch, HeaderTest, RouteMatch, Router};
+use super::policies::Policies;
+use crate::expr::Expression;
+use crate::filters::Chain;
+use crate::route::Router;
+use crate::schema::Definitions;
 
 /// A configuration in force.
 #[derive(Debug)]
@@ -32,7 +30,11 @@ pub struct Snapshot {
     /// Names of metadata that filters set as identity, which no caller may send.
     pub identity: Vec<String>,
     /// Whether a call gets a line in the access log; without it every call.
-    pub log_when: Option<Expression>,
+    pub log_when: Option<Arc<Expression>>,
+    /// The schemas that files pin, by the cluster.
+    pub schemas: FxHashMap<Arc<str>, Arc<Definitions>>,
+    /// What reads messages, by the cluster whose they are.
+    pub policies: Policies,
     /// What `/config` shows.
     pub view: serde_json::Value,
 }
@@ -50,9 +52,11 @@ pub struct Listener {
     pub limits: Limits,
     /// Its own filters that run before a route is chosen.
     pub early: Chain,
-    /// Its routes.
+    /// Its routes, and behind them what it serves itself.
     pub router: Router<Route>,
-    from: Option<Vec<IpNet>>,
+    /// The cluster that stands for what it serves itself, if it does: no configuration can name it.
+    pub within: Option<Arc<str>>,
+    pub(super) from: Option<Vec<IpNet>>,
 }
 
 /// The bounds of a listener.
@@ -68,7 +72,7 @@ pub struct Limits {
     pub response_message: u64,
     /// Bytes of a head, as HTTP/2 counts them.
     pub headers: u32,
-    /// Bytes that its calls may keep for another try.
+    /// Bytes that its calls may hold, and keep for another try.
     pub buffered: usize,
     /// From accept to the first frame.
     pub handshake: Duration,
@@ -84,11 +88,11 @@ pub struct Route {
     /// Its place in the file, from 0.
     pub index: usize,
     /// What must hold too for a call to take it.
-    pub when: Option<Expression>,
+    pub when: Option<Arc<Expression>>,
     /// Where its calls go.
     pub target: Target,
     /// Names the agent that its calls are for.
-    pub agent: Option<Expression>,
+    pub agent: Option<Arc<Expression>>,
     /// By what calls to its clusters are hashed: of those that are.
     pub keys: Vec<(Arc<str>, Arc<Keys>)>,
     /// Its filters that run before the agent is chosen.
@@ -99,8 +103,24 @@ pub struct Route {
     pub each_try: Chain,
     /// All tries together.
     pub timeout: Option<Duration>,
+    /// Whether its calls wait for their first message before they are decided.
+    pub first_message: FirstMessage,
+    /// Whether calls of streaming methods do too (`first_message: hold`).
+    pub holds_first: bool,
     /// The filters by name, in the order in which they run.
     pub filter_names: Vec<String>,
+}
+
+/// For what a decision needs the first message of a request.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum FirstMessage {
+    /// For nothing.
+    #[default]
+    Unneeded,
+    /// To tell whether the route is the call's.
+    ToMatch,
+    /// To choose the agent, or the instance.
+    ToChoose,
 }
 
 /// Where the calls of a route go. Clusters are named.
@@ -126,7 +146,7 @@ pub enum Target {
 pub struct Split {
     /// Name and weight.
     pub shares: Vec<(Arc<str>, u32)>,
-    total: u64,
+    pub(super) total: u64,
 }
 
 impl Split {
@@ -144,211 +164,37 @@ impl Split {
     }
 }
 
+impl Target {
+    /// Clusters whose instances get calls.
+    pub(super) fn clusters(&self) -> Vec<Arc<str>> {
+        match self {
+            Self::Cluster(name) => vec![Arc::clone(name)],
+            Self::Split(split) => split.shares.iter().map(|(name, _)| Arc::clone(name)).collect(),
+            Self::Register { .. } => Vec::new(),
+        }
+    }
+}
+
+impl Snapshot {
+    /// What works, and would be better otherwise.
+    pub fn warnings(&self) -> Vec<String> {
+        let live = self.policies.keys().filter(|cluster| !self.schemas.contains_key(*cluster));
+        let mut warnings: Vec<_> = live
+            .map(|cluster| {
+                format!(
+                    "clusters.{cluster}: policies read messages of its calls, and what those are is what its instances say: pin it with \
+                     `schema: {{files: […], mode: verify}}` (`portunus descriptors pull` makes the file)"
+                )
+            })
+            .collect();
+        warnings.sort();
+        warnings
+    }
+}
+
 impl Listener {
     /// Whether connections from this address are taken.
     pub fn admits(&self, ip: IpAddr) -> bool {
         self.from.as_ref().is_none_or(|from| from.iter().any(|net| net.contains(&ip)))
     }
-}
-
-/// Builds what runs. Every error that there is, not the first.
-///
-/// # Errors
-/// What a filter cannot make of its configuration.
-pub fn build(loaded: &Loaded, known: &[Known], generation: u64) -> Result<Snapshot, Errors> {
-    let compiler = Compiler::new(&loaded.source, loaded.config.expr.max_cost);
-    let mut builder =
-        Builder { source: &loaded.source, known, compiler, clusters: FxHashMap::default(), problems: Vec::new() };
-    builder.clusters = loaded.config.clusters.iter().map(|(name, cluster)| builder.cluster(name, cluster)).collect();
-    let log_when = loaded.config.access_log.as_ref().and_then(|log| log.when.as_ref());
-    let log_when = log_when.and_then(|when| {
-        builder.compiler.compile(&path!["access_log", "when"], when, ExprPlace::AccessLog, Wanted::Truth)
-    });
-    let listeners = loaded.config.listeners.iter();
-    let listeners =
-        listeners.map(|(name, listener)| (Arc::from(name.as_str()), builder.listener(name, listener))).collect();
-    builder.problems.extend(builder.compiler.problems);
-    if !builder.problems.is_empty() {
-        return Err(loaded.source.errors(builder.problems));
-    }
-    Ok(Snapshot {
-        generation,
-        applied_at: SystemTime::now(),
-        listeners,
-        identity: Vec::new(),
-        log_when,
-        view: super::view(loaded),
-    })
-}
-
-struct Builder<'a> {
-    source: &'a Source,
-    known: &'a [Known],
-    compiler: Compiler<'a>,
-    /// What there is to know of a cluster before any of its instances is.
-    clusters: FxHashMap<Arc<str>, ClusterPolicy>,
-    problems: Vec<Problem>,
-}
-
-/// What a file says of a cluster that routes to it need.
-#[derive(Clone, Default)]
-struct ClusterPolicy {
-    keys: Option<Arc<Keys>>,
-    registrants: Arc<Registrants>,
-}
-
-/// A filter with its phase and name.
-type Placed = (Phase, Arc<dyn Filter>);
-
-impl Builder<'_> {
-    fn cluster(&mut self, name: &str, cluster: &super::Cluster) -> (Arc<str>, ClusterPolicy) {
-        let place = path!["clusters", name];
-        let keys = cluster.hash_by.as_ref().map(|by| Arc::new(self.compiler.keys(&place.with("hash_by"), by)));
-        let registrants = cluster.registry.as_ref().map(|registry| {
-            let place = place.with("registry");
-            let (owner, admit) = (registry.owner.as_ref(), registry.admit.as_ref());
-            Arc::new(Registrants {
-                owner: owner.and_then(|owner| {
-                    self.compiler.compile(&place.with("owner"), owner, ExprPlace::Owner, Wanted::Text)
-                }),
-                admit: admit.and_then(|admit| {
-                    self.compiler.compile(&place.with("admit"), admit, ExprPlace::Admit, Wanted::Truth)
-                }),
-            })
-        });
-        (name.into(), ClusterPolicy { keys, registrants: registrants.unwrap_or_default() })
-    }
-
-    fn listener(&mut self, name: &str, listener: &super::Listener) -> Arc<Listener> {
-        let place = path!["listeners", name];
-        let filters = self.filters(&place.with("filters"), &listener.filters);
-        let routes = listener.routes.iter().enumerate().map(|(index, route)| {
-            let place = place.with("routes").with(index);
-            (rule(&route.matches), self.route(&place, (index, route), (listener, &filters)))
-        });
-        let routes: Vec<_> = routes.collect();
-        let limits = &listener.limits;
-        Arc::new(Listener {
-            name: name.into(),
-            addresses: listener.address.addresses().collect(),
-            port_names_agent: listener.address.single().is_none(),
-            limits: Limits {
-                connections: limits.connections as usize,
-                streams: limits.streams,
-                message: limits.message.0,
-                response_message: limits.response_message.map_or(u64::MAX, |size| size.0),
-                headers: u32::try_from(limits.headers.0).unwrap_or(u32::MAX),
-                buffered: usize::try_from(limits.buffered.0).unwrap_or(usize::MAX),
-                handshake: limits.handshake.0,
-                idle: limits.idle.0,
-                connection_age: Some(limits.connection_age.0).filter(|age| !age.is_zero()),
-            },
-            early: Chain::of(&filters, EARLY),
-            router: Router::new(routes),
-            from: listener.from.as_ref().map(|from| from.iter().map(|cidr| cidr.0).collect()),
-        })
-    }
-
-    fn route(
-        &mut self,
-        place: &Path,
-        (index, route): (usize, &super::Route),
-        (listener, before): (&super::Listener, &[Placed]),
-    ) -> Route {
-        let own = self.filters(&place.with("filters"), &route.filters);
-        let both = || before.iter().chain(&own);
-        let target = match route.target() {
-            Some(FileTarget::RegisterInto(into)) => {
-                let who = self.clusters.get(into).map(|cluster| Arc::clone(&cluster.registrants));
-                Target::Register { into: into.into(), open: route.open_registration, who: who.unwrap_or_default() }
-            }
-            Some(FileTarget::Split(shares)) => Target::Split(Split {
-                shares: shares.iter().map(|share| (share.cluster.as_str().into(), share.weight)).collect(),
-                total: shares.iter().map(|share| u64::from(share.weight)).sum(),
-            }),
-            Some(FileTarget::Cluster(name)) => Target::Cluster(name.into()),
-            // The rules have refused a route that leads nowhere; a name that is missing answers UNAVAILABLE.
-            None => Target::Cluster("".into()),
-        };
-        let place_of = |key: &str| place.with(key);
-        let when = route.matches.when.as_ref().and_then(|when| {
-            self.compiler.compile(&place_of("match").with("when"), when, ExprPlace::When, Wanted::Truth)
-        });
-        let agent = route
-            .agent
-            .as_ref()
-            .and_then(|agent| self.compiler.compile(&place_of("agent"), agent, ExprPlace::Agent, Wanted::Text));
-        Route {
-            index,
-            when,
-            keys: self.keys_of(&target),
-            target,
-            agent,
-            early: Chain::of(&own, EARLY),
-            late: Chain::of(both(), LATE),
-            each_try: Chain::of(both(), EACH_TRY),
-            timeout: route.timeout.map(|timeout| timeout.0),
-            filter_names: self.in_order(&listener.filters, &route.filters),
-        }
-    }
-
-    /// By what calls to the clusters of a target are hashed.
-    fn keys_of(&self, target: &Target) -> Vec<(Arc<str>, Arc<Keys>)> {
-        let keys = |name: &Arc<str>| Some((Arc::clone(name), self.clusters.get(name)?.keys.clone()?));
-        match target {
-            Target::Cluster(name) => keys(name).into_iter().collect(),
-            Target::Split(split) => split.shares.iter().filter_map(|(name, _)| keys(name)).collect(),
-            Target::Register { .. } => Vec::new(),
-        }
-    }
-
-    /// Names in the order in which they run.
-    fn in_order(&self, listener: &[FilterUse], route: &[FilterUse]) -> Vec<String> {
-        let phase = |name: &str| self.known.iter().find(|known| known.name == name).map(|known| known.phase);
-        let mut names: Vec<_> = listener.iter().chain(route).map(|entry| entry.name.clone()).collect();
-        names.sort_by_key(|name| phase(name));
-        names
-    }
-
-    fn filters(&mut self, place: &Path, uses: &[FilterUse]) -> Vec<Placed> {
-        let mut filters = Vec::with_capacity(uses.len());
-        for (index, entry) in uses.iter().enumerate() {
-            let place = place.with(index).with(entry.name.as_str());
-            let Some(known) = self.known.iter().find(|known| known.name == entry.name) else { continue };
-            let text = place.to_string();
-            let expressions = self.compiler.for_filters(known.phase);
-            match (known.build)(entry.config.clone(), &mut BuildCx::new(&text, &expressions)) {
-                Ok(filter) => filters.push((known.phase, Arc::from(filter))),
-                Err(error) => {
-                    let at = error.path.iter().fold(place, |place, key| place.with(key.as_str()));
-                    self.problems.push(self.source.error_at(&at, error.message));
-                }
-            }
-        }
-        filters
-    }
-}
-
-fn rule(matches: &super::Match) -> RouteMatch {
-    RouteMatch {
-        authority: matches.authority.clone(),
-        service: matches.service.clone(),
-        method: matches.method.as_ref().map(|method| method.0.as_str().into()),
-        headers: headers(&matches.headers),
-        when: matches.when.as_ref().map(|when| when.0.as_str().into()),
-    }
-}
-
-fn headers(headers: &BTreeMap<super::names::HeaderName, super::HeaderMatch>) -> Vec<HeaderMatch> {
-    use super::{HeaderMatch as File, HeaderPattern};
-    let tests = headers.iter().map(|(name, value)| {
-        let test = match value {
-            File::Exact(text) => HeaderTest::Exact(text.as_str().into()),
-            File::Pattern(HeaderPattern::Prefix(text)) => HeaderTest::Prefix(text.as_str().into()),
-            File::Pattern(HeaderPattern::Regex(regex)) => HeaderTest::Regex(regex.clone()),
-            File::Pattern(HeaderPattern::Present(_)) => HeaderTest::Present,
-        };
-        HeaderMatch { name: name.as_ref().into(), test }
-    });
-    tests.collect()
 }

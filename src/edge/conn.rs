@@ -49,7 +49,7 @@ pub struct Arrival {
     pub listener: Arc<Listener>,
     /// The listener's counters.
     pub metrics: Arc<ListenerMetrics>,
-    /// What the listener's calls may keep for another try.
+    /// What the listener's calls may hold, and keep for another try.
     pub buffered: Arc<Budget>,
     /// Counts it for the metrics.
     pub open: OpenConnection,

@@ -81,6 +81,13 @@ fn is_zero(value: &Value<'_>) -> bool {
 
 /// One occurrence of a field.
 fn one(writer: &mut Writer, number: u32, field: Field<'_>, value: &Value<'_>, meter: &mut Meter) -> Result<()> {
+    // It is copied, and what it is made into may be doubled again and again.
+    meter.spend_octets(match value {
+        Value::Text(text) => text.len(),
+        Value::Bytes(octets) => octets.len(),
+        Value::Message(view) => view.parts().iter().map(|part| part.len()).sum(),
+        _ => 0,
+    })?;
     match field.kind() {
         Kind::Scalar(kind) => scalar(writer, number, kind, value),
         Kind::Enum(_) => match value {
@@ -97,6 +104,7 @@ fn one(writer: &mut Writer, number: u32, field: Field<'_>, value: &Value<'_>, me
         },
         Kind::Message(kind) => {
             let octets = embedded(kind, value, meter)?;
+            meter.spend_octets(octets.len())?;
             match field.is_delimited() {
                 true => writer.group(number, &octets),
                 false => writer.octets(number, &octets),

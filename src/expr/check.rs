@@ -16,7 +16,7 @@ use super::node::{Constant, Loop, LoopKind, Node};
 use super::parse::{Parsed, Problem};
 use super::resolve::{self, Resolved};
 use super::validation;
-use crate::schema::{Field, FieldId, Schema};
+use crate::schema::{Field, FieldId, Schema, TypeId};
 
 /// A name that expressions may use, and the type of what it has. Dots are part of it: `request.method`.
 #[derive(Clone, Debug)]
@@ -27,12 +27,14 @@ pub struct Declared {
     pub kind: Type,
     /// Where it is known, if it is not where the expression stands.
     pub elsewhere: Option<&'static str>,
+    /// What it has is the octets of a message of this type.
+    pub body: Option<TypeId>,
 }
 
 impl Declared {
     /// A name that is known everywhere.
     pub fn new(name: impl Into<Cow<'static, str>>, kind: Type) -> Self {
-        Self { name: name.into(), kind, elsewhere: None }
+        Self { name: name.into(), kind, elsewhere: None, body: None }
     }
 }
 
@@ -161,7 +163,10 @@ impl<'p> Checker<'p> {
             Resolved::Local(at, kind) => (Node::Local(at), kind),
             Resolved::Name(at, kind) => {
                 self.names.insert(at);
-                (Node::Name(at), kind)
+                match self.scope.names.get(at).and_then(|declared| declared.body) {
+                    Some(message) => (Node::Body(at, message), kind),
+                    None => (Node::Name(at), kind),
+                }
             }
             Resolved::Constant(constant, kind) => (Node::Constant(constant), kind),
             Resolved::Elsewhere(name, known) => self.wrong(expr.id, format!("`{name}` is not known here, but {known}")),
@@ -214,7 +219,7 @@ impl<'p> Checker<'p> {
             (Type::Message(message), Some(schema)) => {
                 let message = schema.type_at(*message);
                 let Some(field) = message.field(&select.field) else {
-                    let message = resolve::unknown_field(message, &select.field);
+                    let message = message.lacks(&select.field);
                     return self.unknown(id, Failure::NoSuchField, || message);
                 };
                 if !self.fields.contains(&field.id()) {
@@ -230,8 +235,9 @@ impl<'p> Checker<'p> {
             (Type::Dyn, _) => (Node::Select(of, name()), Type::Dyn),
             _ => {
                 let kind = kind.name(self.scope.schema);
-                self.unknown(id, Failure::NoOverload("."), || {
-                    format!("`.{}` is asked of a {kind}, which has no fields", select.field)
+                self.unknown(id, Failure::NoOverload("."), || match function::find(&select.field, true) {
+                    Some(_) => format!("`{0}` is a function: write `.{0}()`", select.field),
+                    None => format!("`.{}` is asked of {kind}, which has no fields", select.field),
                 })
             }
         }
@@ -287,23 +293,23 @@ impl<'p> Checker<'p> {
 
     fn apply(&mut self, id: u64, function: Function, mut nodes: Vec<Node>, kinds: &[Type]) -> Typed {
         let Some(gives) = function.gives(kinds) else {
-            let given: Vec<_> = kinds.iter().map(|kind| kind.name(self.scope.schema)).collect();
-            let name = function.name();
             if !self.scope.strict {
                 // It may be one when it is evaluated, where types are known for sure.
                 return (Node::Call(function, nodes), Type::Dyn);
             }
-            return self.wrong(id, format!("`{name}` is not there for ({})", given.join(", ")));
+            return self.wrong(id, function.refuses(kinds, self.scope.schema));
         };
         match (function, nodes.last()) {
-            (Function::Matches, Some(Node::Constant(Constant::Text(pattern)))) => match super::text::pattern(pattern) {
-                Ok(regex) => {
-                    nodes.pop();
-                    let text = nodes.pop().unwrap_or(Node::Fails(Failure::Unknown));
-                    return (Node::Matches(Box::new(text), regex), gives);
+            (Function::Matches, Some(Node::Constant(Constant::Text(pattern)))) => {
+                match super::text::Pattern::new(pattern) {
+                    Ok(pattern) => {
+                        nodes.pop();
+                        let text = nodes.pop().unwrap_or(Node::Fails(Failure::Unknown));
+                        return (Node::Matches(Box::new(text), Box::new(pattern)), gives);
+                    }
+                    Err(why) => return self.unknown(id, Failure::Unconvertible("pattern"), || why),
                 }
-                Err(why) => return self.unknown(id, Failure::Unconvertible("pattern"), || why),
-            },
+            }
             (Function::Cidr, Some(Node::Constant(Constant::Text(network)))) => match network.parse() {
                 Ok(network) => {
                     nodes.pop();
@@ -346,7 +352,7 @@ impl<'p> Checker<'p> {
             let EntryExpr::StructField(written) = &entry.expr else { continue };
             let (value, value_kind) = self.expr(&written.value);
             let Some(field) = kind.field(&written.field) else {
-                let message = resolve::unknown_field(kind, &written.field);
+                let message = kind.lacks(&written.field);
                 self.unknown(entry.id, Failure::NoSuchField, || message);
                 continue;
             };

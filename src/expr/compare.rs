@@ -12,6 +12,16 @@ use crate::schema::Meter;
 /// # Errors
 /// It takes too many steps, or a message is malformed.
 pub(super) fn equal<'a>(left: &Value<'a>, right: &Value<'a>, meter: &mut Meter) -> Result<bool, Failure> {
+    equal_within(left, right, meter, 0)
+}
+
+/// The same for what is so many messages deep: they may be nested as deep as a sender likes, and this recurses.
+pub(super) fn equal_within<'a>(
+    left: &Value<'a>,
+    right: &Value<'a>,
+    meter: &mut Meter,
+    depth: usize,
+) -> Result<bool, Failure> {
     meter.spend(1)?;
     Ok(match (left, right) {
         (Value::Null, Value::Null) => true,
@@ -27,27 +37,27 @@ pub(super) fn equal<'a>(left: &Value<'a>, right: &Value<'a>, meter: &mut Meter) 
         (Value::Duration(left), Value::Duration(right)) => left == right,
         (Value::Time(left), Value::Time(right)) => left == right,
         (Value::Type(left), Value::Type(right)) => **left == **right,
-        (Value::List(left), Value::List(right)) => lists(left, right, meter)?,
-        (Value::Map(left), Value::Map(right)) => maps(left, right, meter)?,
-        (Value::Message(left), Value::Message(right)) => message::equal(left, right, meter)?,
+        (Value::List(left), Value::List(right)) => lists(left, right, meter, depth)?,
+        (Value::Map(left), Value::Map(right)) => maps(left, right, meter, depth)?,
+        (Value::Message(left), Value::Message(right)) => message::equal(left, right, meter, depth)?,
         _ => numbers(left, right) == Some(Ordering::Equal),
     })
 }
 
-fn lists<'a>(left: &List<'a>, right: &List<'a>, meter: &mut Meter) -> Result<bool, Failure> {
+fn lists<'a>(left: &List<'a>, right: &List<'a>, meter: &mut Meter, depth: usize) -> Result<bool, Failure> {
     if left.len() != right.len() {
         return Ok(false);
     }
     for at in 0..left.len() {
         let (Some(left), Some(right)) = (left.at(at), right.at(at)) else { return Ok(false) };
-        if !equal(&left, &right, meter)? {
+        if !equal_within(&left, &right, meter, depth)? {
             return Ok(false);
         }
     }
     Ok(true)
 }
 
-fn maps<'a>(left: &Map<'a>, right: &Map<'a>, meter: &mut Meter) -> Result<bool, Failure> {
+fn maps<'a>(left: &Map<'a>, right: &Map<'a>, meter: &mut Meter, depth: usize) -> Result<bool, Failure> {
     if left.len() != right.len() {
         return Ok(false);
     }
@@ -55,7 +65,7 @@ fn maps<'a>(left: &Map<'a>, right: &Map<'a>, meter: &mut Meter) -> Result<bool, 
         let (Some(left), Some(right)) = (entry(left, &key, meter)?, entry(right, &key, meter)?) else {
             return Ok(false);
         };
-        if !equal(&left, &right, meter)? {
+        if !equal_within(&left, &right, meter, depth)? {
             return Ok(false);
         }
     }
@@ -70,9 +80,15 @@ pub(super) fn entry<'a>(map: &Map<'a>, key: &Value<'a>, meter: &mut Meter) -> Re
     if let Value::Text(name) = key {
         meter.spend(match map {
             Map::Made(entries) => entries.len(),
-            Map::Json(_) | Map::Metadata(_) => 1,
+            Map::Json(_) => 1,
+            Map::Metadata(fields) => fields.len() / 8 + 1,
         })?;
-        return map.named(name);
+        let found = map.named(name)?;
+        if let (Map::Metadata(_), Some(Value::Text(text))) = (map, &found) {
+            // Of several values a new text is made.
+            meter.spend_octets(text.len())?;
+        }
+        return Ok(found);
     }
     let Map::Made(entries) = map else { return Ok(None) };
     for (own, value) in entries.iter() {

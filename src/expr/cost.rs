@@ -3,6 +3,7 @@
 
 use super::function::Function;
 use super::node::{Constant, Loop, LoopKind, Node};
+use super::text;
 
 /// Elements that a list or a map is taken to have whose length is not known.
 const ELEMENTS: u64 = 100;
@@ -14,7 +15,7 @@ const FIELD: u64 = 4;
 /// Steps.
 pub(super) fn of(node: &Node) -> u64 {
     let inner = match node {
-        Node::Constant(_) | Node::Name(_) | Node::HasName(_) | Node::Local(_) | Node::Fails(_) => 0,
+        Node::Constant(_) | Node::Name(_) | Node::Body(..) | Node::HasName(_) | Node::Local(_) | Node::Fails(_) => 0,
         Node::Field(of, ..) | Node::HasField(of, _) => of_node(of).saturating_add(FIELD),
         Node::Select(of, _) | Node::HasSelect(of, _) => of_node(of).saturating_add(FIELD),
         Node::List(items) => sum(items),
@@ -27,7 +28,7 @@ pub(super) fn of(node: &Node) -> u64 {
         Node::And(sides) | Node::Or(sides) => of_node(&sides.0).saturating_add(of_node(&sides.1)),
         Node::If(parts) => of_node(&parts.0).saturating_add(of_node(&parts.1).max(of_node(&parts.2))),
         Node::Call(function, arguments) => sum(arguments).saturating_add(call(*function, arguments)),
-        Node::Matches(of, _) => of_node(of).saturating_add(TEXT * 4),
+        Node::Matches(of, _) => of_node(of).saturating_add(TEXT * 8),
         Node::Cidr(of, _) => of_node(of).saturating_add(TEXT),
         Node::Loop(made) => repeat(made),
     };
@@ -50,7 +51,7 @@ fn call(function: Function, arguments: &[Node]) -> u64 {
             let sizes = arguments.iter().map(elements);
             sizes.fold(u64::MAX, u64::min).saturating_add(1)
         }
-        F::Matches => TEXT * 4 + 1_000,
+        F::Matches => TEXT * 8 + text::COMPILING as u64,
         F::Contains | F::StartsWith | F::EndsWith | F::Size | F::ToText | F::ToBytes | F::Validation(_) => TEXT,
         _ => 1,
     }

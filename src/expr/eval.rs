@@ -13,7 +13,7 @@ use super::node::{Constant, Loop, LoopKind, Node};
 use super::text;
 use super::time;
 use super::value::{List, Value};
-use crate::schema::{Meter, Octets, Schema, Text};
+use crate::schema::{Meter, Octets, Schema, Text, View};
 
 /// What is given to an expression from outside.
 pub trait Names<'a> {
@@ -40,6 +40,12 @@ impl<'a> Evaluation<'a, '_> {
             Node::Name(at) => match self.names.value(*at).ok_or(Failure::NoValue)? {
                 Value::Message(view) => message::message(view, self.meter, 0),
                 value => Ok(value),
+            },
+            Node::Body(at, kind) => match (self.names.value(*at).ok_or(Failure::NoValue)?, self.schema) {
+                (Value::Bytes(body), Some(schema)) => {
+                    message::message(View::new(schema.type_at(*kind), body), self.meter, 0)
+                }
+                _ => Err(Failure::Unknown),
             },
             Node::HasName(at) => Ok(Value::Bool(self.names.value(*at).is_some())),
             Node::Local(at) => self.locals.get(*at).cloned().ok_or(Failure::Unknown),
@@ -74,10 +80,7 @@ impl<'a> Evaluation<'a, '_> {
             },
             Node::Call(function, arguments) => self.call(*function, arguments),
             Node::Matches(of, pattern) => match self.of(of)? {
-                Value::Text(text) => {
-                    self.meter.spend_octets(text.len().saturating_mul(4))?;
-                    Ok(Value::Bool(pattern.is_match(&text)))
-                }
+                Value::Text(text) => pattern.is_in(&text, self.meter).map(Value::Bool),
                 _ => Err(Failure::NoOverload("matches")),
             },
             Node::Cidr(of, network) => match self.of(of)? {
@@ -191,7 +194,10 @@ impl<'a> Evaluation<'a, '_> {
                     }
                     Value::Bytes(octets) => octets.len(),
                     Value::List(list) => list.len(),
-                    Value::Map(map) => map.len(),
+                    Value::Map(map) => {
+                        self.meter.spend(map.work())?;
+                        map.len()
+                    }
                     _ => return no,
                 };
                 i64::try_from(size).map(Value::Int).map_err(|_| Failure::Overflow)
@@ -253,9 +259,9 @@ impl<'a> Evaluation<'a, '_> {
             Function::EndsWith => text.ends_with(other),
             Function::Matches => {
                 // A pattern that is known only now is compiled now, which is work.
-                self.meter.spend(100 + other.len().saturating_mul(10))?;
-                self.meter.spend_octets(text.len().saturating_mul(4))?;
-                text::pattern(other).map_err(|_| Failure::Unconvertible("pattern"))?.is_match(text)
+                self.meter.spend(text::COMPILING)?;
+                let pattern = text::Pattern::new(other).map_err(|_| Failure::Unconvertible("pattern"))?;
+                pattern.is_in(text, self.meter)?
             }
             _ => {
                 let network = other.parse().map_err(|_| Failure::Unconvertible("network"))?;
@@ -301,7 +307,7 @@ impl<'a> Evaluation<'a, '_> {
         let over = match self.of(&made.over)? {
             Value::List(list) => list,
             Value::Map(map) => {
-                self.meter.spend(map.len())?;
+                self.meter.spend(map.work())?;
                 List::Made(map.keys().into())
             }
             _ => return Err(Failure::NoOverload("a macro")),

@@ -12,7 +12,7 @@ use super::parse::Problem;
 use super::value::Value;
 use super::vocabulary::{self, Facts, MESSAGE, Place, RESPONSE};
 use super::{Program, compile};
-use crate::schema::{Meter, Schema, TypeId};
+use crate::schema::{Definition, Meter, Schema};
 
 /// What an expression must give.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,19 +21,6 @@ pub enum Wanted {
     Truth,
     /// Text, or a number or truth value that becomes text.
     Text,
-}
-
-/// The types of a method's messages, as one definition of it has them.
-#[derive(Clone, Copy, Debug)]
-pub struct Messages<'s> {
-    /// Names the definition: no two of a process have the same.
-    pub id: u64,
-    /// Where the types are.
-    pub schema: &'s Arc<Schema>,
-    /// What the method takes.
-    pub input: TypeId,
-    /// What it gives.
-    pub output: TypeId,
 }
 
 /// An expression.
@@ -85,27 +72,36 @@ impl Expression {
     ///
     /// # Errors
     /// It does not fit that definition; evaluated under it, it fails.
-    pub fn bind(&self, messages: Messages<'_>) -> Result<(), Vec<Problem>> {
+    pub fn bind(&self, definition: &Definition) -> Result<(), Vec<Problem>> {
         if !self.reads_message() && !self.reads_response() {
             return Ok(());
         }
         let mut names = vocabulary::declared(self.place);
-        for (at, kind) in [(MESSAGE, messages.input), (RESPONSE, messages.output)] {
+        for (at, message) in [(MESSAGE, definition.input()), (RESPONSE, definition.output())] {
             if let Some(name) = names.get_mut(at) {
-                name.kind = Type::of_message(messages.schema.type_at(kind));
+                name.kind = Type::of_message(message);
+                name.body = Some(message.id());
             }
         }
-        let made = checked(&self.text, Scope::over(&names), Some(messages.schema), self.wanted, self.max_cost);
+        let made = checked(&self.text, Scope::over(&names), Some(&definition.schema), self.wanted, self.max_cost);
         let (program, result) = match made {
             Ok(program) => (Some(Arc::new(program)), Ok(())),
             Err(problems) => (None, Err(problems)),
         };
         self.bound.rcu(|bound| {
-            let mut bound: Vec<Bound> = bound.iter().filter(|other| other.id != messages.id).cloned().collect();
-            bound.push(Bound { id: messages.id, program: program.clone() });
+            let mut bound: Vec<Bound> = bound.iter().filter(|other| other.id != definition.id).cloned().collect();
+            bound.push(Bound { id: definition.id, program: program.clone() });
             bound
         });
         result
+    }
+
+    /// Whether a field that it reads under a definition it has been bound to is another one in the accepted definition: says how.
+    pub fn conflicts(&self, definition: &Definition, accepted: &Definition) -> Option<String> {
+        let bound = self.bound.load();
+        let program = bound.iter().find(|bound| bound.id == definition.id)?.program.as_ref()?;
+        let schema = program.schema()?;
+        program.fields().iter().find_map(|field| schema.field_at(*field)?.conflicts(&accepted.schema))
     }
 
     /// Forgets what it is for definitions that are not in force any more.

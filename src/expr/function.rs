@@ -3,6 +3,7 @@
 use super::kind::Type;
 use super::time::Part;
 use super::validation::Check;
+use crate::schema::Schema;
 
 /// An operator or a function.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -154,6 +155,33 @@ impl Function {
             (F::Validation(check), arguments) => check.gives(arguments),
             _ => self.gives_by_table(arguments),
         }
+    }
+
+    /// What to say where it does not take what it is given.
+    pub(super) fn refuses(self, arguments: &[Type], schema: Option<&Schema>) -> String {
+        let (name, given) = (self.name(), arguments.iter().map(|kind| kind.name(schema)).collect::<Vec<_>>());
+        if !name.bytes().all(|octet| octet.is_ascii_alphabetic()) || self == F::In {
+            let hint = match (self, arguments) {
+                (F::Add | F::Subtract | F::Multiply | F::Divide | F::Modulo, [left, right]) if numbers(left, right) => {
+                    "; `int(x)`, `uint(x)` and `double(x)` make numbers of one type"
+                }
+                (F::Add, [Type::Text, _] | [_, Type::Text]) => "; `string(x)` makes a text",
+                _ => "",
+            };
+            if let (F::Index, [of, at]) = (self, given.as_slice()) {
+                return format!("a place in {of} cannot be {at}");
+            }
+            return format!("`{name}` does not take {}{hint}", given.join(" with "));
+        }
+        let mut takes: Vec<String> = Vec::new();
+        for (wanted, _) in self.takes() {
+            let wanted: Vec<_> = wanted.iter().map(|kind| kind.name(schema)).collect();
+            takes.push(format!("({})", wanted.join(", ")));
+        }
+        if self == F::Size {
+            takes.extend(["(list)".to_owned(), "(map)".to_owned()]);
+        }
+        format!("`{name}` takes {}, and is given ({})", takes.join(" or "), given.join(", "))
     }
 
     fn gives_by_table(self, arguments: &[Type]) -> Option<Type> {

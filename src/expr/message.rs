@@ -144,7 +144,6 @@ fn items<'a>(view: &View<'a>, field: Field<'a>, meter: &mut Meter) -> Result<Vec
         found.push(item);
         Ok(())
     })?;
-    meter.spend(found.len())?;
     found.into_iter().map(|item| value(item, field.kind(), meter)).collect()
 }
 
@@ -154,7 +153,6 @@ fn entries<'a>(view: &View<'a>, field: Field<'a>, meter: &mut Meter) -> Result<V
         found.push((key, item));
         Ok(())
     })?;
-    meter.spend(found.len())?;
     // The last of one key is its entry.
     let mut places: HashMap<Place, usize> = HashMap::with_capacity(found.len());
     let mut entries: Vec<(Value<'a>, Value<'a>)> = Vec::with_capacity(found.len());
@@ -347,7 +345,8 @@ fn unpacked<'a>(view: &View<'a>, meter: &mut Meter) -> Result<Option<View<'a>>> 
 ///
 /// # Errors
 /// One of them is malformed, or they take too long to compare.
-pub(super) fn equal<'a>(left: &View<'a>, right: &View<'a>, meter: &mut Meter) -> Result<bool> {
+pub(super) fn equal<'a>(left: &View<'a>, right: &View<'a>, meter: &mut Meter, depth: usize) -> Result<bool> {
+    nested(depth)?;
     if left.kind().name() != right.kind().name() {
         return Ok(false);
     }
@@ -358,7 +357,7 @@ pub(super) fn equal<'a>(left: &View<'a>, right: &View<'a>, meter: &mut Meter) ->
             return Ok(false);
         }
         match (field_of(left, field, meter)?, field_of(right, other, meter)?) {
-            (Some(left), Some(right)) if !compare::equal(&left, &right, meter)? => return Ok(false),
+            (Some(left), Some(right)) if !compare::equal_within(&left, &right, meter, depth + 1)? => return Ok(false),
             _ => {}
         }
     }

@@ -5,11 +5,11 @@
 mod build;
 mod check;
 mod compare;
-mod contract;
 mod convert;
 mod cost;
 mod eval;
 mod expression;
+mod extent;
 mod failure;
 mod function;
 mod kind;
@@ -28,9 +28,8 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 pub use check::{Declared, Scope};
-pub use contract::ForFilters;
 pub use eval::Names;
-pub use expression::{Expression, Messages, Wanted};
+pub use expression::{Expression, Wanted};
 pub use failure::Failure;
 pub use kind::Type;
 pub use message::{field_value, item_value, message_value};
@@ -100,6 +99,11 @@ impl Program {
     /// Whether it uses the declared name at this place.
     pub fn uses(&self, at: usize) -> bool {
         self.names.contains(&at)
+    }
+
+    /// Where the types of what it reads are.
+    pub fn schema(&self) -> Option<&Schema> {
+        self.schema.as_deref()
     }
 
     /// Fields of messages that it reads.

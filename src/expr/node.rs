@@ -3,10 +3,10 @@
 use std::sync::Arc;
 
 use ipnet::IpNet;
-use regex::Regex;
 
 use super::failure::Failure;
 use super::function::Function;
+use super::text::Pattern;
 use crate::schema::{FieldId, TypeId};
 
 /// A part of an expression.
@@ -15,6 +15,8 @@ pub(super) enum Node {
     Constant(Constant),
     /// What is given from outside, by its place among the declared names.
     Name(usize),
+    /// The same, where that is the octets of a message.
+    Body(usize, TypeId),
     /// Whether something is given under it.
     HasName(usize),
     /// The variable of a loop, by its place among those that are open.
@@ -33,7 +35,7 @@ pub(super) enum Node {
     If(Box<(Node, Node, Node)>),
     Call(Function, Vec<Node>),
     /// `matches` with a pattern that is known.
-    Matches(Box<Node>, Regex),
+    Matches(Box<Node>, Box<Pattern>),
     /// `cidr` with a network that is known.
     Cidr(Box<Node>, IpNet),
     Loop(Box<Loop>),

@@ -9,7 +9,7 @@ use super::check::{Checker, Scope};
 use super::function;
 use super::kind::Type;
 use super::node::Constant;
-use crate::schema::MessageType;
+use crate::schema::{MessageType, nearest};
 
 /// What a name stands for.
 pub(super) enum Resolved {
@@ -99,6 +99,18 @@ pub(super) fn unknown_name(scope: Scope<'_>, name: &str) -> String {
     if !within.is_empty() {
         return format!("`{name}` is no value by itself: write {}", within.join(", "));
     }
+    if let Some((kind, value)) = name.rsplit_once('.')
+        && let Some(schema) = scope.schema
+        && schema.has_enum(kind)
+    {
+        let known = || schema.enum_values(kind);
+        return match nearest(value, known()) {
+            Some(near) => format!("{kind} has no value `{value}`; did you mean `{near}`?"),
+            None => {
+                format!("{kind} has no value `{value}`; it has {}", known().take(10).collect::<Vec<_>>().join(", "))
+            }
+        };
+    }
     match nearest(name, known.iter().copied()) {
         Some(near) => format!("`{name}` is unknown here; did you mean `{near}`?"),
         None => format!("`{name}` is unknown here; known are {}", known.join(", ")),
@@ -117,28 +129,4 @@ pub(super) fn unknown_function(name: &str, member: bool) -> String {
         Some(near) => format!("there is no function `{name}`; did you mean `{near}`?"),
         None => format!("there is no function `{name}`; docs/expressions.md lists those that there are"),
     }
-}
-
-/// What to say of a field that a message does not have.
-pub(super) fn unknown_field(message: MessageType<'_>, name: &str) -> String {
-    let (own, fields) = (message.name(), message.fields().map(|field| field.name()));
-    match nearest(name, fields) {
-        Some(near) => format!("{own} has no field `{name}`; did you mean `{near}`?"),
-        None => {
-            let mut fields: Vec<_> = message.fields().map(|field| field.name()).take(10).collect();
-            if message.fields().count() > fields.len() {
-                fields.push("…");
-            }
-            match fields.is_empty() {
-                true => format!("{own} has no field `{name}`: it has none"),
-                false => format!("{own} has no field `{name}`; it has {}", fields.join(", ")),
-            }
-        }
-    }
-}
-
-fn nearest<'n>(name: &str, known: impl Iterator<Item = &'n str>) -> Option<&'n str> {
-    let scored = known.map(|known| (strsim::damerau_levenshtein(name, known), known));
-    let most = (name.chars().count() / 3).max(1);
-    scored.filter(|(distance, _)| *distance <= most).min_by_key(|(distance, _)| *distance).map(|(_, known)| known)
 }

@@ -150,6 +150,16 @@ impl<'a> Map<'a> {
         self.len() == 0
     }
 
+    /// Steps that counting or listing its keys takes.
+    pub(super) fn work(&self) -> usize {
+        match self {
+            Self::Made(entries) => entries.len(),
+            Self::Json(entries) => entries.len(),
+            // Those that are there twice are found by putting them in order.
+            Self::Metadata(fields) => fields.len().saturating_mul(4),
+        }
+    }
+
     /// What a name has.
     ///
     /// # Errors

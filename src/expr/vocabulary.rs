@@ -10,7 +10,7 @@ use super::eval::Names;
 use super::kind::Type;
 use super::time::Moment;
 use super::value::{Map, Value};
-use crate::schema::{Text, View};
+use crate::schema::{Octets, Text};
 
 /// Where an expression stands, which decides what it may look at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -108,10 +108,10 @@ pub struct Facts<'a> {
     pub agent: Option<&'a AgentInfo>,
     /// What is to be registered.
     pub registration: Option<Registration<'a>>,
-    /// A message of the request.
-    pub message: Option<View<'a>>,
-    /// A message of the answer.
-    pub response: Option<View<'a>>,
+    /// What is in a message of the request.
+    pub message: Option<&'a [u8]>,
+    /// What is in a message of the answer.
+    pub response: Option<&'a [u8]>,
     /// How the call ended.
     pub status: Option<i32>,
 }
@@ -190,6 +190,7 @@ pub(super) fn declared(place: Place) -> Vec<Declared> {
         name: (*name).into(),
         kind: id.kind(),
         elsewhere: (!id.is_known(place)).then(|| id.known_where()),
+        body: None,
     });
     all.collect()
 }
@@ -218,6 +219,7 @@ impl<'a, 'f: 'a> Names<'a> for Facts<'f> {
         let (_, name) = NAMES.get(at)?;
         let text = |text: Option<&'f str>| text.map(Value::text);
         let agent = |of: fn(&'f AgentInfo) -> &'f str| self.agent.map(|agent| Value::text(of(agent)));
+        let body = |body: Option<&'f [u8]>| body.map(|body| Value::Bytes(Octets::Lent(body)));
         let registration =
             |of: fn(&Registration<'f>) -> &'f str| self.registration.as_ref().map(|own| Value::text(of(own)));
         match name {
@@ -238,8 +240,8 @@ impl<'a, 'f: 'a> Names<'a> for Facts<'f> {
             Known::RegistrationName => registration(|own| own.name),
             Known::RegistrationCallback => registration(|own| own.callback),
             Known::RegistrationConfig => self.registration.map(|own| Value::json(own.config)),
-            Known::Message => self.message.clone().map(Value::Message),
-            Known::Response => self.response.clone().map(Value::Message),
+            Known::Message => body(self.message),
+            Known::Response => body(self.response),
             Known::StatusCode => self.status.map(|code| Value::Int(code.into())),
         }
     }

@@ -24,9 +24,12 @@ pub const EACH_TRY: &[Phase] = &[Phase::Transform];
 #[derive(Clone, Default)]
 pub struct Chain {
     /// None for none, which is what most chains have.
-    filters: Option<Arc<[Arc<dyn Filter>]>>,
+    filters: Option<Arc<[Reader]>>,
     reads: Reads,
 }
+
+/// A filter, and what it reads of a call that it follows.
+type Reader = (Arc<dyn Filter>, Reads);
 
 /// What the filters of a chain look at, and may change.
 pub struct Seen<'a> {
@@ -64,14 +67,19 @@ impl Chain {
     pub fn of<'a>(filters: impl IntoIterator<Item = &'a (Phase, Arc<dyn Filter>)>, phases: &[Phase]) -> Self {
         let mut chosen: Vec<_> = filters.into_iter().filter(|(phase, _)| phases.contains(phase)).collect();
         chosen.sort_by_key(|(phase, _)| *phase);
-        let filters: Vec<_> = chosen.into_iter().map(|(_, filter)| Arc::clone(filter)).collect();
-        let reads = filters.iter().fold(Reads::default(), |reads, filter| reads.or(filter.reads()));
+        let filters: Vec<_> = chosen.into_iter().map(|(_, filter)| (Arc::clone(filter), filter.reads())).collect();
+        let reads = filters.iter().fold(Reads::default(), |sum, (_, reads)| sum.or(*reads));
         Self { filters: (!filters.is_empty()).then(|| filters.into()), reads }
     }
 
     /// Whether there is nothing to run.
     pub fn is_empty(&self) -> bool {
         self.filters.is_none()
+    }
+
+    /// The most that its filters read of a call.
+    pub fn reads(&self) -> Reads {
+        self.reads
     }
 
     /// Shows the head to each filter, from the first on or, once one that took its time has answered, from there; those that follow
@@ -82,18 +90,17 @@ impl Chain {
     pub fn run(&self, answered: Option<Answered>, seen: &mut Seen<'_>) -> Result<Option<Waiting>, Box<Refusal>> {
         let Some(filters) = &self.filters else { return Ok(None) };
         let (mut at, mut answer) = answered.map_or((0, None), |Answered { start, at }| (at, Some(start)));
-        while let Some(filter) = filters.get(at) {
+        while let Some((filter, reads)) = filters.get(at) {
             let Seen { info, head, bounds, .. } = seen;
             let ask = || filter.request_head(&mut RequestView { call: info, head, bounds });
             match answer.take().unwrap_or_else(ask) {
                 Start::Pass => {}
-                Start::Follow(one) => seen.followers.filters.push(one),
+                Start::Follow(one) => seen.followers.add(one, *reads),
                 Start::Refuse(refusal) => return Err(refusal),
                 Start::Wait(later) => return Ok(Some(Waiting { later, at })),
             }
             at += 1;
         }
-        seen.followers.reads = seen.followers.reads.or(self.reads);
         Ok(None)
     }
 }
@@ -104,50 +111,132 @@ impl std::fmt::Debug for Chain {
     }
 }
 
-/// The filters that follow a call.
+/// The filters that follow a call: first those that last as long as it does, then those of the try that is under way.
 #[derive(Default)]
 pub struct Followers {
-    filters: SmallVec<[Box<dyn CallFilter>; 2]>,
+    filters: SmallVec<[Follower; 2]>,
+    reads: Reads,
+    /// How many there were before the try.
+    lasting: usize,
+}
+
+struct Follower {
+    filter: Box<dyn CallFilter>,
     reads: Reads,
 }
 
 impl Followers {
-    /// How many there are: what a try adds can be taken off again.
-    pub fn count(&self) -> usize {
-        self.filters.len()
+    fn add(&mut self, filter: Box<dyn CallFilter>, reads: Reads) {
+        self.filters.push(Follower { filter, reads });
+        self.reads = self.reads.or(reads);
     }
 
-    /// Ends those that were added after there were `len`: their try is over and another begins.
-    pub fn cut(&mut self, len: usize, outcome: &Outcome) {
-        for mut filter in self.filters.drain(len..) {
-            filter.end(outcome);
-        }
+    /// The most that one of them reads.
+    pub fn reads(&self) -> Reads {
+        self.reads
     }
 
-    /// Shows a message of the request.
-    pub fn request_message(&mut self, message: &Message) -> Result<(), Box<Refusal>> {
+    /// Whether one of those that last reads what is in messages of the request.
+    pub fn judge_requests(&self) -> bool {
+        self.lasting().any(|follower| follower.reads.request == Depth::Bodies)
+    }
+
+    /// Whether one of this try reads what is in messages of the request.
+    pub fn rewrite_requests(&self) -> bool {
+        self.filters.iter().skip(self.lasting).any(|follower| follower.reads.request == Depth::Bodies)
+    }
+
+    /// Those that there are last; those that are added from now on are of a try.
+    pub fn begin_try(&mut self) {
+        self.lasting = self.filters.len();
+    }
+
+    /// Ends those of a try: it is over, and another begins.
+    pub fn end_try(&mut self, outcome: &Outcome) {
+        self.cut(self.lasting, outcome);
+        self.reads = self.filters.iter().fold(Reads::default(), |sum, follower| sum.or(follower.reads));
+    }
+
+    /// Announces a message of the request to those that last and read sizes.
+    pub fn request_message(&mut self, message: &Message<'_>) -> Result<(), Box<Refusal>> {
         if self.reads.request == Depth::Nothing {
             return Ok(());
         }
-        self.filters.iter_mut().try_for_each(|filter| passed(filter.request_message(message)))
+        let lasting = self.filters.iter_mut().take(self.lasting);
+        let mut sizes = lasting.filter(|follower| follower.reads.request == Depth::Sizes);
+        sizes.try_for_each(|follower| passed(follower.filter.request_message(message)))
     }
 
-    /// Shows a message of the response. The filter nearest to the instance sees it first.
-    pub fn response_message(&mut self, message: &Message) -> Result<(), Box<Refusal>> {
+    /// Shows what is in a message of the request to those that last and read bodies.
+    pub fn request_body(&mut self, message: &Message<'_>) -> Result<(), Box<Refusal>> {
+        let lasting = self.filters.iter_mut().take(self.lasting);
+        let mut bodies = lasting.filter(|follower| follower.reads.request == Depth::Bodies);
+        bodies.try_for_each(|follower| passed(follower.filter.request_message(message)))
+    }
+
+    /// Shows a message of the request to those of this try, to each as much as it reads. Answers what goes on in its place, if another
+    /// does.
+    pub fn request_of_try(&mut self, message: &Message<'_>) -> Result<Option<Vec<u8>>, Box<Refusal>> {
+        let mut other = None;
+        for Follower { filter, reads } in self.filters.iter_mut().skip(self.lasting) {
+            let body = other.as_deref().or(message.body);
+            let verdict = match reads.request {
+                Depth::Nothing => continue,
+                Depth::Sizes => {
+                    passed(filter.request_message(&Message { body: None, types: None, ..*message }))?;
+                    continue;
+                }
+                Depth::Bodies => filter.request_message(&Message { body, ..*message }),
+            };
+            other = replaced(verdict, true)?.or(other);
+        }
+        Ok(other)
+    }
+
+    /// Announces a message of the response to those that read sizes. The filter nearest to the instance sees it first.
+    pub fn response_message(&mut self, message: &Message<'_>) -> Result<(), Box<Refusal>> {
         if self.reads.response == Depth::Nothing {
             return Ok(());
         }
-        self.filters.iter_mut().rev().try_for_each(|filter| passed(filter.response_message(message)))
+        let mut sizes = self.filters.iter_mut().rev().filter(|follower| follower.reads.response == Depth::Sizes);
+        sizes.try_for_each(|follower| passed(follower.filter.response_message(message)))
+    }
+
+    /// Shows what is in a message of the response to those that read bodies, in the same order. Answers what goes on in its place, if
+    /// another does.
+    pub fn response_body(&mut self, message: &Message<'_>) -> Result<Option<Vec<u8>>, Box<Refusal>> {
+        let mut other = None;
+        let bodies = |follower: &&mut Follower| follower.reads.response == Depth::Bodies;
+        let at = self.lasting.min(self.filters.len());
+        let (lasting, of_try) = self.filters.split_at_mut(at);
+        let of_try = of_try.iter_mut().rev().filter(bodies).map(|follower| (follower, true));
+        let lasting = lasting.iter_mut().rev().filter(bodies).map(|follower| (follower, false));
+        for (follower, may_replace) in of_try.chain(lasting) {
+            let body = other.as_deref().or(message.body);
+            let verdict = follower.filter.response_message(&Message { body, ..*message });
+            other = replaced(verdict, may_replace)?.or(other);
+        }
+        Ok(other)
     }
 
     /// Shows the head of the response.
     pub fn response_head(&mut self, view: &mut ResponseView<'_>) -> Result<(), Box<Refusal>> {
-        self.filters.iter_mut().rev().try_for_each(|filter| passed(filter.response_head(view)))
+        self.filters.iter_mut().rev().try_for_each(|follower| passed(follower.filter.response_head(view)))
     }
 
     /// Tells all that the call is over.
     pub fn end(&mut self, outcome: &Outcome) {
         self.cut(0, outcome);
+    }
+
+    fn lasting(&self) -> impl Iterator<Item = &Follower> {
+        self.filters.iter().take(self.lasting)
+    }
+
+    fn cut(&mut self, len: usize, outcome: &Outcome) {
+        for mut follower in self.filters.drain(len..) {
+            follower.filter.end(outcome);
+        }
     }
 }
 
@@ -167,8 +256,95 @@ impl Drop for Followers {
 }
 
 fn passed(verdict: Verdict) -> Result<(), Box<Refusal>> {
+    replaced(verdict, false).map(drop)
+}
+
+/// What a filter puts in the place of a message. One that may not must not be passed by: it hides something.
+fn replaced(verdict: Verdict, may: bool) -> Result<Option<Vec<u8>>, Box<Refusal>> {
     match verdict {
-        Verdict::Pass => Ok(()),
+        Verdict::Pass => Ok(None),
         Verdict::Refuse(refusal) => Err(refusal),
+        Verdict::Replace(body) if may => Ok(Some(body)),
+        Verdict::Replace(_) => {
+            let message = "a filter replaces what it may only look at: look at the route's filters on the admin port";
+            Err(Box::new(Refusal::new(Code::Internal, Reason::Filter, message)))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use filter_api::{CallFilter, Depth, Message, Reads, Reason, Verdict};
+
+    use super::Followers;
+
+    /// Writes its letter behind what it reads.
+    struct Adds(&'static str);
+
+    impl Adds {
+        fn add(&self, message: &Message<'_>) -> Verdict {
+            match message.body {
+                Some(body) => Verdict::Replace([body, self.0.as_bytes()].concat()),
+                None => Verdict::Pass,
+            }
+        }
+    }
+
+    impl CallFilter for Adds {
+        fn request_message(&mut self, message: &Message<'_>) -> Verdict {
+            self.add(message)
+        }
+
+        fn response_message(&mut self, message: &Message<'_>) -> Verdict {
+            self.add(message)
+        }
+    }
+
+    fn followers(lasting: &[Depth], of_try: &[(&'static str, Depth)]) -> Followers {
+        let mut followers = Followers::default();
+        let reads = |depth| Reads { request: depth, response: depth };
+        lasting.iter().for_each(|depth| followers.add(Box::new(Adds("l")), reads(*depth)));
+        followers.begin_try();
+        of_try.iter().for_each(|(name, depth)| followers.add(Box::new(Adds(name)), reads(*depth)));
+        followers
+    }
+
+    const MESSAGE: Message<'_> = Message { number: 1, size: 2, compressed: false, body: Some(b"m:"), types: None };
+
+    #[test]
+    fn each_sees_what_the_one_before_it_left() {
+        let of_try = [("a", Depth::Bodies), ("s", Depth::Sizes), ("n", Depth::Nothing), ("b", Depth::Bodies)];
+        let mut followers = followers(&[Depth::Sizes], &of_try);
+        assert!(followers.rewrite_requests() && !followers.judge_requests());
+        assert_eq!(followers.request_of_try(&MESSAGE).unwrap(), Some(b"m:ab".to_vec()));
+        assert_eq!(
+            followers.response_body(&MESSAGE).unwrap(),
+            Some(b"m:ba".to_vec()),
+            "the nearest to the instance first"
+        );
+    }
+
+    #[test]
+    fn one_that_lasts_replaces_nothing() {
+        let mut followers = followers(&[Depth::Bodies], &[]);
+        assert!(followers.judge_requests() && !followers.rewrite_requests());
+        assert_eq!(followers.request_body(&MESSAGE).unwrap_err().reason, Reason::Filter);
+        assert_eq!(followers.response_body(&MESSAGE).unwrap_err().reason, Reason::Filter);
+        assert_eq!(followers.request_of_try(&MESSAGE).unwrap(), None);
+    }
+
+    #[test]
+    fn what_a_try_read_goes_with_it() {
+        let mut followers = followers(&[Depth::Sizes], &[("a", Depth::Bodies)]);
+        assert_eq!(followers.reads().request, Depth::Bodies);
+        let outcome = filter_api::Outcome {
+            code: filter_api::Code::Unavailable,
+            reason: None,
+            duration: std::time::Duration::ZERO,
+            request_messages: 0,
+            response_messages: 0,
+        };
+        followers.end_try(&outcome);
+        assert_eq!((followers.reads().request, followers.filters.len()), (Depth::Sizes, 1));
     }
 }

@@ -9,4 +9,8 @@ pub use chain::{Answered, Chain, EACH_TRY, EARLY, Followers, LATE, Seen, Waiting
 use filter_api::Known;
 
 /// Every filter that a configuration can name.
-pub const ALL: &[Known] = &[Known::of::<filter_limits::Limits>(), Known::of::<filter_metadata::Metadata>()];
+pub const ALL: &[Known] = &[
+    Known::of::<filter_limits::Limits>(),
+    Known::of::<filter_metadata::Metadata>(),
+    Known::of::<filter_redact::Redact>(),
+];

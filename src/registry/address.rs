@@ -142,7 +142,7 @@ pub(super) fn is_at(target: &Target, peer: IpAddr) -> bool {
     match target {
         Target::Socket(socket) => fold(socket.ip()) == fold(peer),
         Target::Loopback(_) => fold(peer) == IpAddr::V4(Ipv4Addr::LOCALHOST),
-        Target::Name(..) => false,
+        Target::Name(..) | Target::Within(_) => false,
     }
 }
 

@@ -68,7 +68,7 @@ impl Place {
     pub fn name(&self) -> Option<(&str, u16)> {
         match &self.target {
             Target::Name(host, port) => Some((host, *port)),
-            Target::Socket(_) | Target::Loopback(_) => None,
+            Target::Socket(_) | Target::Loopback(_) | Target::Within(_) => None,
         }
     }
 
@@ -229,10 +229,12 @@ impl Registry {
             let (instance, awaited) = (entry.instance.id, entry.health.is_awaited());
             let target = entry.instance.target.clone();
             let change = entry.health.registered(now);
+            entry.instance.renew();
             let turned = enact(&plan.agent, &entry.instance, change);
             if turned {
                 record.publish();
             }
+            book.altered = true;
             book.moved(before, fold(caller.peer.ip()));
             let own = plan.place.keys().chain([target]);
             book.holders.hold(instance, id, own);

@@ -125,6 +125,8 @@ pub(super) struct Book {
     pub revision: u64,
     /// Counts the changes of who is present.
     pub presence: u64,
+    /// An instance came, went, or is in another state.
+    pub altered: bool,
     whose: HashMap<u64, Arc<str>>,
     /// Shared with whoever dials.
     pub holders: Arc<Holders>,
@@ -200,6 +202,7 @@ impl Book {
         record.entries.push(entry);
         record.vacant_since = None;
         record.publish();
+        self.altered = true;
         self.touch(&Arc::from(id));
         self.count_from(from, true);
         self.probe_at(instance, now);
@@ -219,6 +222,7 @@ impl Book {
         }
         record.publish();
         let agent = Arc::clone(&record.agent);
+        self.altered = true;
         self.touch(&agent.id);
         self.count_from(entry.registered_from, false);
         self.holders.free(instance);

@@ -143,6 +143,11 @@ impl Index {
         }
     }
 
+    /// All agents that are there; one with aliases more than once.
+    pub(super) fn agents(&self) -> impl Iterator<Item = &Arc<Agent>> {
+        self.by_id.values()
+    }
+
     fn at_port(&self, port: u16) -> Option<Result<&Arc<Agent>, ChooseError>> {
         let Some(Callback::Ports { ports, .. }) = &self.settings.callback else { return None };
         if !ports.contains(&port) {

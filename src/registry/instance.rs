@@ -3,10 +3,13 @@
 //! Endpoint clusters and registry clusters use the same type, so that balancing and the upstream pools know one form.
 //! Passive: it dials nobody and owns no timer; what is learnt about an instance is told to it.
 
+use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
+use tokio::io::DuplexStream;
+use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use super::address::Permit;
@@ -20,6 +23,8 @@ pub enum Target {
     Loopback(u16),
     /// `name:port`, looked up by the system's resolver.
     Name(String, u16),
+    /// A server of this process, which has no address. No text is read as one.
+    Within(Arc<str>),
 }
 
 impl Target {
@@ -47,7 +52,7 @@ impl Target {
                 SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), *port),
                 SocketAddr::new(IpAddr::V6(Ipv6Addr::LOCALHOST), *port),
             ]),
-            Self::Name(..) => None,
+            Self::Name(..) | Self::Within(_) => None,
         }
     }
 }
@@ -58,7 +63,34 @@ impl std::fmt::Display for Target {
             Self::Socket(socket) => write!(f, "{socket}"),
             Self::Loopback(port) => write!(f, "localhost:{port}"),
             Self::Name(host, port) => write!(f, "{host}:{port}"),
+            Self::Within(name) => f.write_str(name),
         }
+    }
+}
+
+/// The way to a server of this process: it is handed the other ends of connections that lie in memory.
+#[derive(Clone, Debug)]
+pub struct Door(mpsc::Sender<DuplexStream>);
+
+/// Octets that are on their way through a connection in memory, in each direction.
+const IN_MEMORY: usize = 64 << 10;
+/// Connections that a server has not taken yet.
+const AT_THE_DOOR: usize = 64;
+
+impl Door {
+    /// A door, and where its server finds who came.
+    pub fn new() -> (Self, mpsc::Receiver<DuplexStream>) {
+        let (door, arrivals) = mpsc::channel(AT_THE_DOOR);
+        (Self(door), arrivals)
+    }
+
+    /// Connects.
+    ///
+    /// # Errors
+    /// The server is gone, or does not take anybody at the moment.
+    pub fn open(&self) -> io::Result<DuplexStream> {
+        let (ours, its) = tokio::io::duplex(IN_MEMORY);
+        self.0.try_send(its).map(|()| ours).map_err(|_| io::ErrorKind::ConnectionRefused.into())
     }
 }
 
@@ -116,10 +148,14 @@ pub struct Instance {
     pub metrics: Arc<crate::observe::InstanceMetrics>,
     /// Where it may be dialled; anywhere, where the file names it.
     pub permit: Option<Permit>,
+    /// Of a server of this process: connections go through it.
+    pub door: Option<Door>,
     state: AtomicU8,
     in_flight: AtomicU32,
     waiting: AtomicU32,
     gone: AtomicBool,
+    /// How often it was registered again.
+    renewals: AtomicU32,
     /// Failed connects in a row, and the moment (ms of the process clock) before which nobody should dial again.
     refusals: AtomicU32,
     avoid_until_ms: AtomicU64,
@@ -149,6 +185,17 @@ impl Instance {
         Arc::new(Self { permit: Some(permit), ..Self::made(cluster, target, 1, State::New, metrics, now) })
     }
 
+    /// A server of this process, behind `door`. It is always well.
+    pub fn within(
+        cluster: Arc<str>,
+        door: Door,
+        metrics: Arc<crate::observe::InstanceMetrics>,
+        now: Instant,
+    ) -> Arc<Self> {
+        let target = Target::Within(Arc::clone(&cluster));
+        Arc::new(Self { door: Some(door), ..Self::made(cluster, target, 1, State::Healthy, metrics, now) })
+    }
+
     fn made(
         cluster: Arc<str>,
         target: Target,
@@ -168,13 +215,20 @@ impl Instance {
             created: now,
             metrics,
             permit: None,
+            door: None,
             state: AtomicU8::new(state as u8),
             in_flight: AtomicU32::new(0),
             waiting: AtomicU32::new(0),
             gone: AtomicBool::new(false),
+            renewals: AtomicU32::new(0),
             refusals: AtomicU32::new(0),
             avoid_until_ms: AtomicU64::new(0),
         }
+    }
+
+    /// Whether calls may go to it at all.
+    pub fn is_usable(&self) -> bool {
+        matches!(self.state(), State::Healthy | State::New)
     }
 
     /// Its health as last told.
@@ -205,6 +259,15 @@ impl Instance {
     /// Whether it was removed from its cluster: pools then let its connections finish and close.
     pub fn is_gone(&self) -> bool {
         self.gone.load(Ordering::Relaxed)
+    }
+
+    /// How often it was registered again: each time it may be another program.
+    pub fn renewals(&self) -> u32 {
+        self.renewals.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn renew(&self) {
+        self.renewals.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Takes it out of service for good; open calls go on.

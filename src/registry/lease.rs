@@ -65,6 +65,7 @@ impl Registry {
         }
         if !woken.is_empty() {
             record.publish();
+            book.altered = true;
             for instance in woken {
                 book.probe_at(instance, now);
             }

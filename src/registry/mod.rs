@@ -40,7 +40,7 @@ pub use self::choose::{Asked, ChooseError, ChooseErrorKind};
 pub use self::core::{CoreState, Forward, Verdict, Wish};
 pub use self::health::Finding;
 pub use self::identity::Identity;
-pub use self::instance::{EndpointSet, InFlight, Instance, State, Tables, Target, Waiting};
+pub use self::instance::{Door, EndpointSet, InFlight, Instance, State, Tables, Target, Waiting};
 pub use self::lease::{Beat, Departure};
 pub use self::probing::Probe;
 pub use self::saved::{Changes, Saved, SavedAgent, SavedInstance};
@@ -76,6 +76,8 @@ pub struct Registry {
     kept: watch::Sender<Kept>,
     /// A probe is due sooner than was last answered.
     probing: Notify,
+    /// An instance came, went, or is in another state.
+    altering: Notify,
 }
 
 impl Registry {
@@ -96,6 +98,7 @@ impl Registry {
             keeper: Mutex::default(),
             kept: watch::Sender::default(),
             probing: Notify::new(),
+            altering: Notify::new(),
         })
     }
 
@@ -139,6 +142,31 @@ impl Registry {
         self.index.load().choose(asked)
     }
 
+    /// Waits until an instance comes, goes, or is in another state; returns at once if that was so since the last time. For one who
+    /// waits.
+    pub async fn altered(&self) {
+        self.altering.notified().await;
+    }
+
+    /// Every instance with its agent, whatever its state.
+    pub fn instances(&self) -> Vec<(Arc<Agent>, Arc<Instance>)> {
+        let book = self.book();
+        let of = |record: &book::Record| {
+            let agent = Arc::clone(&record.agent);
+            record
+                .entries
+                .iter()
+                .map(move |entry| (Arc::clone(&agent), Arc::clone(&entry.instance)))
+                .collect::<Vec<_>>()
+        };
+        book.records.values().flat_map(of).collect()
+    }
+
+    /// Whether some agent has an instance that gets calls. Takes no lock.
+    pub fn has_usable(&self) -> bool {
+        self.index.load().agents().any(|agent| !agent.endpoints.load().is_empty())
+    }
+
     /// Learns where the core is that the settings give by name.
     pub fn core_is_at(&self, addresses: Vec<SocketAddr>) {
         self.core_addresses.store(Arc::new(addresses));
@@ -169,7 +197,7 @@ impl Registry {
     /// The records; whoever keeps them is told if they have changed once the guard is gone.
     fn book(&self) -> Open<'_> {
         let book = self.book.lock();
-        Open { before: book.revision, book, keeper: &self.keeper }
+        Open { before: book.revision, book, keeper: &self.keeper, altering: &self.altering }
     }
 
     fn reindex(&self, book: &Book) {
@@ -193,6 +221,7 @@ struct Open<'a> {
     book: MutexGuard<'a, Book>,
     before: u64,
     keeper: &'a Mutex<Option<SyncSender<()>>>,
+    altering: &'a Notify,
 }
 
 impl Deref for Open<'_> {
@@ -211,6 +240,9 @@ impl DerefMut for Open<'_> {
 
 impl Drop for Open<'_> {
     fn drop(&mut self) {
+        if std::mem::take(&mut self.book.altered) {
+            self.altering.notify_one();
+        }
         if self.book.revision != self.before
             && let Some(keeper) = &*self.keeper.lock()
         {

@@ -76,6 +76,7 @@ impl Registry {
             let pause = if watched { WATCHED } else { entry.health.pause(&settings.health, spread(instance)) };
             if enact(&agent, &entry.instance, change) {
                 record.publish();
+                book.altered = true;
             }
             if found_free {
                 book.touch(&agent.id);
@@ -103,6 +104,7 @@ impl Registry {
             let found_free = !awaited && entry.health.is_awaited();
             if enact(&agent, &entry.instance, change) {
                 record.publish();
+                book.altered = true;
                 book.probe_at(instance.id, now);
                 self.probing.notify_one();
             }

@@ -35,6 +35,8 @@ pub struct AgentView {
 /// An instance as `/instances` shows it.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct InstanceView {
+    /// Of the instance in this process.
+    pub id: u64,
     pub cluster: String,
     pub agent: String,
     pub address: String,
@@ -101,6 +103,7 @@ impl Registry {
     fn instance_view(&self, agent: &str, entry: &Entry, now: Instant) -> InstanceView {
         let seconds = |since: Instant| now.saturating_duration_since(since).as_secs_f64();
         InstanceView {
+            id: entry.instance.id,
             cluster: self.name.to_string(),
             agent: agent.to_owned(),
             address: entry.instance.authority.to_string(),

@@ -72,7 +72,15 @@ impl RouteMatch {
         (kind, length, self.method.is_some(), service, package, self.when.is_some(), self.headers.len())
     }
 
-    pub(super) fn fits_service(&self, service: &str) -> bool {
+    /// Whether it takes all calls of each service that it takes any of.
+    pub fn takes_whole_services(&self) -> bool {
+        // In full, so that a new condition is not forgotten here.
+        let Self { authority, service: _, method, headers, when } = self;
+        authority.is_none() && method.is_none() && headers.is_empty() && when.is_none()
+    }
+
+    /// Whether calls of a service can meet all conditions.
+    pub fn fits_service(&self, service: &str) -> bool {
         self.service.as_ref().is_none_or(|pattern| pattern.matches(service))
     }
 

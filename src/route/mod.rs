@@ -12,6 +12,17 @@ pub use template::{AuthorityPattern, NO_AUTHORITY, ServicePattern, is_host_name}
 use fields::RequestHead;
 use rustc_hash::FxHashMap;
 
+/// A service that is served where no route says otherwise, and what its calls lead to.
+#[derive(Clone, Copy, Debug)]
+pub struct Own<T> {
+    /// Its full name.
+    pub service: &'static str,
+    /// A route for a package names the service, too, if the package's name starts with this.
+    pub family: &'static str,
+    /// Where its calls lead.
+    pub leads: T,
+}
+
 /// The routes of a listener, the most specific first.
 #[derive(Debug)]
 pub struct Router<T> {
@@ -24,7 +35,12 @@ pub struct Router<T> {
 
 impl<T> Router<T> {
     /// Orders the routes of a file by how specific they are; equal ones keep the file's order.
-    pub fn new(mut routes: Vec<(RouteMatch, T)>) -> Self {
+    pub fn new(routes: Vec<(RouteMatch, T)>) -> Self {
+        Self::with(routes, Vec::new())
+    }
+
+    /// The same, with services that are served besides: a route that names such a service gets its calls, any other does not.
+    pub fn with(mut routes: Vec<(RouteMatch, T)>, own: Vec<Own<T>>) -> Self {
         routes.sort_by_key(|(rule, _)| std::cmp::Reverse(rule.rank()));
         let mut by_service: FxHashMap<Box<str>, Vec<usize>> = FxHashMap::default();
         for (rule, _) in &routes {
@@ -37,6 +53,19 @@ impl<T> Router<T> {
         }
         let named = |rule: &RouteMatch| matches!(rule.service, Some(ServicePattern::Exact(_)));
         let others = (0..routes.len()).filter(|at| !named(&routes[*at].0)).collect();
+        for Own { service, family, leads } in own {
+            // Not by rank: a route for an authority, or for a method by its name alone, ranks higher and still does not name it.
+            let names = |at: &usize| match &routes[*at].0.service {
+                Some(ServicePattern::Exact(name)) => **name == *service,
+                Some(ServicePattern::Package(prefix)) => prefix.starts_with(family) && service.starts_with(&**prefix),
+                None => false,
+            };
+            let mut candidates: Vec<usize> = (0..routes.len()).filter(names).collect();
+            candidates.push(routes.len());
+            by_service.insert(service.into(), candidates);
+            let rule = RouteMatch { service: Some(ServicePattern::Exact(service.into())), ..RouteMatch::default() };
+            routes.push((rule, leads));
+        }
         Self { routes, by_service, others }
     }
 
@@ -49,15 +78,29 @@ impl<T> Router<T> {
         service: &str,
         method: &str,
     ) -> impl Iterator<Item = usize> {
-        let candidates = self.by_service.get(service).unwrap_or(&self.others);
         let matches =
             move |at: &usize| self.routes.get(*at).is_some_and(|(rule, _)| rule.matches(head, host, service, method));
-        candidates.iter().copied().filter(matches)
+        self.for_service(service).iter().copied().filter(matches)
+    }
+
+    /// The routes that can get calls of a service, in the order in which they are tried.
+    pub fn of_service<'a>(&'a self, service: &'a str) -> impl Iterator<Item = &'a (RouteMatch, T)> {
+        let routes = self.for_service(service).iter().filter_map(|at| self.routes.get(*at));
+        routes.filter(move |(rule, _)| rule.fits_service(service))
+    }
+
+    fn for_service(&self, service: &str) -> &[usize] {
+        self.by_service.get(service).unwrap_or(&self.others)
     }
 
     /// What the route at a place leads to.
     pub fn get(&self, place: usize) -> Option<&T> {
         self.routes.get(place).map(|(_, target)| target)
+    }
+
+    /// What each route leads to, to be changed before calls come.
+    pub fn targets_mut(&mut self) -> impl Iterator<Item = &mut T> {
+        self.routes.iter_mut().map(|(_, target)| target)
     }
 
     /// Every route, in the order in which they are tried.

@@ -1,6 +1,6 @@
 use fields::{Method, RequestHead};
 
-use super::{AuthorityPattern, HeaderMatch, HeaderRegex, HeaderTest, RouteMatch, Router, ServicePattern};
+use super::{AuthorityPattern, HeaderMatch, HeaderRegex, HeaderTest, Own, RouteMatch, Router, ServicePattern};
 
 fn rule(authority: &str, service: &str, method: &str, headers: &[(&str, HeaderTest)]) -> RouteMatch {
     RouteMatch {
@@ -101,4 +101,43 @@ fn patterns_that_are_none_are_refused() {
         assert!(bad.parse::<AuthorityPattern>().is_err(), "{bad}");
     }
     assert_eq!("*.B.c".parse::<AuthorityPattern>().map(|p| p.to_string()), Ok("*.b.c".to_owned()));
+}
+
+#[test]
+fn own_services_win_over_all_routes_that_do_not_name_them() {
+    const HEALTH: &str = "grpc.health.v1.Health";
+    let own = || vec![Own { service: HEALTH, family: "grpc.health.", leads: 0 }];
+    let host = "one.example.com";
+    let wins = |rules: &[RouteMatch]| {
+        let router = Router::with(rules.iter().cloned().zip(1..).collect(), own());
+        let found = find(&router, &head(&[("x", "1")]), host, HEALTH, "Check").copied();
+        let first = router.of_service(HEALTH).next().map(|(_, leads)| *leads);
+        // All conditions of these rules are met.
+        assert_eq!(found, first, "{rules:?}");
+        found
+    };
+    for loses in [
+        rule("", "", "", &[]),
+        rule(host, "", "", &[]),
+        rule("", "", "Check", &[]),
+        rule("", "", "", &[("x", HeaderTest::Present)]),
+        rule(host, "grpc.*", "Check", &[]),
+        rule("", "grpc.health.v1.Other", "", &[]),
+        rule("", "grpc.healthy.*", "", &[]),
+    ] {
+        assert_eq!(wins(std::slice::from_ref(&loses)), Some(0), "{loses}");
+    }
+    for names in [
+        rule("", HEALTH, "", &[]),
+        rule("", "grpc.health.*", "", &[]),
+        rule("", "grpc.health.v1.*", "", &[]),
+        rule(host, HEALTH, "Check", &[("x", HeaderTest::Present)]),
+    ] {
+        assert_eq!(wins(&[rule(host, "", "", &[]), names.clone()]), Some(2), "{names}");
+    }
+    let picky = rule("", HEALTH, "", &[("y", HeaderTest::Present)]);
+    let router = Router::with(vec![(rule("", "", "", &[]), 1), (picky, 2)], own());
+    assert_eq!(find(&router, &head(&[("y", "1")]), "h", HEALTH, "Check"), Some(&2));
+    assert_eq!(find(&router, &head(&[]), "h", HEALTH, "Check"), Some(&0));
+    assert_eq!(find(&router, &head(&[]), "h", "a.B", "Check"), Some(&1));
 }

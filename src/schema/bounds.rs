@@ -58,9 +58,12 @@ pub enum SchemaError {
     /// What came is no descriptor.
     #[error("{0}")]
     Malformed(String),
-    /// The server has none to give, or does not answer.
+    /// The server has none to give now.
     #[error("{0}")]
     Unavailable(String),
+    /// Whoever answers has no reflection.
+    #[error("{0}")]
+    Unoffered(String),
     /// Nobody answers, or the connection broke.
     #[error("{0}")]
     Unreachable(String),

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use buffa::{DecodeError, DecodeOptions};
 use buffa_descriptor::generated::descriptor::{FileDescriptorProto, FileDescriptorSet};
+use sha2::{Digest as _, Sha256};
 
 use super::bounds::{Bounds, SchemaError};
 use super::extent::Extent;
@@ -25,14 +26,21 @@ pub struct Collection {
     taken: usize,
     extent: Extent,
     files: BTreeMap<String, FileDescriptorProto>,
+    /// Of each file as it came.
+    hashes: BTreeMap<String, [u8; 32]>,
     problems: Vec<String>,
 }
+
+/// Stands for all that was gathered: where it is the same, so would the schema be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Fingerprint([u8; 32]);
 
 impl Collection {
     /// Nothing yet.
     pub fn new(bounds: Bounds) -> Self {
         let (extent, files) = (Extent::default(), BTreeMap::new());
-        Self { bounds, came: 0, taken: 0, extent, files, problems: Vec::new() }
+        let hashes = BTreeMap::new();
+        Self { bounds, came: 0, taken: 0, extent, files, hashes, problems: Vec::new() }
     }
 
     /// Adds an encoded `FileDescriptorProto`, unless there is one of this name.
@@ -41,9 +49,32 @@ impl Collection {
     /// It is none, or more than is taken.
     pub fn add(&mut self, encoded: &[u8]) -> Result<(), SchemaError> {
         self.count(encoded.len())?;
-        let file = self.options(encoded.len()).decode_from_slice(encoded);
+        let file = self.options(encoded.len()).decode_from_slice::<FileDescriptorProto>(encoded);
         let file = file.map_err(|error| self.broken("a file's descriptor is broken", &error))?;
-        if self.insert(file)? { self.take(encoded.len()) } else { Ok(()) }
+        let name = file.name.clone().unwrap_or_default();
+        if !self.insert(file)? {
+            return Ok(());
+        }
+        self.hashes.insert(name, Sha256::digest(encoded).into());
+        self.take(encoded.len())
+    }
+
+    /// Octets that have come.
+    pub fn came(&self) -> usize {
+        self.came
+    }
+
+    /// Of all files that were added one by one, in whatever order, and of what was wrong with them.
+    pub fn fingerprint(&self) -> Fingerprint {
+        let mut hash = Sha256::new();
+        for digest in self.hashes.values() {
+            hash.update(digest);
+        }
+        for problem in &self.problems {
+            hash.update([0]);
+            hash.update(problem);
+        }
+        Fingerprint(hash.finalize().into())
     }
 
     /// Adds an encoded `FileDescriptorSet`.

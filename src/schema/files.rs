@@ -15,8 +15,31 @@ pub fn from_protos(files: &[PathBuf], roots: &[PathBuf]) -> Result<Schema, Schem
         files.iter().map(|file| file.parent().map_or_else(|| PathBuf::from("."), Path::to_path_buf)).collect();
     let roots = if roots.is_empty() { beside } else { roots.to_vec() };
     let roots = roots.iter().map(|root| if root.as_os_str().is_empty() { Path::new(".") } else { root });
-    let set = compile(files, roots).map_err(|error| SchemaError::File(format!("{error:?}").trim().to_owned()))?;
+    let set = compile(files, roots).map_err(|error| SchemaError::File(in_one_line(&error)))?;
     from_octets(&set)
+}
+
+/// One schema of several files: `.proto` is compiled, anything else is a descriptor set. Imports are looked for beside the file, and in
+/// each folder from there up to `root`.
+///
+/// # Errors
+/// Which of them cannot be used (none: they do not go together), and why.
+pub fn from_files(files: &[PathBuf], root: &Path) -> Result<Schema, (Option<usize>, SchemaError)> {
+    let mut collection = Collection::new(Bounds::LOCAL);
+    for (at, file) in files.iter().enumerate() {
+        let set = if file.extension().is_some_and(|extension| extension == "proto") {
+            compiled(file, root)
+        } else {
+            octets(file)
+        };
+        set.and_then(|set| collection.add_set(&set)).map_err(|error| (Some(at), error))?;
+    }
+    let schema = collection.finish().map_err(|error| (None, error))?;
+    if schema.services().next().is_none() {
+        let why = schema.problems().first().map_or("they have none", String::as_str);
+        return Err((None, SchemaError::File(format!("no service is left: {why}"))));
+    }
+    Ok(schema)
 }
 
 /// The schema of an encoded descriptor set that is at hand.
@@ -29,11 +52,37 @@ pub fn from_octets(set: &[u8]) -> Result<Schema, SchemaError> {
     collection.finish()
 }
 
-/// The descriptor set of files and what they import, with options that an import defines: rules for messages are such.
-fn compile(files: &[PathBuf], roots: impl Iterator<Item = impl AsRef<Path>>) -> Result<Vec<u8>, protox::Error> {
+fn compiled(file: &Path, root: &Path) -> Result<Vec<u8>, SchemaError> {
+    let named = |folder: &Path| if folder.as_os_str().is_empty() { PathBuf::from(".") } else { folder.to_owned() };
+    let mut roots: Vec<PathBuf> = vec![named(file.parent().unwrap_or(Path::new("")))];
+    if file.starts_with(root) {
+        roots.extend(file.ancestors().skip(2).take_while(|folder| folder.starts_with(root)).map(named));
+    }
+    roots.push(named(root));
+    compile([file], roots).map_err(|error| SchemaError::File(in_one_line(&error)))
+}
+
+/// The descriptor set of files and of what they import, with the options that they define themselves: rules for values, HTTP paths.
+fn compile(
+    files: impl IntoIterator<Item = impl AsRef<Path>>,
+    roots: impl IntoIterator<Item = impl AsRef<Path>>,
+) -> Result<Vec<u8>, protox::Error> {
     let mut compiler = protox::Compiler::new(roots)?;
     compiler.include_imports(true).open_files(files)?;
     Ok(compiler.encode_file_descriptor_set())
+}
+
+/// What a compiler says, with the place in its file.
+fn in_one_line(error: &protox::Error) -> String {
+    format!("{error:?}").split('\n').map(str::trim).collect::<Vec<_>>().join(" ")
+}
+
+fn octets(file: &Path) -> Result<Vec<u8>, SchemaError> {
+    let length = std::fs::metadata(file).map_err(|error| SchemaError::File(error.to_string()))?.len();
+    if length > Bounds::LOCAL.bytes as u64 {
+        return Err(SchemaError::over("bytes", Bounds::LOCAL.bytes));
+    }
+    std::fs::read(file).map_err(|error| SchemaError::File(error.to_string()))
 }
 
 /// Reads a descriptor set.
@@ -42,11 +91,7 @@ fn compile(files: &[PathBuf], roots: impl Iterator<Item = impl AsRef<Path>>) -> 
 /// It cannot be read, or is none.
 pub fn from_set(file: &Path) -> Result<Schema, SchemaError> {
     let of_file = |why: String| SchemaError::File(format!("{}: {why}", file.display()));
-    let length = std::fs::metadata(file).map_err(|error| of_file(error.to_string()))?.len();
-    if length > Bounds::LOCAL.bytes as u64 {
-        return Err(of_file(SchemaError::over("bytes", Bounds::LOCAL.bytes).to_string()));
-    }
-    let encoded = std::fs::read(file).map_err(|error| of_file(error.to_string()))?;
+    let encoded = octets(file).map_err(|error| of_file(error.to_string()))?;
     let mut collection = Collection::new(Bounds::LOCAL);
     collection.add_set(&encoded).map_err(|error| of_file(error.to_string()))?;
     collection.finish().map_err(|error| of_file(error.to_string()))

@@ -1,6 +1,6 @@
 //! How much work a reader may still do. Whoever lets strangers' octets decide how long something takes hands one in.
 
-/// Work that is left. One step is about what evaluating one node of an expression takes; passing a field on the wire is a sixteenth.
+/// Work that is left. One step is about what evaluating one node of an expression takes; passing a field on the wire is a quarter.
 #[derive(Debug)]
 pub struct Meter {
     left: u64,
@@ -11,6 +11,8 @@ pub struct Meter {
 pub struct Spent;
 
 const PARTS: u64 = 16;
+/// Parts of a step.
+const FIELD: u64 = 4;
 
 impl Meter {
     /// So many steps and no more.
@@ -40,7 +42,7 @@ impl Meter {
     /// # Errors
     /// None is left.
     pub(super) fn spend_field(&mut self) -> Result<(), Spent> {
-        self.take(1)
+        self.take(FIELD)
     }
 
     fn take(&mut self, parts: u64) -> Result<(), Spent> {

@@ -3,12 +3,17 @@
 //! no socket: who asks a server hands in a [`Reflection`].
 
 mod bounds;
+mod catalog;
+mod closure;
 mod collection;
+mod definition;
+mod diff;
 mod extent;
 mod files;
 mod meter;
 mod octets;
 mod options;
+mod redact;
 mod reflect;
 mod repair;
 mod set;
@@ -17,16 +22,21 @@ mod view;
 mod wire;
 
 pub use bounds::{Bounds, SchemaError};
-pub use collection::Collection;
-pub use files::{from_octets, from_protos, from_set};
+pub use catalog::{Catalog, CatalogBounds, Part};
+pub use closure::ClosureDigest;
+pub use collection::{Collection, Fingerprint};
+pub use definition::{Definition, Definitions, InForce, Side};
+pub use diff::{Change, Diff, What, diff};
+pub use files::{from_files, from_octets, from_protos, from_set};
 pub use meter::{Meter, Spent};
 pub use octets::{Octets, Text};
 pub use options::Oneof;
-pub use reflect::{Answer, Question, Reflection, fetch};
+pub use redact::Redaction;
+pub use reflect::{Answer, Question, Reflection, fetch, gather, link};
 pub use set::{Method, Schema};
-pub use types::{EnumKind, Field, FieldId, Kind, MessageType, Scalar, Shape, TypeId};
+pub use types::{EnumKind, Field, FieldId, Kind, MessageType, Scalar, Shape, TypeId, nearest};
 pub use view::{Item, Unreadable, View, default};
 pub use wire::Writer;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

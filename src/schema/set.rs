@@ -1,13 +1,14 @@
 //! A schema: linked, immutable, with a name by its content.
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use buffa::Message as _;
 use buffa_descriptor::generated::descriptor::{FileDescriptorProto, FileDescriptorSet};
 use buffa_descriptor::{DescriptorPool, DynamicMessage, MessageIndex};
 use sha2::{Digest as _, Sha256};
 
+use super::closure::{self, ClosureDigest, Closures};
 use super::repair::{is_stand_in, is_well_known};
 
 /// Services and messages as one server, or one file, has them.
@@ -16,13 +17,14 @@ pub struct Schema {
     pool: Arc<DescriptorPool>,
     digest: String,
     problems: Vec<String>,
+    closures: OnceLock<Closures>,
 }
 
 /// A method.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Method {
-    input: MessageIndex,
-    output: MessageIndex,
+    pub(super) input: MessageIndex,
+    pub(super) output: MessageIndex,
     /// The caller may send any number of messages.
     pub client_streaming: bool,
     /// The server may.
@@ -32,17 +34,27 @@ pub struct Method {
 impl Schema {
     pub(super) fn new(pool: Arc<DescriptorPool>, problems: Vec<String>) -> Self {
         let digest = digest(&pool);
-        Self { pool, digest, problems }
-    }
-
-    pub(super) fn pool(&self) -> &DescriptorPool {
-        &self.pool
+        Self { pool, digest, problems, closures: OnceLock::new() }
     }
 
     /// SHA-256 of its own files, in hexadecimal: the same for the same files, in whatever order they came, and whether or not the
     /// server sent those along that everybody has.
     pub fn digest(&self) -> &str {
         &self.digest
+    }
+
+    /// The digest of a message type and of all that it needs; none where there is no such type. The first time, those of all types
+    /// are worked out.
+    pub fn closure_digest(&self, message: &str) -> Option<ClosureDigest> {
+        self.closure(self.pool.message_index(message)?)
+    }
+
+    pub(super) fn closure(&self, message: MessageIndex) -> Option<ClosureDigest> {
+        self.closures.get_or_init(|| closure::digests(&self.pool)).get(&message).copied()
+    }
+
+    pub(super) fn pool(&self) -> &DescriptorPool {
+        &self.pool
     }
 
     /// What had to be left out or could not be found, in words.
@@ -55,6 +67,11 @@ impl Schema {
         self.pool.services().iter().map(|service| service.full_name())
     }
 
+    /// Whether there is a service of this full name.
+    pub fn has_service(&self, full_name: &str) -> bool {
+        self.pool.service_by_name(full_name).is_some()
+    }
+
     /// How many messages its own files define.
     pub fn messages(&self) -> usize {
         let mut open: Vec<_> = own(&self.pool).flat_map(|file| &file.message_type).collect();
@@ -64,6 +81,14 @@ impl Schema {
             open.extend(&message.nested_type);
         }
         count
+    }
+
+    /// How much there is of it: messages, fields, values of enums and methods, those that everybody has included.
+    pub fn elements(&self) -> usize {
+        let fields: usize = self.pool.messages().iter().map(|message| 1 + message.fields().len()).sum();
+        let values: usize = self.pool.enums().iter().map(|named| 1 + named.values().len()).sum();
+        let methods: usize = self.pool.services().iter().map(|service| 1 + service.methods().len()).sum();
+        fields + values + methods
     }
 
     /// Names of the methods of a service; none where there is no such service.

@@ -1,5 +1,7 @@
 //! Servers that tell everything, servers that forget half of it, and servers that mean harm.
 
+pub(crate) mod compile;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 

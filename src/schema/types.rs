@@ -5,6 +5,7 @@ use buffa_descriptor::{
     DescriptorPool, EnumIndex, FieldDescriptor, FieldKind, MessageDescriptor, MessageIndex, ScalarType, SingularKind,
 };
 
+use super::definition::shape;
 use super::set::Schema;
 
 /// Names a message type within its schema.
@@ -123,6 +124,11 @@ impl Schema {
         known.value_by_name(value).map(|value| value.number())
     }
 
+    /// Names of an enum's values; none where there is no such enum.
+    pub fn enum_values(&self, name: &str) -> impl Iterator<Item = &str> {
+        self.pool().enum_by_name(name).into_iter().flat_map(|known| known.values()).map(|value| value.name())
+    }
+
     /// Whether there is an enum of this name.
     pub fn has_enum(&self, name: &str) -> bool {
         self.pool().enum_by_name(name).is_some()
@@ -165,9 +171,32 @@ impl<'s> MessageType<'s> {
         self.pool.message_index(name).map(|index| Self::at(self.pool, index))
     }
 
+    /// What to say of a field that it does not have.
+    pub fn lacks(self, name: &str) -> String {
+        let (own, fields) = (self.name(), self.fields().map(|field| field.name()));
+        if let Some(near) = nearest(name, fields) {
+            return format!("{own} has no field `{name}`; did you mean `{near}`?");
+        }
+        let mut fields: Vec<_> = self.fields().map(|field| field.name()).take(10).collect();
+        if self.fields().count() > fields.len() {
+            fields.push("…");
+        }
+        match fields.is_empty() {
+            true => format!("{own} has no field `{name}`: it has none"),
+            false => format!("{own} has no field `{name}`; it has {}", fields.join(", ")),
+        }
+    }
+
     fn nth(self, at: usize) -> Option<Field<'s>> {
         self.message.fields().get(at).map(|field| Field { owner: self, field, at })
     }
+}
+
+/// The known name that somebody may have meant.
+pub fn nearest<'n>(name: &str, known: impl Iterator<Item = &'n str>) -> Option<&'n str> {
+    let scored = known.map(|known| (strsim::damerau_levenshtein(name, known), known));
+    let most = (name.chars().count() / 3).max(1);
+    scored.filter(|(distance, _)| *distance <= most).min_by_key(|(distance, _)| *distance).map(|(_, known)| known)
 }
 
 impl PartialEq for MessageType<'_> {
@@ -226,9 +255,9 @@ impl<'s> Field<'s> {
         self.shape() == Shape::Single && self.field.presence() != FieldPresence::Implicit
     }
 
-    /// Whether its message is written as a group.
+    /// Whether its message is written as a group. Values of maps never are, whatever the features of their file say.
     pub fn is_delimited(self) -> bool {
-        self.field.is_delimited()
+        self.field.is_delimited() && !matches!(self.field.kind(), FieldKind::Map { .. })
     }
 
     /// Whether setting one of the two unsets the other: both are of one `oneof`.
@@ -236,6 +265,17 @@ impl<'s> Field<'s> {
         self.at != other.at
             && self.field.oneof_index().is_some()
             && self.field.oneof_index() == other.field.oneof_index()
+    }
+
+    /// Whether another schema has a message and a field of these names, and the field has another number or type there. Says how.
+    pub fn conflicts(self, other: &Schema) -> Option<String> {
+        let there = other.message_type(self.owner.name())?.field(self.name())?;
+        if self.number() != there.number() {
+            let (now, before) = (self.number(), there.number());
+            return Some(format!("{self:?} has the number {now}, and the accepted definition has {before}"));
+        }
+        let (now, before) = (shape(self.owner.pool, self.field), shape(there.owner.pool, there.field));
+        (now != before).then(|| format!("{self:?} is {now}, and in the accepted definition {before}"))
     }
 
     /// The default that its declaration gives it (proto2), as it stands there.

@@ -3,6 +3,7 @@
 //! What is not asked for is passed over.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use super::meter::{Meter, Spent};
 use super::octets::{Octets, Text};
@@ -13,9 +14,15 @@ use super::wire::{Malformed, Payload, Reader};
 #[derive(Clone, Debug)]
 pub struct View<'a> {
     kind: MessageType<'a>,
-    wire: Octets<'a>,
-    /// Where the message was sent in several parts, which decoders merge: the others.
-    more: Vec<Octets<'a>>,
+    parts: Parts<'a>,
+}
+
+/// What a message was sent in. A copy of it costs nothing, however many they are.
+#[derive(Clone, Debug)]
+enum Parts<'a> {
+    One(Octets<'a>),
+    /// Decoders merge these.
+    Many(Arc<Vec<Octets<'a>>>),
 }
 
 /// What a field has.
@@ -63,7 +70,7 @@ impl From<Spent> for Unreadable {
 impl<'a> View<'a> {
     /// A message of this type.
     pub fn new(kind: MessageType<'a>, wire: Octets<'a>) -> Self {
-        Self { kind, wire, more: Vec::new() }
+        Self { kind, parts: Parts::One(wire) }
     }
 
     /// Its type.
@@ -71,20 +78,30 @@ impl<'a> View<'a> {
         self.kind
     }
 
-    /// Its octets, part by part.
-    pub fn parts(&self) -> impl Iterator<Item = &Octets<'a>> {
-        std::iter::once(&self.wire).chain(&self.more)
+    /// Its octets; those of its parts one after the other.
+    pub fn parts(&self) -> &[Octets<'a>] {
+        match &self.parts {
+            Parts::One(part) => std::slice::from_ref(part),
+            Parts::Many(parts) => parts,
+        }
     }
 
     /// Its octets.
     pub fn to_octets(&self) -> Vec<u8> {
-        self.parts().flat_map(|part| part.iter().copied()).collect()
+        self.parts().iter().flat_map(|part| part.iter().copied()).collect()
     }
 
-    /// Takes what another part of it has.
-    fn merge(&mut self, part: View<'a>) {
-        self.more.push(part.wire);
-        self.more.extend(part.more);
+    /// Adds what came in another part. A million of two octets each is a message that somebody may send: each is paid for.
+    fn merge(&mut self, more: &Self, meter: &mut Meter) -> Result<(), Spent> {
+        for part in more.parts().iter().filter(|part| !part.is_empty()) {
+            meter.spend(1)?;
+            match &mut self.parts {
+                Parts::One(first) if first.is_empty() => *first = part.clone(),
+                Parts::One(first) => self.parts = Parts::Many(Arc::new(vec![first.clone(), part.clone()])),
+                Parts::Many(parts) => Arc::make_mut(parts).push(part.clone()),
+            }
+        }
+        Ok(())
     }
 
     /// What a field has that is there at most once; none if it is not there.
@@ -93,17 +110,19 @@ impl<'a> View<'a> {
     /// The message, or the field, is malformed, or reading it takes too much work.
     pub fn one(&self, field: Field<'a>, meter: &mut Meter) -> Result<Option<Item<'a>>, Unreadable> {
         let mut found = None;
-        self.walk(meter, |part, number, payload, _| {
+        self.walk(meter, |part, number, payload, meter| {
             if number == field.number() {
-                match (single(field, part, payload)?, &mut found) {
+                // There may be a million of them, and the last is the one.
+                meter.spend_field()?;
+                match (single(field, part, payload, meter)?, &mut found) {
                     // Parts of one message, which together are it.
-                    (Some(Item::Message(more)), Some(Item::Message(have))) => have.merge(more),
+                    (Some(Item::Message(more)), Some(Item::Message(have))) => have.merge(&more, meter)?,
                     (Some(item), found) => *found = Some(item),
                     (None, _) => {}
                 }
             } else if field.is_of_oneof()
                 && let Some(other) = self.kind.numbered(number).filter(|other| field.excludes(*other))
-                && single(other, part, payload)?.is_some()
+                && single(other, part, payload, meter)?.is_some()
             {
                 found = None;
             }
@@ -119,7 +138,7 @@ impl<'a> View<'a> {
     pub fn has(&self, field: Field<'a>, meter: &mut Meter) -> Result<bool, Unreadable> {
         if field.shape() != Shape::Single {
             let mut any = false;
-            self.all(field, meter, |_, _| {
+            self.each(field, meter, |_, _, _| {
                 any = true;
                 Ok(())
             })?;
@@ -129,7 +148,7 @@ impl<'a> View<'a> {
         Ok(found.is_some_and(|item| field.has_presence() || !item.is_default()))
     }
 
-    /// What a repeated field has, one after the other; of a map the keys too.
+    /// What a repeated field has, one after the other; of a map the keys too. Each takes steps, as who gets it mostly keeps it.
     ///
     /// # Errors
     /// As [`one`](Self::one), or the receiver's own.
@@ -139,16 +158,28 @@ impl<'a> View<'a> {
         meter: &mut Meter,
         mut each: impl FnMut(Option<Item<'a>>, Item<'a>) -> Result<(), Unreadable>,
     ) -> Result<(), Unreadable> {
+        self.each(field, meter, |key, item, meter| {
+            meter.spend(if key.is_some() { 4 } else { 2 })?;
+            each(key, item)
+        })
+    }
+
+    fn each(
+        &self,
+        field: Field<'a>,
+        meter: &mut Meter,
+        mut each: impl FnMut(Option<Item<'a>>, Item<'a>, &mut Meter) -> Result<(), Unreadable>,
+    ) -> Result<(), Unreadable> {
         self.walk(meter, |part, number, payload, meter| {
             if number != field.number() {
                 return Ok(());
             }
             let Shape::Map(key) = field.shape() else {
-                return elements(field, part, payload, meter, |item| each(None, item));
+                return elements(field, part, payload, meter, |item, meter| each(None, item, meter));
             };
             let Payload::Length(range) = payload else { return Ok(()) };
             match entry(field, key, &part.part(range), meter)? {
-                Some((key, value)) => each(Some(key), value),
+                Some((key, value)) => each(Some(key), value, meter),
                 None => Ok(()),
             }
         })
@@ -161,13 +192,15 @@ impl<'a> View<'a> {
     pub fn unknown(&self, meter: &mut Meter) -> Result<BTreeMap<u32, Vec<u8>>, Unreadable> {
         let mut unknown: BTreeMap<u32, Vec<u8>> = BTreeMap::new();
         for part in self.parts() {
+            meter.spend_field()?;
             let mut reader = Reader::new(part);
             loop {
                 let begin = reader.position();
-                let Some((number, _)) = reader.next()? else { break };
-                meter.spend_field()?;
+                let Some((number, payload)) = reader.next()? else { break };
+                pass(&payload, meter)?;
                 if self.kind.numbered(number).is_none() {
                     let octets = part.get(begin..reader.position()).unwrap_or_default();
+                    meter.spend_octets(octets.len())?;
                     unknown.entry(number).or_default().extend_from_slice(octets);
                 }
             }
@@ -181,13 +214,23 @@ impl<'a> View<'a> {
         mut each: impl FnMut(&Octets<'a>, u32, Payload, &mut Meter) -> Result<(), Unreadable>,
     ) -> Result<(), Unreadable> {
         for part in self.parts() {
+            meter.spend_field()?;
             let mut reader = Reader::new(part);
             while let Some((number, payload)) = reader.next()? {
-                meter.spend_field()?;
+                pass(&payload, meter)?;
                 each(part, number, payload, meter)?;
             }
         }
         Ok(())
+    }
+}
+
+/// Pays for a field that was read past. The end of a group is found by going through it.
+fn pass(payload: &Payload, meter: &mut Meter) -> Result<(), Spent> {
+    meter.spend_field()?;
+    match payload {
+        Payload::Group(range) => meter.spend_octets(range.len().saturating_mul(4)),
+        _ => Ok(()),
     }
 }
 
@@ -209,22 +252,28 @@ impl Item<'_> {
 
 /// What an occurrence of a field has; none where it has another wire type, or a number that the enum does not know: decoders take
 /// that for a field they do not know.
-fn single<'a>(field: Field<'a>, part: &Octets<'a>, payload: Payload) -> Result<Option<Item<'a>>, Unreadable> {
+fn single<'a>(
+    field: Field<'a>,
+    part: &Octets<'a>,
+    payload: Payload,
+    meter: &mut Meter,
+) -> Result<Option<Item<'a>>, Unreadable> {
     if field.shape() != Shape::Single {
         // Nothing of a oneof is repeated.
         return Ok(None);
     }
-    item(field.kind(), field.is_delimited(), part, payload)
+    item((field.kind(), field.is_delimited()), part, payload, meter)
 }
 
+/// One item of a kind, which is written as a group or not.
 fn item<'a>(
-    kind: Kind<'a>,
-    delimited: bool,
+    (kind, delimited): (Kind<'a>, bool),
     part: &Octets<'a>,
     payload: Payload,
+    meter: &mut Meter,
 ) -> Result<Option<Item<'a>>, Unreadable> {
     match (kind, payload) {
-        (Kind::Scalar(scalar), payload) => scalar_of(scalar, part, payload),
+        (Kind::Scalar(scalar), payload) => scalar_of(scalar, part, payload, meter),
         (Kind::Enum(known), Payload::Varint(value)) => {
             let number = low(value).cast_signed();
             Ok(known.takes(number).then_some(Item::Enum(number)))
@@ -243,9 +292,15 @@ fn item<'a>(
     }
 }
 
-fn scalar_of<'a>(scalar: Scalar, part: &Octets<'a>, payload: Payload) -> Result<Option<Item<'a>>, Unreadable> {
+fn scalar_of<'a>(
+    scalar: Scalar,
+    part: &Octets<'a>,
+    payload: Payload,
+    meter: &mut Meter,
+) -> Result<Option<Item<'a>>, Unreadable> {
     let item = match (scalar, payload) {
         (Scalar::String, Payload::Length(range)) => {
+            meter.spend_octets(range.len())?;
             let text = part.part(range).text().ok_or(Unreadable::Malformed("a text is not UTF-8"))?;
             Item::Text(text)
         }
@@ -304,7 +359,7 @@ fn elements<'a>(
     part: &Octets<'a>,
     payload: Payload,
     meter: &mut Meter,
-    mut each: impl FnMut(Item<'a>) -> Result<(), Unreadable>,
+    mut each: impl FnMut(Item<'a>, &mut Meter) -> Result<(), Unreadable>,
 ) -> Result<(), Unreadable> {
     let kind = field.kind();
     let packed = match (&payload, kind) {
@@ -315,7 +370,10 @@ fn elements<'a>(
         _ => None,
     };
     let Some((range, form)) = packed else {
-        return item(kind, field.is_delimited(), part, payload)?.map_or(Ok(()), each);
+        return match item((kind, field.is_delimited()), part, payload, meter)? {
+            Some(item) => each(item, meter),
+            None => Ok(()),
+        };
     };
     let octets = part.part(range);
     let mut reader = Reader::new(&octets);
@@ -326,8 +384,8 @@ fn elements<'a>(
             Form::Fixed32 => Payload::Fixed32(reader.fixed32()?),
             Form::Fixed64 => Payload::Fixed64(reader.fixed64()?),
         };
-        if let Some(item) = item(kind, false, &octets, payload)? {
-            each(item)?;
+        if let Some(item) = item((kind, false), &octets, payload, meter)? {
+            each(item, meter)?;
         }
     }
     Ok(())
@@ -348,31 +406,37 @@ fn form(scalar: Scalar) -> Form {
     }
 }
 
-/// An entry of a map: of each of the two the last, and its default where it is not there. None where the value is one that its
-/// closed enum does not know.
+/// Some decoders refuse it, others pass over it, and some read it as if it had the right one.
+const OTHER_TYPE: Unreadable = Unreadable::Malformed("a key or a value of a map has another wire type than its own");
+
+/// An entry of a map: of each of the two the last, and its default where it is not there. None where the last value is one that
+/// its closed enum does not know.
 fn entry<'a>(
     field: Field<'a>,
     key: Scalar,
     entry: &Octets<'a>,
     meter: &mut Meter,
 ) -> Result<Option<(Item<'a>, Item<'a>)>, Unreadable> {
-    let (mut has_key, mut has_value) = (None, None);
+    let (mut has_key, mut has_value, mut unknown) = (None, None, false);
     let mut reader = Reader::new(entry);
     while let Some((number, payload)) = reader.next()? {
-        meter.spend_field()?;
+        pass(&payload, meter)?;
         match number {
-            1 => has_key = scalar_of(key, entry, payload)?.or(has_key),
+            1 => has_key = Some(scalar_of(key, entry, payload, meter)?.ok_or(OTHER_TYPE)?),
             2 => {
                 let varint = matches!((field.kind(), &payload), (Kind::Enum(_), Payload::Varint(_)));
-                match (item(field.kind(), field.is_delimited(), entry, payload)?, &mut has_value) {
-                    (Some(Item::Message(more)), Some(Item::Message(have))) => have.merge(more),
-                    (Some(item), value) => *value = Some(item),
-                    (None, _) if varint => return Ok(None),
-                    (None, _) => {}
+                match (item((field.kind(), field.is_delimited()), entry, payload, meter)?, &mut has_value) {
+                    (Some(Item::Message(more)), Some(Item::Message(have))) => have.merge(&more, meter)?,
+                    (Some(item), value) => (*value, unknown) = (Some(item), false),
+                    (None, _) if varint => unknown = true,
+                    (None, _) => return Err(OTHER_TYPE),
                 }
             }
             _ => {}
         }
+    }
+    if unknown {
+        return Ok(None);
     }
     let key = has_key.unwrap_or_else(|| default(Kind::Scalar(key)));
     Ok(Some((key, has_value.unwrap_or_else(|| default(field.kind())))))

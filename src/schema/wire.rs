@@ -178,6 +178,11 @@ impl Writer {
         self.tag(number, END_GROUP);
     }
 
+    /// A number without a field, as one of several in one field.
+    pub(super) fn bare(&mut self, value: u64) {
+        self.put(value);
+    }
+
     /// What is written.
     pub fn finish(self) -> Vec<u8> {
         self.out

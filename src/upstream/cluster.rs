@@ -1,16 +1,23 @@
 //! A cluster as calls see it: who is in it, how one is picked, and how much each may take.
 
+use std::fmt::Debug;
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 
 use arc_swap::ArcSwap;
+use filter_api::{MethodKind, Types};
 use rustc_hash::FxHashMap;
+use tokio::io::DuplexStream;
+use tokio::sync::mpsc;
+use tokio::time::Instant;
 
 use crate::balance::{self, Policy, Seeker};
 use crate::observe::ClusterMetrics;
-use crate::registry::{Agent, EndpointSet, Instance, Registry};
+use crate::registry::{Agent, Door, EndpointSet, Instance, Registry};
+use crate::schema::Definitions;
 
 use super::ConnectError;
+use super::schemas::{self, Schemas};
 
 /// Clusters by name. A call looks its cluster up here: names are what snapshots and the running state share.
 pub type Clusters = FxHashMap<Arc<str>, Arc<Cluster>>;
@@ -39,6 +46,27 @@ pub struct Cluster {
     pub metrics: Arc<ClusterMetrics>,
     /// Who is in it.
     pub group: Group,
+    /// What its instances serve.
+    pub schemas: Arc<Schemas>,
+    /// The same as calls ask for it.
+    pub methods: Arc<dyn Methods>,
+}
+
+/// What schemas say of a cluster's methods: the one way in which they reach calls. Definitions are told by their numbers: what reads
+/// messages has been made ready for them, and is looked up by these.
+pub trait Methods: Debug + Send + Sync {
+    /// How many messages a method takes and gives, where that is known. A call of it that has another number of request messages is
+    /// refused.
+    fn kind(&self, service: &str, method: &str) -> Option<MethodKind>;
+
+    /// The definition of a method that most instances have; among those of an agent where there is one.
+    fn majority(&self, agent: Option<&Agent>, service: &str, method: &str) -> Option<u64>;
+
+    /// The definitions that are in force for a method, whichever instance gets the call; [`InForce`](crate::schema::InForce).
+    fn in_force(&self, agent: Option<&Agent>, service: &str, method: &str) -> Option<Arc<Types>>;
+
+    /// The one that the instance with this number has, in the same form.
+    fn of_instance(&self, instance: u64, service: &str, method: &str) -> Option<Arc<Types>>;
 }
 
 /// Where a cluster's instances come from.
@@ -64,6 +92,8 @@ pub enum Lister {
     File,
     /// The name server, for a name in the configuration.
     Dns,
+    /// Nobody: its only instance is a server of this process. It is none of the user's clusters.
+    Within,
 }
 
 impl Group {
@@ -73,7 +103,43 @@ impl Group {
     }
 }
 
+/// A server of this process is asked by each worker over one connection.
+const WITHIN: ClusterLimits = ClusterLimits { connections: 1, requests: 1024, pending: 256 };
+
 impl Cluster {
+    /// A cluster of one server of this process, and where that finds its connections. `schema` is what it serves. Its series are not
+    /// told with those of clusters: its calls are counted like all others by listener and method.
+    pub fn within(name: &str, schema: Arc<Definitions>) -> (Arc<Self>, mpsc::Receiver<DuplexStream>) {
+        let (door, arrivals) = Door::new();
+        let (name, metrics): (Arc<str>, _) = (name.into(), Arc::new(ClusterMetrics::default()));
+        let instance = Instance::within(Arc::clone(&name), door, metrics.instance(&name), Instant::now());
+        let settings = schemas::Settings { pinned: Some(schema), ..schemas::Settings::default() };
+        let schemas = Schemas::new(settings, Arc::clone(&metrics));
+        let cluster = Arc::new(Self {
+            name,
+            policy: Policy::RoundRobin,
+            limits: WITHIN,
+            methods: Arc::clone(&schemas) as Arc<dyn Methods>,
+            schemas,
+            metrics,
+            group: Group::listed(Lister::Within, EndpointSet::new(vec![instance])),
+        });
+        (cluster, arrivals)
+    }
+
+    /// Whether it is a server of this process, and none of the user's clusters.
+    pub fn is_within(&self) -> bool {
+        matches!(self.group, Group::Listed { by: Lister::Within, .. })
+    }
+
+    /// Whether some instance may get calls.
+    pub fn has_usable(&self) -> bool {
+        match &self.group {
+            Group::Listed { set, .. } => set.load().instances.iter().any(|instance| instance.is_usable()),
+            Group::Registered(registry) => registry.has_usable(),
+        }
+    }
+
     /// Its registry, if its instances register.
     pub fn registry(&self) -> Option<&Arc<Registry>> {
         match &self.group {
@@ -82,15 +148,24 @@ impl Cluster {
         }
     }
 
-    /// Picks an instance: of `agent` in a registry cluster, of all otherwise. The seeker's time is by [`super::clock_ms`].
-    pub fn pick(&self, agent: Option<&Agent>, seeker: Seeker<'_>) -> Option<Arc<Instance>> {
-        match (&self.group, agent) {
-            (Group::Listed { set, cursor, .. }, _) => balance::pick(self.policy, &set.load(), cursor, seeker),
-            (Group::Registered(_), Some(agent)) => {
-                balance::pick(self.policy, &agent.endpoints.load(), &agent.cursor, seeker)
+    /// Picks an instance: of `agent` in a registry cluster, of all otherwise. The seeker's time is by [`super::clock_ms`]. Never one that
+    /// gets no calls of this method.
+    pub fn pick(
+        &self,
+        agent: Option<&Agent>,
+        (service, method): (&str, &str),
+        seeker: Seeker<'_>,
+    ) -> Option<Arc<Instance>> {
+        self.schemas.excludes(service, method, |excluded| {
+            let seeker = Seeker { excluded, ..seeker };
+            match (&self.group, agent) {
+                (Group::Listed { set, cursor, .. }, _) => balance::pick(self.policy, &set.load(), cursor, seeker),
+                (Group::Registered(_), Some(agent)) => {
+                    balance::pick(self.policy, &agent.endpoints.load(), &agent.cursor, seeker)
+                }
+                (Group::Registered(_), None) => None,
             }
-            (Group::Registered(_), None) => None,
-        }
+        })
     }
 
     /// Learns that no connection to an instance could be made.
@@ -99,7 +174,7 @@ impl Cluster {
         // Nobody listens there: that is the instance's. No descriptor left, or no answer in time, may be ours or the
         // network's, and is for its health check to judge.
         if let (Group::Registered(registry), ConnectError::Refused) = (&self.group, error) {
-            registry.refused(instance, tokio::time::Instant::now());
+            registry.refused(instance, Instant::now());
         }
     }
 }

@@ -72,7 +72,7 @@ mod tests {
     use crate::upstream::Tcp;
 
     fn place(address: std::net::SocketAddr) -> Place {
-        Place { target: Target::Socket(address), permit: None }
+        Place { target: Target::Socket(address), permit: None, door: None }
     }
 
     #[tokio::test]

@@ -64,6 +64,7 @@ fn publish(cluster: &Cluster, mut addresses: Vec<SocketAddr>) {
         // Here, and not while a call waits for it.
         cluster.policy.balance().prepare(&now);
         set.store(Arc::new(now));
+        cluster.schemas.altered();
     }
 }
 
@@ -75,14 +76,18 @@ mod tests {
     use crate::balance::Policy;
     use crate::observe::Metrics;
     use crate::registry::EndpointSet;
-    use crate::upstream::{Cluster, ClusterLimits, Group, Lister};
+    use crate::upstream::schemas::{Schemas, Settings};
+    use crate::upstream::{Cluster, ClusterLimits, Group, Lister, Methods};
 
     #[test]
     fn instances_whose_address_stays_carry_over() {
         let metrics = Metrics::new().cluster("c");
         let limits = ClusterLimits { connections: 1, requests: 1, pending: 1 };
         let group = Group::listed(Lister::Dns, EndpointSet::default());
-        let cluster = Cluster { name: "c".into(), policy: Policy::RoundRobin, limits, metrics, group };
+        let schemas = Schemas::new(Settings::default(), Arc::clone(&metrics));
+        let methods = Arc::clone(&schemas) as Arc<dyn Methods>;
+        let cluster =
+            Cluster { name: "c".into(), policy: Policy::RoundRobin, limits, metrics, group, schemas, methods };
         let now = || match &cluster.group {
             Group::Listed { set, .. } => set.load_full().instances.clone(),
             Group::Registered(_) => Vec::new(),

@@ -13,9 +13,10 @@ mod network;
 mod pool;
 pub mod probe;
 pub mod reflection;
+pub mod schemas;
 pub mod side;
 
-pub use cluster::{Cluster, ClusterLimits, Clusters, Group, Lister};
+pub use cluster::{Cluster, ClusterLimits, Clusters, Group, Lister, Methods};
 pub use connect::{ConnectError, connect};
 pub use dns::keep_resolving;
 pub use network::{Io, Network, Place, Tcp};

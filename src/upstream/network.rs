@@ -11,7 +11,7 @@ use socket2::{SockRef, TcpKeepalive};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 
-use crate::registry::{Instance, Permit, Target};
+use crate::registry::{Door, Instance, Permit, Target};
 
 /// A connected socket.
 pub trait Io: AsyncRead + AsyncWrite + Send + Unpin {}
@@ -62,11 +62,13 @@ pub struct Place {
     pub(super) target: Target,
     /// None: whoever wrote the file may send us anywhere.
     pub(super) permit: Option<Permit>,
+    /// Of a server of this process, which no network leads to.
+    pub(super) door: Option<Door>,
 }
 
 impl From<&Instance> for Place {
     fn from(instance: &Instance) -> Self {
-        Self { target: instance.target.clone(), permit: instance.permit.clone() }
+        Self { target: instance.target.clone(), permit: instance.permit.clone(), door: instance.door.clone() }
     }
 }
 
@@ -87,7 +89,10 @@ pub(super) async fn addresses(network: &dyn Network, target: &Target) -> io::Res
 /// Connects to the first address of a place that takes it. Names are looked up anew at each dial, and each address is checked
 /// again: what a name means can change after its registration.
 pub(super) async fn dial(network: &dyn Network, place: &Place) -> io::Result<Box<dyn Io>> {
-    let Place { target, permit } = place;
+    let Place { target, permit, door } = place;
+    if let Some(door) = door {
+        return Ok(Box::new(door.open()?));
+    }
     let mut failed = None;
     for address in addresses(network, target).await? {
         if let Some(Err(why)) = permit.as_ref().map(|permit| permit.check_for(target, address)) {
@@ -141,7 +146,11 @@ mod tests {
         let registry = Registry::new("agents", settings, Arc::new(ClusterMetrics::default()));
         let peer = "10.0.0.9:40000".parse().unwrap();
         let caller = Caller { peer, local: None, connection: Connection::opened(), owner: "o".into() };
-        Place { target: Target::Name("a.pods.internal".into(), 5000), permit: Some(registry.permit(&caller)) }
+        Place {
+            target: Target::Name("a.pods.internal".into(), 5000),
+            permit: Some(registry.permit(&caller)),
+            door: None,
+        }
     }
 
     #[tokio::test]

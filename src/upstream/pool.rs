@@ -37,6 +37,8 @@ pub struct Lane<L, C> {
     pub metrics: Arc<ClusterMetrics>,
     open: Vec<L>,
     connecting: usize,
+    /// There was a connection once.
+    had: bool,
     waiting: VecDeque<C>,
 }
 
@@ -72,6 +74,7 @@ impl<L: Copy + PartialEq, C: Copy + PartialEq> Pool<L, C> {
             metrics: Arc::clone(metrics),
             open: Vec::new(),
             connecting: 0,
+            had: false,
             waiting: VecDeque::new(),
         })
     }
@@ -135,11 +138,13 @@ impl<L: Copy + PartialEq, C: Copy + PartialEq> Lane<L, C> {
         self.waiting.front().copied()
     }
 
-    /// A connection is open.
-    pub fn opened(&mut self, link: L) {
+    /// A connection is open. True if there were others before, and all of them are gone.
+    pub fn opened(&mut self, link: L) -> bool {
         self.connecting = self.connecting.saturating_sub(1);
         self.instance.connected();
+        let again = self.open.is_empty() && std::mem::replace(&mut self.had, true);
         self.open.push(link);
+        again
     }
 
     /// A connection could not be made. Answers the calls that have to hear of it: all, where none of the others takes new calls.

@@ -1,5 +1,8 @@
 //! Server reflection over gRPC: v1, and v1alpha where a server has only that. What to ask is the schema's to know.
 
+use std::sync::Arc;
+use std::time::Duration;
+
 use bytes::Bytes;
 use http::uri::PathAndQuery;
 use tokio::sync::mpsc;
@@ -7,15 +10,17 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::client::Grpc;
 use tonic::metadata::MetadataMap;
 use tonic::transport::Channel;
-use tonic::{Request, Status, Streaming};
+use tonic::{Code, Request, Status, Streaming};
 use tonic_prost::ProstCodec;
 use tonic_reflection::pb::v1::server_reflection_request::MessageRequest;
 use tonic_reflection::pb::v1::server_reflection_response::MessageResponse;
 use tonic_reflection::pb::v1::{ServerReflectionRequest, ServerReflectionResponse};
 
-use super::channel::failure;
+use super::channel::{channel_to, failure};
+use super::network::{Network, Place};
 use super::side::Failure;
-use crate::schema::{Answer, Bounds, Question, Reflection, Schema, SchemaError, fetch};
+use crate::registry::Instance;
+use crate::schema::{Answer, Bounds, Collection, Question, Reflection, Schema, SchemaError, gather, link};
 
 /// The two versions have the same messages under two names.
 const VERSIONS: [&str; 2] = [
@@ -23,22 +28,52 @@ const VERSIONS: [&str; 2] = [
     "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo",
 ];
 
+/// For a connection to an instance to be made.
+const CONNECT: Duration = Duration::from_secs(5);
+
 /// The schema of whoever is at the other end.
 ///
 /// # Errors
 /// It has no reflection, or what it says is no schema.
 pub async fn reflect(channel: Channel, metadata: &MetadataMap, bounds: Bounds) -> Result<Schema, SchemaError> {
-    let mut first = None;
+    link(collect(channel, metadata, bounds).await?).await
+}
+
+/// The files of whoever is at the other end.
+///
+/// # Errors
+/// As [`reflect`].
+pub async fn collect(channel: Channel, metadata: &MetadataMap, bounds: Bounds) -> Result<Collection, SchemaError> {
+    let (mut first, mut unoffered) = (None, false);
     for version in VERSIONS {
         let mut stream = Stream::open((channel.clone(), version), metadata.clone(), bounds);
-        match fetch(&mut stream, bounds).await {
+        match gather(&mut stream, bounds).await {
             // Servers without v1 say so in many ways: UNIMPLEMENTED, UNAVAILABLE, HTTP 405 (FIELD.md §3).
-            Err(error @ SchemaError::Unavailable(_)) if !stream.answered => first = first.or(Some(error)),
+            Err(error @ (SchemaError::Unavailable(_) | SchemaError::Unoffered(_))) if !stream.answered => {
+                unoffered |= matches!(error, SchemaError::Unoffered(_));
+                first = first.or(Some(error));
+            }
             done => return done,
         }
     }
     let why = first.map(|error| error.to_string()).unwrap_or_default();
-    Err(SchemaError::Unavailable(format!("no server reflection, neither v1 nor v1alpha: {why}")))
+    let why = format!("no server reflection, neither v1 nor v1alpha: {why}");
+    // Who says something else than that there is none may have it in a while.
+    Err(if unoffered { SchemaError::Unoffered(why) } else { SchemaError::Unavailable(why) })
+}
+
+/// The files of an instance, over a connection of their own to where it may be dialled.
+///
+/// # Errors
+/// As [`reflect`].
+pub(super) async fn collect_from(
+    network: &Arc<dyn Network>,
+    instance: &Instance,
+    bounds: Bounds,
+) -> Result<Collection, SchemaError> {
+    let channel = channel_to(network, Place::from(instance), CONNECT);
+    let channel = channel.map_err(|failure| SchemaError::Unreachable(failure.to_string()))?;
+    collect(channel, &MetadataMap::new(), bounds).await
 }
 
 /// All questions of one fetch go over one stream, and so to one instance.
@@ -87,6 +122,9 @@ impl Reflection for Stream {
         };
         let question = ServerReflectionRequest { host: String::new(), message_request: Some(question) };
         let answer = self.exchange(question).await.map_err(|status| match failure(&status) {
+            Failure::Status(Code::Unimplemented, message) => {
+                SchemaError::Unoffered(format!("reflection ended with {:?}: {message}", Code::Unimplemented))
+            }
             Failure::Status(code, message) => {
                 SchemaError::Unavailable(format!("reflection ended with {code:?}: {message}"))
             }

@@ -3,7 +3,39 @@
 //! The scanner looks at prefixes only and holds nothing: bytes pass beside it. See "Length-Prefixed-Message" in
 //! gRPC over HTTP/2.
 
-use filter_api::Message;
+/// What the five octets before a message say.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Prefix {
+    /// Octets of the message.
+    pub size: u32,
+    /// Whether it is compressed with the call's `grpc-encoding`.
+    pub compressed: bool,
+}
+
+impl Prefix {
+    /// Octets of one.
+    pub const SIZE: usize = 5;
+
+    fn read([flag, length @ ..]: [u8; Self::SIZE]) -> Result<Self, FramingError> {
+        if flag > 1 {
+            return Err(FramingError { flag });
+        }
+        Ok(Self { size: u32::from_be_bytes(length), compressed: flag == 1 })
+    }
+
+    /// Octets of prefix and message.
+    pub fn framed(self) -> usize {
+        Self::SIZE + self.size as usize
+    }
+}
+
+/// The prefix at the front of octets, once all of it is there.
+///
+/// # Errors
+/// It is none.
+pub fn prefix_of(octets: &[u8]) -> Result<Option<Prefix>, FramingError> {
+    octets.first_chunk().map(|prefix| Prefix::read(*prefix)).transpose()
+}
 
 /// A message behind its prefix, uncompressed.
 pub fn framed(message: &[u8]) -> Vec<u8> {
@@ -18,7 +50,7 @@ pub fn framed(message: &[u8]) -> Vec<u8> {
 #[derive(Clone, Debug, Default)]
 pub struct Scanner {
     /// Bytes of a prefix that has not wholly come.
-    prefix: [u8; 5],
+    prefix: [u8; Prefix::SIZE],
     have: usize,
     /// Bytes of the current message that are still to come.
     left: usize,
@@ -39,7 +71,7 @@ impl Scanner {
     pub fn scan<E: From<FramingError>>(
         &mut self,
         mut bytes: &[u8],
-        mut on_message: impl FnMut(Message) -> Result<(), E>,
+        mut on_message: impl FnMut(u64, Prefix) -> Result<(), E>,
     ) -> Result<(), E> {
         loop {
             let body = self.left.min(bytes.len());
@@ -48,20 +80,17 @@ impl Scanner {
             if bytes.is_empty() {
                 return Ok(());
             }
-            let Some([flag, length @ ..]) = self.take_prefix(&mut bytes) else { return Ok(()) };
-            if flag > 1 {
-                return Err(FramingError { flag }.into());
-            }
-            let size = u32::from_be_bytes(length);
-            self.left = size as usize;
+            let Some(prefix) = self.take_prefix(&mut bytes) else { return Ok(()) };
+            let prefix = Prefix::read(prefix)?;
+            self.left = prefix.size as usize;
             self.messages += 1;
-            on_message(Message { number: self.messages, size, compressed: flag == 1 })?;
+            on_message(self.messages, prefix)?;
         }
     }
 
     /// The prefix at the front, once all of it has come.
     #[inline]
-    fn take_prefix(&mut self, bytes: &mut &[u8]) -> Option<[u8; 5]> {
+    fn take_prefix(&mut self, bytes: &mut &[u8]) -> Option<[u8; Prefix::SIZE]> {
         if self.have == 0
             && let Some((prefix, rest)) = bytes.split_first_chunk()
         {
@@ -92,17 +121,15 @@ impl Scanner {
 
 #[cfg(test)]
 mod tests {
-    use filter_api::Message;
-
-    use super::{FramingError, Scanner};
+    use super::{FramingError, Prefix, Scanner, prefix_of};
 
     fn sizes(chunks: &[&[u8]]) -> Result<(Vec<u32>, bool), FramingError> {
         let mut scanner = Scanner::default();
         let mut sizes = Vec::new();
         for chunk in chunks {
-            scanner.scan(chunk, |message: Message| {
-                sizes.push(message.size);
-                assert_eq!(message.number, sizes.len() as u64);
+            scanner.scan(chunk, |number, prefix: Prefix| {
+                sizes.push(prefix.size);
+                assert_eq!(number, sizes.len() as u64);
                 Ok::<_, FramingError>(())
             })?;
         }
@@ -125,6 +152,14 @@ mod tests {
     fn an_end_inside_a_message_shows() {
         assert_eq!(sizes(&[&[0, 0, 0, 0, 3], b"ab"]), Ok((vec![3], false)));
         assert_eq!(sizes(&[&[0, 0]]), Ok((vec![], false)));
+    }
+
+    #[test]
+    fn a_prefix_is_read_once_it_is_whole() {
+        assert_eq!(prefix_of(&[1, 0, 0, 1]), Ok(None));
+        let prefix = prefix_of(&[1, 0, 0, 1, 2, 9]).unwrap().unwrap();
+        assert_eq!((prefix, prefix.framed()), (Prefix { size: 258, compressed: true }, 263));
+        assert_eq!(prefix_of(&[2, 0, 0, 0, 0]), Err(FramingError { flag: 2 }));
     }
 
     #[test]

@@ -4,6 +4,7 @@
 //! one. gRPC is that form itself.
 
 mod classify;
+mod compress;
 mod envelope;
 mod hops;
 mod identity;
@@ -11,7 +12,8 @@ mod status;
 mod timeout;
 
 pub use classify::{Asked, Rejected, authority_host, classify, method_of};
-pub use envelope::{FramingError, Scanner, framed};
+pub use compress::{Encoding, Unreadable, narrow_accepted};
+pub use envelope::{FramingError, Prefix, Scanner, framed, prefix_of};
 pub use hops::HopId;
 pub use identity::strip_identity;
 pub use status::{code_of_http, refusal_trailers, status_of, status_of_reset, trailers_only};

@@ -3,9 +3,11 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD_NO_PAD;
 use fields::{Fields, ResponseHead};
-use filter_api::{Code, Detail, Refusal};
+use filter_api::{Code, Detail, Reason, Refusal};
 use prost::Message as _;
 use tonic_types::pb;
+
+use super::compress::ACCEPTED;
 
 /// The trailers that tell a caller of a refusal.
 pub fn refusal_trailers(refusal: &Refusal) -> Fields {
@@ -13,6 +15,10 @@ pub fn refusal_trailers(refusal: &Refusal) -> Fields {
     trailers.push("grpc-status", refusal.code.digits().as_bytes());
     trailers.push("grpc-message", percent_encode(&refusal.message).as_bytes());
     trailers.push("grpc-status-details-bin", STANDARD_NO_PAD.encode(details(refusal)).as_bytes());
+    if refusal.reason == Reason::Encoding {
+        // So that the caller can send it again in a way that is read (gRPC, "Compression").
+        trailers.push("grpc-accept-encoding", ACCEPTED.as_bytes());
+    }
     for detail in &refusal.details {
         if let Detail::RetryAfter(wait) = detail {
             // gRFC A6: grpc clients wait this long before they try again by themselves.

@@ -13,6 +13,12 @@ pub(crate) async fn proxy_with(registry: &str) -> TestProxy {
     TestProxy::yaml(&text(&format!("callback: \"{{agent}}.localhost:3790\"\n      {registry}"), "127.0.0.1:0")).await
 }
 
+/// The same with more keys of the route that calls take.
+pub(crate) async fn proxy_with_route(route: &str) -> TestProxy {
+    let text = text("callback: \"{agent}.localhost:3790\"", "127.0.0.1:0");
+    TestProxy::yaml(&format!("{}\n        {route}\n", text.trim_end())).await
+}
+
 /// The same where each agent has a port, out of those that come with it.
 pub(crate) async fn with_ports(registry: &str) -> (TestProxy, RangeInclusive<u16>) {
     let ports = free_ports();

@@ -15,6 +15,8 @@ main() {
   part "schemas-$(cat "$here"/schemas/*.go "$here"/schemas/go.sum | sha256sum | cut -c1-12)" schemas
   part "grpcio-$GRPCIO" python_client
   part "grpc-js-$GRPC_JS-$PROTO_LOADER" node_client
+  part "grpcurl-$GRPCURL" grpcurl
+  part "buf-$BUF" buf
   part "bindu-$BINDU" bindu_core
   part "cel-spec-$CEL_SPEC-$PROTOBUF_ES" cel_spec
   echo "peers: everything is in $PEERS_DIR"
@@ -71,6 +73,18 @@ cel_spec() {
   mkdir -p "$PEERS_DIR/cel"
   npm install --prefix "$PEERS_DIR/cel" --no-audit --no-fund --silent \
     "@bufbuild/cel-spec@$CEL_SPEC" "@bufbuild/protobuf@$PROTOBUF_ES"
+}
+
+grpcurl() {
+  need go "Go, from the distribution or the toolchain image"
+  GOBIN=$PEERS_DIR/bin go install "github.com/fullstorydev/grpcurl/cmd/grpcurl@$GRPCURL"
+}
+
+# A binary that npm carries: to build it takes far longer.
+buf() {
+  need npm "Node.js 18 or newer with npm"
+  mkdir -p "$PEERS_DIR/node"
+  npm install --prefix "$PEERS_DIR/node" --no-audit --no-fund --silent "@bufbuild/buf@$BUF"
 }
 
 bindu_core() {

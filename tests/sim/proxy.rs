@@ -14,8 +14,9 @@ use portunus::edge::{self, Arrival};
 use portunus::observe::Metrics;
 use portunus::registry::{Callback, Registry, Saved, Settings, Target};
 use portunus::upstream::core::CoreClient;
+use portunus::upstream::schemas::{self, Schemas};
 use portunus::upstream::side::SideClient;
-use portunus::upstream::{Cluster, ClusterLimits, Clusters, Group, Network, probe};
+use portunus::upstream::{Cluster, ClusterLimits, Clusters, Group, Methods, Network, probe};
 use portunus::{app, filters};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep};
@@ -66,10 +67,13 @@ pub(crate) async fn run(world: Arc<World>, disk: Disk) -> turmoil::Result {
     let network: Arc<dyn Network> = Arc::new(Simulated);
     tokio::spawn(probe::run(Arc::clone(&registry), Arc::new(SideClient::new(Arc::clone(&network)))));
     tokio::spawn(CoreClient::new(Arc::clone(&registry), Arc::clone(&network)).run());
+    let schemas = Schemas::new(schemas::Settings::default(), Arc::clone(&counters));
     let cluster = Arc::new(Cluster {
         name: "agents".into(),
         policy: Policy::RoundRobin,
         limits: ClusterLimits { connections: 8, requests: 1_024, pending: 256 },
+        methods: Arc::clone(&schemas) as Arc<dyn Methods>,
+        schemas,
         metrics: counters,
         group: Group::Registered(registry),
     });

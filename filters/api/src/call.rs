@@ -1,5 +1,6 @@
 //! What a filter sees of a call, and what it may answer.
 
+use std::any::Any;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -11,8 +12,8 @@ use crate::{Code, Reason, Refusal};
 
 /// A filter, built once and shared by all calls.
 pub trait Filter: Send + Sync {
-    /// What the filter looks at beside heads. The proxy pays for nothing else: a call whose filters read no message is
-    /// spliced without looking for message boundaries.
+    /// What the filter looks at beside heads, of a call that it follows. The proxy pays for nothing else: a call whose followers read
+    /// no message is spliced without looking for message boundaries, and only where one reads bodies are messages held.
     fn reads(&self) -> Reads {
         Reads::default()
     }
@@ -35,8 +36,9 @@ pub enum Start {
 
 /// A filter on one call. Every hook has a default that lets the call through.
 pub trait CallFilter: Send {
-    /// A message of the request, before it goes upstream.
-    fn request_message(&mut self, message: &Message) -> Verdict {
+    /// A message of the request, before it goes upstream. In phase Transform it comes anew at each try, from the first on; in the
+    /// others once, whatever tries there are.
+    fn request_message(&mut self, message: &Message<'_>) -> Verdict {
         let _ = message;
         Verdict::Pass
     }
@@ -48,7 +50,7 @@ pub trait CallFilter: Send {
     }
 
     /// A message of the response, before it goes to the caller.
-    fn response_message(&mut self, message: &Message) -> Verdict {
+    fn response_message(&mut self, message: &Message<'_>) -> Verdict {
         let _ = message;
         Verdict::Pass
     }
@@ -65,6 +67,9 @@ pub enum Verdict {
     Pass,
     /// The call ends here: the upstream is reset with CANCEL, and the caller gets the refusal as trailers.
     Refuse(Box<Refusal>),
+    /// The message goes on with this body in the place of its own; filters after this one see it. For filters of phase Transform that
+    /// read bodies: a body that was judged must not become another, so the call ends where any other filter answers so.
+    Replace(Vec<u8>),
 }
 
 /// How closely a filter looks at messages, in each direction.
@@ -92,17 +97,53 @@ pub enum Depth {
     Nothing,
     /// Their number and sizes. A message is announced when its five-byte prefix has come, before its body.
     Sizes,
+    /// The messages themselves. Each is held until it is whole, and goes on once it has passed.
+    Bodies,
 }
 
-/// A message, as the five-byte prefix of its gRPC frame announces it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Message {
+/// A message, as a filter sees it.
+#[derive(Clone, Copy, Debug)]
+pub struct Message<'a> {
     /// Counts from 1 in each direction.
     pub number: u64,
     /// Bytes on the wire, without the prefix.
     pub size: u32,
     /// Whether it is compressed with the call's `grpc-encoding`.
     pub compressed: bool,
+    /// What is in it, decompressed: for filters that read [`Bodies`](Depth::Bodies), which see a message once it is whole. None for
+    /// those that read [`Sizes`](Depth::Sizes).
+    pub body: Option<&'a [u8]>,
+    /// By what the body is to be read, where the proxy knows. Filters that run before an instance is chosen get all that is in force for
+    /// the method; those of phase Transform, and all for a response, what the chosen instance says.
+    pub types: Option<&'a Types>,
+}
+
+/// What the proxy knows of the types of a method's messages. Of what type that is, those say who make it and read it.
+pub type Types = dyn Any + Send + Sync;
+
+/// How many messages a method takes and gives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum MethodKind {
+    /// One, and one.
+    Unary,
+    /// One, and any number.
+    ServerStreaming,
+    /// Any number, and one.
+    ClientStreaming,
+    /// Any number, and any number.
+    Bidi,
+}
+
+impl MethodKind {
+    /// Whether a request has exactly one message.
+    pub fn has_one_request(self) -> bool {
+        matches!(self, Self::Unary | Self::ServerStreaming)
+    }
+
+    /// Whether a response that succeeds has exactly one message.
+    pub fn has_one_response(self) -> bool {
+        matches!(self, Self::Unary | Self::ClientStreaming)
+    }
 }
 
 /// What is known of a call from its head on; the same for all filters.
@@ -236,5 +277,7 @@ mod tests {
         let one = Reads { request: Depth::Sizes, response: Depth::Nothing };
         let two = Reads { request: Depth::Nothing, response: Depth::Sizes };
         assert_eq!(one.or(two), Reads { request: Depth::Sizes, response: Depth::Sizes });
+        let three = Reads { request: Depth::Bodies, response: Depth::Nothing };
+        assert_eq!(two.or(three).or(one), Reads { request: Depth::Bodies, response: Depth::Sizes });
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use schemars::{JsonSchema, Schema};
 use serde::de::DeserializeOwned;
 
-use crate::{Expression, Expressions, Filter, Gives};
+use crate::{Expression, Filter, Gives, Hidden, Readers, Redaction};
 
 /// When a filter runs. DESIGN.md §2 and docs/request-path.md have the order of a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -57,13 +57,13 @@ pub trait Factory {
 /// method here, so that a unit test can hand in a fake.
 pub struct BuildCx<'a> {
     place: &'a str,
-    expressions: &'a dyn Expressions,
+    readers: &'a dyn Readers,
 }
 
 impl<'a> BuildCx<'a> {
     /// `place` is where the filter stands in the configuration, such as `listeners.edge.filters[0]`.
-    pub fn new(place: &'a str, expressions: &'a dyn Expressions) -> Self {
-        Self { place, expressions }
+    pub fn new(place: &'a str, readers: &'a dyn Readers) -> Self {
+        Self { place, readers }
     }
 
     /// Where the filter stands in the configuration: unique within it, and stable over reloads of an unchanged file.
@@ -76,7 +76,12 @@ impl<'a> BuildCx<'a> {
     /// # Errors
     /// What is wrong with it, at that place.
     pub fn expression(&self, path: &[&str], text: &str, gives: Gives) -> Result<Arc<dyn Expression>, BuildError> {
-        self.expressions.compile(text, gives).map_err(|message| BuildError::at(path, message))
+        self.readers.expression(text, gives).map_err(|message| BuildError::at(path, message))
+    }
+
+    /// What hides fields of messages.
+    pub fn redaction(&self, hidden: Hidden) -> Arc<dyn Redaction> {
+        self.readers.redaction(hidden)
     }
 }
 

@@ -8,19 +8,19 @@
 
 mod call;
 mod code;
-mod expr;
 mod factory;
+mod readers;
 mod reason;
 mod refusal;
 pub mod units;
 
 pub use call::{
-    AgentInfo, Bounds, CallFilter, CallInfo, Depth, Filter, Message, Outcome, Protocol, Reads, RequestView,
-    ResponseView, Start, Verdict,
+    AgentInfo, Bounds, CallFilter, CallInfo, Depth, Filter, Message, MethodKind, Outcome, Protocol, Reads, RequestView,
+    ResponseView, Start, Types, Verdict,
 };
 pub use code::Code;
-pub use expr::{Expression, Expressions, Gives, Seen, Unevaluated};
 pub use factory::{Build, BuildCx, BuildError, Factory, Known, Phase};
+pub use readers::{Expression, Gives, Hidden, Readers, Redaction, Seen, Unevaluated, Unread};
 pub use reason::Reason;
 pub use refusal::{Detail, Refusal};
 

@@ -16,6 +16,8 @@ pub enum Reason {
     AgentUnknown,
     /// The caller went away.
     Cancelled,
+    /// A method that takes one request message got none, or more.
+    Cardinality,
     /// No connection to an instance could be made.
     ConnectFailed,
     /// Time ran out.
@@ -24,6 +26,10 @@ pub enum Reason {
     Denied,
     /// The proxy is shutting down.
     Draining,
+    /// A message must be read, and its compression is none that the proxy knows.
+    Encoding,
+    /// A filter did what filters may not.
+    Filter,
     /// A message or the call's framing is broken.
     Framing,
     /// No message in either direction for too long.
@@ -44,6 +50,10 @@ pub enum Reason {
     Protocol,
     /// Whether a route takes the call cannot be told.
     RouteUndecided,
+    /// A message does not fit its type, or the rules for it.
+    Schema,
+    /// A policy reads a message, and what it is made of is not known yet.
+    SchemaUnavailable,
     /// The registrar refused, because another owner holds the agent.
     Owner,
     /// The upstream answered without a gRPC status.
@@ -60,10 +70,13 @@ impl Reason {
         Self::AgentAmbiguous,
         Self::AgentUnknown,
         Self::Cancelled,
+        Self::Cardinality,
         Self::ConnectFailed,
         Self::Deadline,
         Self::Denied,
         Self::Draining,
+        Self::Encoding,
+        Self::Filter,
         Self::Framing,
         Self::Idle,
         Self::Loop,
@@ -75,6 +88,8 @@ impl Reason {
         Self::Protocol,
         Self::Owner,
         Self::RouteUndecided,
+        Self::Schema,
+        Self::SchemaUnavailable,
         Self::UpstreamHttp,
         Self::UpstreamReset,
     ];
@@ -87,10 +102,13 @@ impl Reason {
             Self::AgentAmbiguous => "agent_ambiguous",
             Self::AgentUnknown => "agent_unknown",
             Self::Cancelled => "cancelled",
+            Self::Cardinality => "cardinality",
             Self::ConnectFailed => "connect_failed",
             Self::Deadline => "deadline",
             Self::Denied => "denied",
             Self::Draining => "draining",
+            Self::Encoding => "encoding",
+            Self::Filter => "filter",
             Self::Framing => "framing",
             Self::Idle => "idle",
             Self::Loop => "loop",
@@ -102,6 +120,8 @@ impl Reason {
             Self::Protocol => "protocol",
             Self::Owner => "owner",
             Self::RouteUndecided => "route_undecided",
+            Self::Schema => "schema",
+            Self::SchemaUnavailable => "schema_unavailable",
             Self::UpstreamHttp => "upstream_http",
             Self::UpstreamReset => "upstream_reset",
         }

@@ -87,17 +87,17 @@ impl Filter for Bounded {
 }
 
 impl CallFilter for Bounded {
-    fn request_message(&mut self, message: &Message) -> Verdict {
+    fn request_message(&mut self, message: &Message<'_>) -> Verdict {
         self.check(message, self.0.message, "request")
     }
 
-    fn response_message(&mut self, message: &Message) -> Verdict {
+    fn response_message(&mut self, message: &Message<'_>) -> Verdict {
         self.check(message, self.0.response_message, "response")
     }
 }
 
 impl Bounded {
-    fn check(&self, message: &Message, limit: Option<Size>, what: &str) -> Verdict {
+    fn check(&self, message: &Message<'_>, limit: Option<Size>, what: &str) -> Verdict {
         let size = message.size;
         if let Some(limit) = limit.filter(|limit| u64::from(size) > limit.0) {
             return refuse(

@@ -8,13 +8,16 @@ use std::time::Duration;
 
 use fields::{Fields, Method, RequestHead};
 use filter_api::{
-    Bounds, BuildCx, BuildError, CallFilter, CallInfo, Code, Expression, Expressions, Factory, Filter, Gives, Known,
-    Message, Outcome, Protocol, Reads, Refusal, RequestView, ResponseView, Seen, Start, Unevaluated, Verdict,
+    Bounds, BuildCx, BuildError, CallFilter, CallInfo, Code, Depth, Expression, Factory, Filter, Gives, Hidden, Known,
+    Message, Outcome, Phase, Protocol, Readers, Reads, Reason, Redaction, Refusal, RequestView, ResponseView, Seen,
+    Start, Types, Unevaluated, Unread, Verdict,
 };
 
 /// A filter that was built.
 pub struct Bench {
     filter: Box<dyn Filter>,
+    phase: Phase,
+    types: Option<Arc<Types>>,
 }
 
 /// A call that passes a filter.
@@ -25,6 +28,9 @@ pub struct TestCall {
     pub bounds: Bounds,
     info: CallInfo,
     follower: Option<Box<dyn CallFilter>>,
+    reads: Reads,
+    phase: Phase,
+    types: Option<Arc<Types>>,
     counts: (u64, u64),
 }
 
@@ -35,7 +41,14 @@ impl Bench {
     /// What the filter says of the configuration.
     pub fn build<F: Factory>(config: serde_json::Value) -> Result<Self, BuildError> {
         let filter = (Known::of::<F>().build)(config, &mut BuildCx::new("listeners.test.filters[0]", &Plain))?;
-        Ok(Self { filter })
+        Ok(Self { filter, phase: F::PHASE, types: None })
+    }
+
+    /// The same, whose messages come with these types.
+    #[must_use]
+    pub fn with_types(mut self, types: Arc<Types>) -> Self {
+        self.types = Some(types);
+        self
     }
 
     /// What it reads.
@@ -60,7 +73,16 @@ impl Bench {
             peer: SocketAddr::new(Ipv4Addr::LOCALHOST.into(), 40_000),
             agent: None,
         };
-        let mut call = TestCall { head, bounds: Bounds::default(), info, follower: None, counts: (0, 0) };
+        let mut call = TestCall {
+            head,
+            bounds: Bounds::default(),
+            info,
+            follower: None,
+            reads: self.reads(),
+            phase: self.phase,
+            types: self.types.clone(),
+            counts: (0, 0),
+        };
         let view = &mut RequestView { call: &call.info, head: &mut call.head, bounds: &mut call.bounds };
         match self.filter.request_head(view) {
             Start::Pass | Start::Wait(_) => {}
@@ -77,24 +99,61 @@ impl TestCall {
         self.follower.is_some()
     }
 
-    /// A message of the request.
+    /// A message of the request, by its size.
     ///
     /// # Errors
     /// The filter's refusal.
     pub fn request_message(&mut self, size: u32) -> Result<(), Box<Refusal>> {
         self.counts.0 += 1;
-        let message = Message { number: self.counts.0, size, compressed: false };
-        self.follower.as_mut().map_or(Ok(()), |filter| passed(filter.request_message(&message)))
+        let message = Message { number: self.counts.0, size, compressed: false, body: None, types: None };
+        let verdict = self.follower.as_mut().map_or(Verdict::Pass, |filter| filter.request_message(&message));
+        self.judged(verdict, Depth::Sizes).map(drop)
     }
 
-    /// A message of the response.
+    /// A message of the response, by its size.
     ///
     /// # Errors
     /// The filter's refusal.
     pub fn response_message(&mut self, size: u32) -> Result<(), Box<Refusal>> {
         self.counts.1 += 1;
-        let message = Message { number: self.counts.1, size, compressed: false };
-        self.follower.as_mut().map_or(Ok(()), |filter| passed(filter.response_message(&message)))
+        let message = Message { number: self.counts.1, size, compressed: false, body: None, types: None };
+        let verdict = self.follower.as_mut().map_or(Verdict::Pass, |filter| filter.response_message(&message));
+        self.judged(verdict, Depth::Sizes).map(drop)
+    }
+
+    /// A whole message of the request: what goes on in its place, where the filter replaces it. A filter that does not read bodies sees
+    /// its size only.
+    ///
+    /// # Errors
+    /// The filter's refusal.
+    pub fn request_body(&mut self, body: &[u8]) -> Result<Option<Vec<u8>>, Box<Refusal>> {
+        self.counts.0 += 1;
+        let (number, depth, types) = (self.counts.0, self.reads.request, self.types.clone());
+        let message = shown(number, depth, body, types.as_deref());
+        let verdict = self.follower.as_mut().map_or(Verdict::Pass, |filter| filter.request_message(&message));
+        self.judged(verdict, depth)
+    }
+
+    /// A whole message of the response: what goes on in its place, where the filter replaces it.
+    ///
+    /// # Errors
+    /// The filter's refusal.
+    pub fn response_body(&mut self, body: &[u8]) -> Result<Option<Vec<u8>>, Box<Refusal>> {
+        self.counts.1 += 1;
+        let (number, depth, types) = (self.counts.1, self.reads.response, self.types.clone());
+        let message = shown(number, depth, body, types.as_deref());
+        let verdict = self.follower.as_mut().map_or(Verdict::Pass, |filter| filter.response_message(&message));
+        self.judged(verdict, depth)
+    }
+
+    /// As the proxy takes a verdict.
+    fn judged(&self, verdict: Verdict, depth: Depth) -> Result<Option<Vec<u8>>, Box<Refusal>> {
+        match verdict {
+            Verdict::Pass => Ok(None),
+            Verdict::Refuse(refusal) => Err(refusal),
+            Verdict::Replace(body) if self.phase == Phase::Transform && depth == Depth::Bodies => Ok(Some(body)),
+            Verdict::Replace(_) => Err(misplaced()),
+        }
     }
 
     /// The head of the response.
@@ -103,7 +162,8 @@ impl TestCall {
     /// The filter's refusal.
     pub fn response_head(&mut self, metadata: &mut Fields) -> Result<(), Box<Refusal>> {
         let view = &mut ResponseView { call: &self.info, metadata };
-        self.follower.as_mut().map_or(Ok(()), |filter| passed(filter.response_head(view)))
+        let verdict = self.follower.as_mut().map_or(Verdict::Pass, |filter| filter.response_head(view));
+        self.judged(verdict, Depth::Nothing).map(drop)
     }
 
     /// The end of the call.
@@ -124,8 +184,12 @@ struct Plain;
 #[derive(Debug)]
 struct Said(String);
 
-impl Expressions for Plain {
-    fn compile(&self, text: &str, gives: Gives) -> Result<Arc<dyn Expression>, String> {
+impl Readers for Plain {
+    fn redaction(&self, hidden: Hidden) -> Arc<dyn Redaction> {
+        Arc::new(Struck(hidden))
+    }
+
+    fn expression(&self, text: &str, gives: Gives) -> Result<Arc<dyn Expression>, String> {
         let truth = matches!(text, "true" | "false");
         let quoted = text.len() > 1 && text.starts_with('\'') && text.ends_with('\'');
         match (gives, text) {
@@ -134,6 +198,32 @@ impl Expressions for Plain {
             (Gives::Text, text) if truth || quoted || text == "null" => Ok(Arc::new(Said(text.to_owned()))),
             _ => Err(format!("`{text}` is none of true, false, null, fails and 'text'")),
         }
+    }
+}
+
+/// Messages are texts: paths stand for words in them, of which one that says `?` cannot be read.
+#[derive(Debug)]
+struct Struck(Hidden);
+
+impl Struck {
+    fn strike(&self, message: &Message<'_>, paths: &[String]) -> Result<Option<Vec<u8>>, Unread> {
+        let body = message.body.ok_or(Unread::NoSchema)?;
+        let text = std::str::from_utf8(body).map_err(|_| Unread::Malformed("it is no text".into()))?;
+        if text.contains('?') {
+            return Err(Unread::Malformed("it asks".into()));
+        }
+        let struck = paths.iter().fold(text.to_owned(), |text, word| text.replace(word.as_str(), &self.0.mask));
+        Ok((struck != text).then(|| struck.into_bytes()))
+    }
+}
+
+impl Redaction for Struck {
+    fn request(&self, message: &Message<'_>) -> Result<Option<Vec<u8>>, Unread> {
+        self.strike(message, &self.0.request)
+    }
+
+    fn response(&self, message: &Message<'_>) -> Result<Option<Vec<u8>>, Unread> {
+        self.strike(message, &self.0.response)
     }
 }
 
@@ -158,9 +248,13 @@ impl Expression for Said {
     }
 }
 
-fn passed(verdict: Verdict) -> Result<(), Box<Refusal>> {
-    match verdict {
-        Verdict::Pass => Ok(()),
-        Verdict::Refuse(refusal) => Err(refusal),
-    }
+fn shown<'a>(number: u64, depth: Depth, body: &'a [u8], types: Option<&'a Types>) -> Message<'a> {
+    let size = u32::try_from(body.len()).unwrap_or(u32::MAX);
+    let bodies = depth == Depth::Bodies;
+    Message { number, size, compressed: false, body: bodies.then_some(body), types: types.filter(|_| bodies) }
+}
+
+fn misplaced() -> Box<Refusal> {
+    let message = "only a filter of phase Transform that reads bodies replaces a message, and nothing replaces a head";
+    Box::new(Refusal::new(Code::Internal, Reason::Filter, message))
 }

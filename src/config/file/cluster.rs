@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::schemas::ClusterSchema;
 use super::{Expression, seconds};
 use crate::config::names::{AgentPattern, CallbackPattern, HostName, Methods};
 use crate::config::net::{Cidr, HostPort, Ports};
@@ -35,6 +36,9 @@ pub struct Cluster {
     /// How often instances are asked whether they are well. Only in a registry cluster, where it is always on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub health: Option<Health>,
+    /// Where the definitions of its messages come from.
+    #[serde(default)]
+    pub schema: ClusterSchema,
     #[serde(default)]
     pub limits: ClusterLimits,
 }

@@ -7,7 +7,7 @@ use serde::de::{Deserializer, Error, MapAccess, Visitor};
 use serde::ser::{SerializeMap, Serializer};
 use serde::{Deserialize, Serialize};
 
-use super::{Route, seconds};
+use super::{Route, Serve, seconds};
 use crate::config::net::{Cidr, ListenAddress};
 use filter_api::units::{Period, Size};
 
@@ -24,6 +24,9 @@ pub struct Listener {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1))]
     pub from: Option<Vec<Cidr>>,
+    /// Services that the listener serves itself, unless a route names them: `reflection`, `health`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub serve: Vec<Serve>,
     #[serde(default)]
     pub limits: ListenerLimits,
     /// Run for every call, before the route's; within a phase in this order.

@@ -4,6 +4,8 @@
 mod cluster;
 mod listener;
 mod route;
+mod schemas;
+mod serve;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -17,7 +19,9 @@ pub use cluster::{
     RegistryLimits, WeightedEndpoint,
 };
 pub use listener::{FilterUse, Listener, ListenerLimits};
-pub use route::{HeaderMatch, HeaderPattern, Match, Present, Route, Share as SplitShare, Target};
+pub use route::{HeaderMatch, HeaderPattern, HoldFirst, Match, Present, Route, Share as SplitShare, Target};
+pub use schemas::{ClusterSchema, Reflection, ReflectionSettings, SchemaMode};
+pub use serve::{Serve, ServeSettings, Served, ServedReflection};
 
 use super::names::{HostName, LogFile};
 use super::net::SocketAddress;
@@ -144,6 +148,7 @@ impl Config {
             if cluster.registry.is_some() {
                 cluster.health.get_or_insert_default();
             }
+            cluster.schema.complete();
         }
     }
 }

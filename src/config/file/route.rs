@@ -33,12 +33,24 @@ pub struct Route {
     /// Names the agent (id, DID or name) that calls to a registry cluster are for: an expression, such as `metadata["x-tenant"]`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub agent: Option<Expression>,
+    /// `hold`: calls of client-streaming and bidirectional methods wait for their first message too, where `agent` or the cluster's `hash_by`
+    /// reads it. A client that waits for the answer's head before it sends waits for ever then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub first_message: Option<HoldFirst>,
     /// Run after the listener's; within a phase in this order.
     #[serde(default)]
     pub filters: Vec<FilterUse>,
     /// For the whole call, all tries together. Default: none, as agents take long.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub timeout: Option<Period>,
+}
+
+/// `hold`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum HoldFirst {
+    /// Calls wait for their first message.
+    Hold,
 }
 
 /// Where a route's calls go.

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use super::Rules;
 use crate::config::Path;
-use crate::config::file::{Balance, Callback, Cluster, Registry};
+use crate::config::file::{Balance, Callback, Cluster, ClusterSchema, Reflection, Registry, SchemaMode};
 use crate::path;
 
 impl Rules<'_> {
@@ -38,6 +38,7 @@ impl Rules<'_> {
         }
         self.key(&at, cluster.balance);
         self.endpoints(name, cluster);
+        self.schema(name, &cluster.schema);
         if let Some(registry) = &cluster.registry {
             self.registry(name, registry);
         }
@@ -81,6 +82,30 @@ impl Rules<'_> {
                 self.report(&at, message);
             }
         }
+    }
+
+    fn schema(&mut self, name: &str, schema: &ClusterSchema) {
+        let at = path!["clusters", name, "schema"];
+        if let Some(refresh) = schema.refresh() {
+            self.positive(refresh, &at.with("reflection").with("refresh"));
+        }
+        let off = schema.reflection == Some(Reflection::Switch(false));
+        let message = match (schema.mode, schema.files.is_empty()) {
+            (Some(SchemaMode::Verify | SchemaMode::Pinned), true) => {
+                "has a `mode` that needs `files`: name them (`portunus descriptors pull` writes one), or leave `mode` out"
+            }
+            (Some(SchemaMode::Live), false) => {
+                "has `files`, which `mode: live` does not use: leave them out, or let them decide with `verify` or `pinned`"
+            }
+            (Some(SchemaMode::Verify), false) if off => {
+                "compares what instances say with `files`, and `reflection: false` asks none: write `mode: pinned`"
+            }
+            (Some(SchemaMode::Pinned), false) if schema.refresh().is_some() => {
+                "asks no instance with `mode: pinned`: leave `reflection` out, or write `mode: verify`"
+            }
+            _ => return,
+        };
+        self.report(&at, message.to_owned());
     }
 
     fn registry(&mut self, name: &str, registry: &Registry) {

@@ -4,7 +4,7 @@ use std::ops::RangeInclusive;
 
 use super::Rules;
 use crate::config::Path;
-use crate::config::file::Listener;
+use crate::config::file::{Listener, Served};
 use crate::config::net::ListenAddress;
 use crate::path;
 use filter_api::units::Size;
@@ -25,6 +25,7 @@ impl Rules<'_> {
             );
             self.report(&at.with("address"), message);
         }
+        self.serve(listener, &at.with("serve"));
         let limits = at.with("limits");
         self.positive(listener.limits.handshake, &limits.with("handshake"));
         self.positive(listener.limits.idle, &limits.with("idle"));
@@ -33,6 +34,25 @@ impl Rules<'_> {
         self.size(listener.limits.buffered, &(1..=u64::MAX), &limits.with("buffered"));
         if let Some(size) = listener.limits.response_message {
             self.size(size, &MESSAGES, &limits.with("response_message"));
+        }
+    }
+
+    fn serve(&mut self, listener: &Listener, at: &Path) {
+        for (index, entry) in listener.serve.iter().enumerate() {
+            let at = at.with(index);
+            let before = listener.serve.iter().take(index);
+            if before.clone().any(|other| other.what() == entry.what()) {
+                self.report(&at, "is there twice: leave one of the two out".to_owned());
+            }
+            let guarded = listener.address.is_loopback() || self.authenticates(&listener.filters);
+            if entry.what() == Served::Reflection && !entry.is_public() && !guarded {
+                let message = format!(
+                    "anybody who reaches `{}` could read what its services are: listen on loopback, add an authenticate filter \
+                     to the listener's `filters`, or write `{{reflection: {{public: true}}}}`",
+                    listener.address
+                );
+                self.report(&at, message);
+            }
         }
     }
 

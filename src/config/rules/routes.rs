@@ -127,7 +127,7 @@ impl Rules<'_> {
         clusters.find(|cluster| self.source.has(&path!["clusters", *cluster, "registry"])).cloned()
     }
 
-    fn authenticates(&self, filters: &[FilterUse]) -> bool {
+    pub(super) fn authenticates(&self, filters: &[FilterUse]) -> bool {
         let known =
             |name: &str| self.filters.iter().any(|known| known.name == name && known.phase == Phase::Authenticate);
         filters.iter().any(|filter| known(&filter.name))

@@ -92,6 +92,7 @@ impl Collector for Scrape {
         let clusters = metrics.clusters.all();
         write_upstream(&mut sheet, &clusters, &self.instances)?;
         write_registrar(&mut sheet, &clusters)?;
+        write_schemas(&mut sheet, &clusters)?;
         write_whole(&mut sheet, metrics)?;
         write_process(&mut sheet, &Process::look(metrics.started))
     }
@@ -199,6 +200,26 @@ fn write_registrar(sheet: &mut Sheet<'_>, clusters: &[Arc<ClusterMetrics>]) -> f
     words(sheet, clusters, family, "result", |cluster| &cluster.checks)?;
     let family = ("portunus_state_writes", "Changes of a registry that were, or were not, written to disk");
     words(sheet, clusters, family, "result", |cluster| &cluster.writes)
+}
+
+fn write_schemas(sheet: &mut Sheet<'_>, clusters: &[Arc<ClusterMetrics>]) -> fmt::Result {
+    let family = ("portunus_schema_fetches", "Instances that were asked for their schema");
+    words(sheet, clusters, family, "result", |cluster| &cluster.schema_fetches)?;
+    let mut family = sheet.gauge("portunus_schema_digest_info", "Schemas that instances have; always 1")?;
+    for cluster in clusters {
+        for schema in cluster.schema_digests.all() {
+            family.level(&[("cluster", &*cluster.name), ("digest", &*schema.digest)], 1i64)?;
+        }
+    }
+    let family = "portunus_schema_incompatible";
+    let mut family = sheet.gauge(family, "Methods of which instances get no calls, over their schema")?;
+    for cluster in clusters {
+        let count = cluster.schema_incompatible.load(Ordering::Relaxed);
+        if count > 0 || !cluster.schema_digests.all().is_empty() {
+            family.level(&[("cluster", &*cluster.name)], signed(count as u64))?;
+        }
+    }
+    Ok(())
 }
 
 /// A counter with the labels `cluster` and one word.

@@ -20,7 +20,7 @@ pub use expose::{Format, InstanceCount};
 pub use listeners::{ListenerMetrics, OpenConnection};
 pub use methods::{CallKind, MethodMetrics, OpenCall};
 pub use process::allocated_bytes;
-pub use upstream::{ClusterMetrics, ConnectionState, InstanceMetrics, UpstreamConnection};
+pub use upstream::{ClusterMetrics, ConnectionState, DigestMetrics, InstanceMetrics, UpstreamConnection};
 
 use live::Live;
 use methods::Methods;

@@ -44,11 +44,15 @@ fn busy() -> (Arc<Metrics>, impl Sized) {
     cluster.forwarded("ok");
     cluster.checked("passed");
     cluster.written("ok");
+    cluster.schema_fetched("new");
+    cluster.schema_incompatible(1);
+    let schema = cluster.schema_digest("5d41402a");
+    drop(cluster.schema_digest("it was in use once"));
     let mut upstream = cluster.connection();
     upstream.turn(ConnectionState::Ready);
     metrics.set_generation(1);
     metrics.access_dropped().add(2);
-    let held = (metrics.method("x", "y").begin(), listener.connection(), instance, upstream);
+    let held = (metrics.method("x", "y").begin(), listener.connection(), instance, upstream, schema);
     (metrics, held)
 }
 

@@ -50,6 +50,9 @@ pub struct ClusterMetrics {
     pub(super) forwards: Words,
     pub(super) checks: Words,
     pub(super) writes: Words,
+    pub(super) schema_fetches: Words,
+    pub(super) schema_digests: Live<DigestMetrics>,
+    pub(super) schema_incompatible: AtomicUsize,
     pub(super) instances: Live<InstanceMetrics>,
     connections: [AtomicUsize; ConnectionState::ALL.len()],
 }
@@ -124,6 +127,22 @@ impl ClusterMetrics {
         self.writes.inc(result);
     }
 
+    /// An instance was asked for its schema: `new`, `unchanged`, `unoffered` (it has no reflection), `unreachable`, `over_bound` or
+    /// `failed`.
+    pub fn schema_fetched(&self, result: &'static str) {
+        self.schema_fetches.inc(result);
+    }
+
+    /// So many pairs of an instance and a method that it gets no calls of.
+    pub fn schema_incompatible(&self, count: usize) {
+        self.schema_incompatible.store(count, Ordering::Relaxed);
+    }
+
+    /// A schema with this digest is in use for as long as the answer is held.
+    pub fn schema_digest(&self, digest: &str) -> Arc<DigestMetrics> {
+        self.schema_digests.find_or_make(digest, |digest| DigestMetrics { digest })
+    }
+
     /// Counts one more upstream connection, `Connecting` at first, for as long as the answer lives.
     pub fn connection(self: &Arc<Self>) -> UpstreamConnection {
         let connection = UpstreamConnection { cluster: Arc::clone(self), state: ConnectionState::Connecting };
@@ -149,6 +168,12 @@ impl ClusterMetrics {
             ConnectionState::Draining => draining,
         }
     }
+}
+
+/// A schema that instances of a cluster have.
+#[derive(Debug)]
+pub struct DigestMetrics {
+    pub(super) digest: Arc<str>,
 }
 
 /// The counters of one instance.

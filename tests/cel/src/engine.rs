@@ -104,7 +104,7 @@ impl Engine for Expressions {
         for variable in &case.variables {
             let kind = self.kind(&variable.declared);
             let kind = kind.ok_or_else(|| Failure::Refused(format!("no type {}", variable.declared)))?;
-            names.push(Declared { name: variable.name.clone().into(), kind, elsewhere: None });
+            names.push(Declared::new(variable.name.clone(), kind));
         }
         let scope = Scope { container: &case.container, strict: case.checked, ..Scope::over(&names) };
         let program = expr::compile(&case.source, scope, Some(&self.schema), STEPS).map_err(|problems| {

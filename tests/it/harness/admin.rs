@@ -21,8 +21,11 @@ pub(crate) struct Series {
 
 /// The status and the body of a page of an admin port.
 pub(crate) async fn get(admin: SocketAddr, path: &str) -> std::io::Result<(u16, String)> {
+    said(admin, &format!("GET {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n")).await
+}
+
+async fn said(admin: SocketAddr, request: &str) -> std::io::Result<(u16, String)> {
     let mut socket = TcpStream::connect(admin).await?;
-    let request = format!("GET {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n");
     socket.write_all(request.as_bytes()).await?;
     let mut answer = String::new();
     socket.read_to_string(&mut answer).await?;
@@ -32,6 +35,12 @@ pub(crate) async fn get(admin: SocketAddr, path: &str) -> std::io::Result<(u16, 
 }
 
 impl TestProxy {
+    /// Asks for something to be done.
+    pub(crate) async fn post(&self, path: &str) -> (u16, String) {
+        let request = format!("POST {path} HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n");
+        said(self.admin_address(), &format!("{request}content-length: 0\r\nconnection: close\r\n\r\n")).await.unwrap()
+    }
+
     /// The body of a page.
     pub(crate) async fn page(&self, path: &str) -> String {
         let (status, body) = get(self.admin_address(), path).await.unwrap();

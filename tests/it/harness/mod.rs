@@ -3,10 +3,13 @@
 
 mod admin;
 mod caller;
+mod filters;
 mod grpc;
 mod proxy;
 mod raw;
+mod reflecting;
 mod upstream;
+mod worker;
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -15,10 +18,13 @@ use portunus_agents::echo;
 
 pub(crate) use admin::{Series, get};
 pub(crate) use caller::{Answer, Ask, Caller};
-pub(crate) use grpc::{chunk, framed, messages, unchunk};
+pub(crate) use filters::seen;
+pub(crate) use grpc::{chunk, framed, framed_with, messages, unchunk};
 pub(crate) use proxy::{Setup, TestProxy};
 pub(crate) use raw::{Frame, RawUpstream, RawWire, Say, kind};
+pub(crate) use reflecting::{Manner, Reflecting, set};
 pub(crate) use upstream::{Got, Upstream, fields, head};
+pub(crate) use worker::{Held, TestWorker};
 
 /// The longest that a test waits for something that must come. Only a broken proxy makes it wait that long.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(15);

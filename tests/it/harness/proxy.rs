@@ -2,9 +2,12 @@
 
 use std::net::SocketAddr;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use portunus::app::{self, Proxy};
+use portunus::config::Reflection;
+use portunus::upstream::Cluster;
 use portunus::{config, filters};
 
 use super::Caller;
@@ -56,7 +59,13 @@ impl TestProxy {
     pub(crate) async fn yaml(text: &str) -> Self {
         let text = format!("admin: {{address: 127.0.0.1:0}}\n{text}");
         let loaded = config::load_str(&text, Path::new("it.yaml"), &|_| None, filters::ALL);
-        let loaded = loaded.unwrap_or_else(|errors| panic!("{errors}\nin\n{text}"));
+        let mut loaded = loaded.unwrap_or_else(|errors| panic!("{errors}\nin\n{text}"));
+        // Most instances of tests count what they are asked. A test that is about schemas says so.
+        for (name, cluster) in &mut loaded.config.clusters {
+            if !loaded.source.has(&portunus::path!["clusters", name.as_str(), "schema"]) {
+                cluster.schema.reflection = Some(Reflection::Switch(false));
+            }
+        }
         let proxy = app::start(loaded).await.unwrap();
         let address = proxy.address("edge");
         Self { proxy, address }
@@ -75,6 +84,11 @@ impl TestProxy {
     /// Where the admin server is.
     pub(crate) fn admin_address(&self) -> SocketAddr {
         self.proxy.admin()
+    }
+
+    /// A cluster, as calls see it.
+    pub(crate) fn cluster(&self, name: &str) -> Arc<Cluster> {
+        Arc::clone(self.proxy.shared.clusters.load().get(name).expect(name))
     }
 
     /// A connection that speaks frames.

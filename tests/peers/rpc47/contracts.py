@@ -13,8 +13,8 @@ from pathlib import Path
 
 from google.protobuf import descriptor, descriptor_pb2, descriptor_pool, message_factory
 
-# Our own test service, which the sample backends serve besides theirs, is none of the 47.
-OURS = "portunus."
+# Our own test service, which the sample backends serve besides theirs, is none of the 47, nor is gRPC's health.
+NONE_OF_THEM = ("portunus.", "google.", "grpc.")
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ class Contracts:
             pool.Add(file)
         found = {}
         for file in self._set.file:
-            if file.package.startswith((OURS, "google.")):
+            if file.package.startswith(NONE_OF_THEM):
                 continue
             for service in pool.FindFileByName(file.name).services_by_name.values():
                 for method in service.methods:

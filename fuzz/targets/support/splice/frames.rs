@@ -83,9 +83,11 @@ pub(crate) fn message(size: usize, off: u8) -> Vec<u8> {
 }
 
 /// The head of a request. Bits of `what`: 2 and 4 the route, 8 a deadline, 10 fields for the table, 20 a long field, 40 a
-/// credential, 80 one that is no gRPC.
+/// credential, both of these a route whose messages are read, 80 one that is no gRPC.
 pub(crate) fn request(what: u8) -> Vec<u8> {
-    let path = ["/a.A/M", "/a.T/M", "/a.L/M", "/x"][usize::from(what >> 1 & 3)];
+    let read = what & 0x60 == 0x60;
+    let paths = if read { ["/a.B/M", "/a.K/M", "/a.F/M", "/a.G/M"] } else { ["/a.A/M", "/a.T/M", "/a.L/M", "/x"] };
+    let path = paths[usize::from(what >> 1 & 3)];
     let mut block = vec![0x83, 0x86];
     literal(&mut block, what, ":path", path);
     literal(&mut block, what, ":authority", "a");
@@ -95,6 +97,10 @@ pub(crate) fn request(what: u8) -> Vec<u8> {
     literal(&mut block, what, "te", "trailers");
     if what & 8 != 0 {
         literal(&mut block, what, "grpc-timeout", "1500m");
+    }
+    if read {
+        literal(&mut block, what, "grpc-encoding", "gzip");
+        return block;
     }
     if what & 0x20 != 0 {
         literal(&mut block, what, "x-long", &"y".repeat(1_500));

@@ -10,27 +10,34 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::task::{Context, Poll};
 
 use arc_swap::ArcSwap;
+use filter_api::{MethodKind, Types};
 use portunus::balance::Policy;
 use portunus::call::{Budget, Holds, HopId, Shared, Worker};
 use portunus::config::load_str;
-use portunus::config::snapshot::{Listener, Snapshot};
+use portunus::config::snapshot::{self, FirstMessage, Listener, Snapshot};
 use portunus::edge::{self, Arrival};
+use portunus::filters;
 use portunus::observe::metrics::ConnectionState;
 use portunus::observe::{ClusterMetrics, ListenerMetrics, Metrics};
-use portunus::registry::{EndpointSet, Instance, State, Target};
-use portunus::upstream::{Cluster, ClusterLimits, Clusters, Group, Io, Lister, Network};
-use portunus::{app, filters};
+use portunus::registry::{Agent, EndpointSet, Instance, State, Target};
+use portunus::upstream::schemas::{Schemas, Settings};
+use portunus::upstream::{Cluster, ClusterLimits, Clusters, Group, Io, Lister, Methods, Network};
 use tokio::io::{AsyncRead, AsyncWrite, DuplexStream, ReadBuf, duplex};
 use tokio::sync::watch;
 
 use super::peer::{Manners, Peer};
+use super::reader::READERS;
 
 /// Everything that is small in one and by default in the other; and one without the listener.
 const NARROW: &str = "limits: {streams: 6, message: 20KiB, response_message: 20KiB, headers: 2KiB, buffered: 3KiB, \
     connection_age: 50s}, ";
 const ROUTES: &str = "routes: [\
     {match: {service: a.A}, cluster: c}, {match: {service: a.T}, cluster: c, timeout: 3s}, \
-    {match: {service: a.L}, cluster: c, filters: [{limits: {messages: 3, idle: 2s}}, {metadata: {set: {x-b: c}}}]}]";
+    {match: {service: a.L}, cluster: c, filters: [{limits: {messages: 3, idle: 2s}}, {metadata: {set: {x-b: c}}}]}, \
+    {match: {service: a.B}, cluster: c, filters: [{judge: {}}, {mask: {}}, {limits: {messages: 5}}]}, \
+    {match: {service: a.K}, cluster: c, filters: [{judge: {}}, {mask: {waits: true}}]}, \
+    {match: {service: a.F}, cluster: c, timeout: 3s}, \
+    {match: {service: a.G}, cluster: c, filters: [{judge: {waits: true}}, {mask: {}}]}]";
 
 /// How many instances there are, by their ports from 1 on.
 const INSTANCES: u16 = 2;
@@ -122,11 +129,45 @@ fn snapshots() -> &'static [Arc<Snapshot>; 3] {
                 "clusters: {{c: {{endpoints: [\"127.0.0.1:1\"]}}}}\n\
                  listeners: {{{name}: {{address: \"127.0.0.1:9\", {limits}{ROUTES}}}}}\n"
             );
-            let loaded = load_str(&text, Path::new("splice.yaml"), &|_| None, filters::ALL);
-            let snapshot = loaded.and_then(|loaded| app::build(&loaded));
-            Arc::new(snapshot.unwrap_or_else(|errors| panic!("{errors}")))
+            let known = [filters::ALL, &READERS].concat();
+            let loaded = load_str(&text, Path::new("splice.yaml"), &|_| None, &known);
+            let snapshot = loaded.and_then(|loaded| snapshot::build(&loaded, &known, 1));
+            let mut snapshot = snapshot.unwrap_or_else(|errors| panic!("{errors}"));
+            for listener in snapshot.listeners.values_mut().filter_map(Arc::get_mut) {
+                for route in listener.router.targets_mut() {
+                    // The order is the file's: all are as specific.
+                    route.first_message = match route.index {
+                        5 => FirstMessage::ToChoose,
+                        6 => FirstMessage::ToMatch,
+                        _ => FirstMessage::Unneeded,
+                    };
+                }
+            }
+            Arc::new(snapshot)
         })
     })
+}
+
+/// What is known of methods: those of `a.K` take one message and give one.
+#[derive(Debug)]
+struct OneOfK;
+
+impl Methods for OneOfK {
+    fn kind(&self, service: &str, _: &str) -> Option<MethodKind> {
+        (service == "a.K").then_some(MethodKind::Unary)
+    }
+
+    fn majority(&self, _: Option<&Agent>, _: &str, _: &str) -> Option<u64> {
+        None
+    }
+
+    fn in_force(&self, _: Option<&Agent>, _: &str, _: &str) -> Option<Arc<Types>> {
+        None
+    }
+
+    fn of_instance(&self, _: u64, _: &str, _: &str) -> Option<Arc<Types>> {
+        None
+    }
 }
 
 impl World {
@@ -147,6 +188,8 @@ impl World {
             limits,
             metrics: Arc::clone(&counters),
             group: Group::listed(Lister::Dns, EndpointSet::default()),
+            schemas: Schemas::new(Settings::default(), counters),
+            methods: Arc::new(OneOfK),
         });
         let clusters: Clusters = [("c".into(), Arc::clone(&cluster))].into_iter().collect();
         let shared = Arc::new(Shared {

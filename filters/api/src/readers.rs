@@ -1,0 +1,115 @@
+//! What reads calls and messages for filters: made when a filter is built, used as often as it wants. How a message is to be read is the
+//! proxy's matter: it knows what the instances serve.
+
+use std::sync::Arc;
+
+use fields::RequestHead;
+
+use crate::{CallInfo, Code, Message, Reads, Reason, Refusal};
+
+/// What an expression must give.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Gives {
+    /// `true` or `false`.
+    Truth,
+    /// Text, or a number or truth value that becomes text.
+    Text,
+}
+
+/// An expression.
+pub trait Expression: Send + Sync + std::fmt::Debug {
+    /// Which messages it looks at.
+    fn reads(&self) -> Reads;
+
+    /// Whether it holds.
+    ///
+    /// # Errors
+    /// It cannot be told, for whatever reason: the call is to be refused.
+    fn holds(&self, seen: &Seen<'_>) -> Result<bool, Unevaluated>;
+
+    /// The text that it gives; none for null.
+    ///
+    /// # Errors
+    /// There is none, for whatever reason: the call is to be refused.
+    fn text(&self, seen: &Seen<'_>) -> Result<Option<String>, Unevaluated>;
+}
+
+/// What an expression looks at.
+#[derive(Clone, Copy, Debug)]
+pub struct Seen<'a> {
+    /// What is known of the call.
+    pub call: &'a CallInfo,
+    /// The head of the request.
+    pub head: &'a RequestHead,
+}
+
+/// Why an expression has no value: in words, without anything of what it looked at.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct Unevaluated(pub String);
+
+/// Hides fields of messages.
+pub trait Redaction: Send + Sync + std::fmt::Debug {
+    /// A message of the request without them; none if nothing has to change.
+    ///
+    /// # Errors
+    /// It cannot be told what is in it: it must not go on.
+    fn request(&self, message: &Message<'_>) -> Result<Option<Vec<u8>>, Unread>;
+
+    /// The same for a message of the response.
+    ///
+    /// # Errors
+    /// As [`request`](Self::request).
+    fn response(&self, message: &Message<'_>) -> Result<Option<Vec<u8>>, Unread>;
+}
+
+/// What to hide, and with what.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Hidden {
+    /// Paths of fields in messages of the request.
+    pub request: Vec<String>,
+    /// In messages of the response.
+    pub response: Vec<String>,
+    /// What texts become.
+    pub mask: String,
+}
+
+/// Why a message could not be read.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Unread {
+    /// What it is made of is not known (yet), or the policy does not fit it.
+    #[error("what the message is made of is not known, or not yet")]
+    NoSchema,
+    /// It is not what its type says.
+    #[error("the message cannot be read: {0}")]
+    Malformed(String),
+}
+
+impl Unread {
+    /// What the caller is told. It was `theirs`, or an instance's answer.
+    pub fn refusal(&self, theirs: bool) -> Refusal {
+        match self {
+            Self::NoSchema => {
+                let message = format!("a policy has to read this call's messages: {self}; try again a little later");
+                Refusal::new(Code::Unavailable, Reason::SchemaUnavailable, message)
+            }
+            Self::Malformed(_) if theirs => Refusal::new(Code::InvalidArgument, Reason::Schema, self.to_string()),
+            Self::Malformed(_) => {
+                Refusal::new(Code::Internal, Reason::Schema, "an answer that a policy has to read cannot be read")
+            }
+        }
+    }
+}
+
+/// Who makes them.
+pub trait Readers {
+    /// Compiles an expression.
+    ///
+    /// # Errors
+    /// Everything that is wrong with it, in words and with the place in the text.
+    fn expression(&self, text: &str, gives: Gives) -> Result<Arc<dyn Expression>, String>;
+
+    /// Hides fields. What they are is looked up for each definition of a method's messages, as it comes up; where one does not have them,
+    /// its calls are refused.
+    fn redaction(&self, hidden: Hidden) -> Arc<dyn Redaction>;
+}

@@ -1,0 +1,334 @@
+//! Makes what runs out of what a file says: filters are built, expressions compiled, schemas of files linked. Every error that there is.
+
+use std::collections::BTreeMap;
+use std::path::Path as FilePath;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use filter_api::{BuildCx, Filter, Known, Phase};
+use rustc_hash::FxHashMap;
+
+use super::expressions::{Compiler, Keys, Registrants};
+use super::policies::{Gathering, Policy};
+use super::snapshot::{FirstMessage, Limits, Listener, Route, Snapshot, Split, Target};
+use super::{Errors, FilterUse, Loaded, Path, Problem, Served, Source, Target as FileTarget};
+use crate::expr::{Expression, Place as ExprPlace, Wanted};
+use crate::filters::{Chain, EACH_TRY, EARLY, LATE};
+use crate::path;
+use crate::route::{HeaderMatch, HeaderTest, Own, RouteMatch, Router};
+use crate::schema::{self, Definitions};
+
+/// Services that a listener can serve itself, each with the packages by which a route names it too.
+const REFLECTION: [(&str, &str); 2] = [
+    ("grpc.reflection.v1.ServerReflection", "grpc.reflection."),
+    ("grpc.reflection.v1alpha.ServerReflection", "grpc.reflection."),
+];
+const HEALTH: [(&str, &str); 1] = [("grpc.health.v1.Health", "grpc.health.")];
+
+/// Builds what runs. Every error that there is, not the first.
+///
+/// # Errors
+/// What a filter cannot make of its configuration.
+pub fn build(loaded: &Loaded, known: &[Known], generation: u64) -> Result<Snapshot, Errors> {
+    let compiler = Compiler::new(&loaded.source, loaded.config.expr.max_cost);
+    let mut builder = Builder {
+        source: &loaded.source,
+        known,
+        compiler,
+        policies: Gathering::default(),
+        clusters: FxHashMap::default(),
+        problems: Vec::new(),
+    };
+    builder.clusters = loaded.config.clusters.iter().map(|(name, cluster)| builder.cluster(name, cluster)).collect();
+    let log_when = loaded.config.access_log.as_ref().and_then(|log| log.when.as_ref());
+    let log_when = log_when.and_then(|when| {
+        builder.compiler.compile(&path!["access_log", "when"], when, ExprPlace::AccessLog, Wanted::Truth)
+    });
+    let listeners = loaded.config.listeners.iter();
+    let listeners =
+        listeners.map(|(name, listener)| (Arc::from(name.as_str()), builder.listener(name, listener))).collect();
+    let schemas = builder.schemas(&loaded.config);
+    let policies = std::mem::take(&mut builder.policies).finish();
+    for (cluster, definitions) in &schemas {
+        let of_cluster = policies.get(cluster).map(|policies| policies.check(definitions, &loaded.source));
+        builder.problems.extend(of_cluster.into_iter().flatten());
+    }
+    builder.problems.extend(builder.compiler.problems);
+    if !builder.problems.is_empty() {
+        return Err(loaded.source.errors(builder.problems));
+    }
+    Ok(Snapshot {
+        generation,
+        applied_at: SystemTime::now(),
+        listeners,
+        identity: Vec::new(),
+        log_when,
+        schemas,
+        policies,
+        view: super::view(loaded),
+    })
+}
+
+struct Builder<'a> {
+    source: &'a Source,
+    known: &'a [Known],
+    compiler: Compiler<'a>,
+    policies: Gathering,
+    /// What there is to know of a cluster before any of its instances is.
+    clusters: FxHashMap<Arc<str>, ClusterPolicy>,
+    problems: Vec<Problem>,
+}
+
+/// What a file says of a cluster that routes to it need.
+#[derive(Clone, Default)]
+struct ClusterPolicy {
+    keys: Option<Arc<Keys>>,
+    registrants: Arc<Registrants>,
+}
+
+/// A filter with its phase.
+type Placed = (Phase, Arc<dyn Filter>);
+
+/// Filters of one place, and what of them reads messages, with where it stands.
+#[derive(Default)]
+struct Filters {
+    placed: Vec<Placed>,
+    policies: Vec<(Path, Arc<dyn Policy>)>,
+}
+
+impl Builder<'_> {
+    fn cluster(&mut self, name: &str, cluster: &super::Cluster) -> (Arc<str>, ClusterPolicy) {
+        let place = path!["clusters", name];
+        let keys = cluster.hash_by.as_ref().map(|by| Arc::new(self.compiler.keys(&place.with("hash_by"), by)));
+        let registrants = cluster.registry.as_ref().map(|registry| {
+            let place = place.with("registry");
+            let (owner, admit) = (registry.owner.as_ref(), registry.admit.as_ref());
+            Arc::new(Registrants {
+                owner: owner.and_then(|owner| {
+                    self.compiler.compile(&place.with("owner"), owner, ExprPlace::Owner, Wanted::Text)
+                }),
+                admit: admit.and_then(|admit| {
+                    self.compiler.compile(&place.with("admit"), admit, ExprPlace::Admit, Wanted::Truth)
+                }),
+            })
+        });
+        (name.into(), ClusterPolicy { keys, registrants: registrants.unwrap_or_default() })
+    }
+
+    /// Reads and links what files pin.
+    fn schemas(&mut self, config: &super::Config) -> FxHashMap<Arc<str>, Arc<Definitions>> {
+        let mut schemas = FxHashMap::default();
+        for (name, cluster) in config.clusters.iter().filter(|(_, cluster)| !cluster.schema.files.is_empty()) {
+            let files = &cluster.schema.files;
+            let paths: Vec<_> = files.iter().map(|file| self.source.resolve(file)).collect();
+            let root = self.source.resolve(FilePath::new(""));
+            match schema::from_files(&paths, &root) {
+                Ok(schema) => {
+                    schemas.insert(Arc::from(name.as_str()), Arc::new(Definitions::of(Arc::new(schema))));
+                }
+                Err((at, error)) => {
+                    let place = path!["clusters", name, "schema", "files"];
+                    let (place, what) = match at.and_then(|at| Some((at, files.get(at)?))) {
+                        Some((at, file)) => (place.with(at), format!("`{}` cannot be used", file.display())),
+                        None => (place, "the files cannot be used together".to_owned()),
+                    };
+                    self.problems.push(self.source.error_at(&place, format!("{what}: {error}")));
+                }
+            }
+        }
+        schemas
+    }
+
+    fn listener(&mut self, name: &str, listener: &super::Listener) -> Arc<Listener> {
+        let place = path!["listeners", name];
+        let filters = self.filters(&place.with("filters"), &listener.filters);
+        let routes = listener.routes.iter().enumerate().map(|(index, route)| {
+            let place = place.with("routes").with(index);
+            (rule(&route.matches), self.route(&place, (index, route), (listener, &filters)))
+        });
+        let routes: Vec<_> = routes.collect();
+        let within: Option<Arc<str>> = (!listener.serve.is_empty()).then(|| format!("serve:{name}").into());
+        let own = self.own(listener, within.as_ref(), &filters.placed);
+        let limits = &listener.limits;
+        Arc::new(Listener {
+            name: name.into(),
+            addresses: listener.address.addresses().collect(),
+            port_names_agent: listener.address.single().is_none(),
+            limits: Limits {
+                connections: limits.connections as usize,
+                streams: limits.streams,
+                message: limits.message.0,
+                response_message: limits.response_message.map_or(u64::MAX, |size| size.0),
+                headers: u32::try_from(limits.headers.0).unwrap_or(u32::MAX),
+                buffered: usize::try_from(limits.buffered.0).unwrap_or(usize::MAX),
+                handshake: limits.handshake.0,
+                idle: limits.idle.0,
+                connection_age: Some(limits.connection_age.0).filter(|age| !age.is_zero()),
+            },
+            early: Chain::of(&filters.placed, EARLY),
+            router: Router::with(routes, own),
+            within,
+            from: listener.from.as_ref().map(|from| from.iter().map(|cidr| cidr.0).collect()),
+        })
+    }
+
+    /// What the listener serves itself: its filters run for that too.
+    fn own(&self, listener: &super::Listener, within: Option<&Arc<str>>, filters: &[Placed]) -> Vec<Own<Route>> {
+        let served = listener.serve.iter().flat_map(|entry| match entry.what() {
+            Served::Reflection => REFLECTION.as_slice(),
+            Served::Health => HEALTH.as_slice(),
+        });
+        let own = served.zip(within.into_iter().cycle()).enumerate();
+        own.map(|(at, ((service, family), within))| Own {
+            service,
+            family,
+            leads: Route {
+                index: listener.routes.len() + at,
+                when: None,
+                target: Target::Cluster(Arc::clone(within)),
+                agent: None,
+                keys: Vec::new(),
+                first_message: FirstMessage::Unneeded,
+                holds_first: false,
+                early: Chain::of(&[], EARLY),
+                late: Chain::of(filters, LATE),
+                each_try: Chain::of(filters, EACH_TRY),
+                timeout: None,
+                filter_names: self.in_order(&listener.filters, &[]),
+            },
+        })
+        .collect()
+    }
+
+    fn route(
+        &mut self,
+        place: &Path,
+        (index, route): (usize, &super::Route),
+        (listener, before): (&super::Listener, &Filters),
+    ) -> Route {
+        let own = self.filters(&place.with("filters"), &route.filters);
+        let both = || before.placed.iter().chain(&own.placed);
+        let target = match route.target() {
+            Some(FileTarget::RegisterInto(into)) => {
+                let who = self.clusters.get(into).map(|cluster| Arc::clone(&cluster.registrants));
+                Target::Register { into: into.into(), open: route.open_registration, who: who.unwrap_or_default() }
+            }
+            Some(FileTarget::Split(shares)) => Target::Split(Split {
+                shares: shares.iter().map(|share| (share.cluster.as_str().into(), share.weight)).collect(),
+                total: shares.iter().map(|share| u64::from(share.weight)).sum(),
+            }),
+            Some(FileTarget::Cluster(name)) => Target::Cluster(name.into()),
+            // The rules have refused a route that leads nowhere; a name that is missing answers UNAVAILABLE.
+            None => Target::Cluster("".into()),
+        };
+        let place_of = |key: &str| place.with(key);
+        let when = route.matches.when.as_ref().and_then(|when| {
+            self.compiler.compile(&place_of("match").with("when"), when, ExprPlace::When, Wanted::Truth)
+        });
+        let agent = route
+            .agent
+            .as_ref()
+            .and_then(|agent| self.compiler.compile(&place_of("agent"), agent, ExprPlace::Agent, Wanted::Text));
+        let keys = self.keys_of(&target);
+        let own_policies =
+            when.iter().map(|when| (place_of("match").with("when"), Arc::clone(when) as Arc<dyn Policy>));
+        let own_policies =
+            own_policies.chain(agent.iter().map(|agent| (place_of("agent"), Arc::clone(agent) as Arc<dyn Policy>)));
+        let of_keys = keys
+            .iter()
+            .map(|(cluster, keys)| (path!["clusters", &**cluster, "hash_by"], Arc::clone(keys) as Arc<dyn Policy>));
+        let filters = before.policies.iter().chain(&own.policies).cloned();
+        let clusters = target.clusters();
+        for (place, policy) in own_policies.chain(of_keys).chain(filters) {
+            self.policies.add(&clusters, &route.matches, &place, &policy);
+        }
+        let reads = |expression: &Option<Arc<Expression>>| {
+            expression.as_ref().is_some_and(|expression| expression.reads_message())
+        };
+        let first_message = if reads(&when) {
+            FirstMessage::ToMatch
+        } else if reads(&agent) || keys.iter().flat_map(|(_, keys)| keys.iter()).any(Expression::reads_message) {
+            FirstMessage::ToChoose
+        } else {
+            FirstMessage::Unneeded
+        };
+        Route {
+            index,
+            when,
+            keys,
+            target,
+            agent,
+            early: Chain::of(&own.placed, EARLY),
+            late: Chain::of(both(), LATE),
+            each_try: Chain::of(both(), EACH_TRY),
+            timeout: route.timeout.map(|timeout| timeout.0),
+            first_message,
+            holds_first: route.first_message == Some(super::HoldFirst::Hold),
+            filter_names: self.in_order(&listener.filters, &route.filters),
+        }
+    }
+
+    /// By what calls to the clusters of a target are hashed.
+    fn keys_of(&self, target: &Target) -> Vec<(Arc<str>, Arc<Keys>)> {
+        let keys = |name: &Arc<str>| Some((Arc::clone(name), self.clusters.get(name)?.keys.clone()?));
+        match target {
+            Target::Cluster(name) => keys(name).into_iter().collect(),
+            Target::Split(split) => split.shares.iter().filter_map(|(name, _)| keys(name)).collect(),
+            Target::Register { .. } => Vec::new(),
+        }
+    }
+
+    /// Names in the order in which they run.
+    fn in_order(&self, listener: &[FilterUse], route: &[FilterUse]) -> Vec<String> {
+        let phase = |name: &str| self.known.iter().find(|known| known.name == name).map(|known| known.phase);
+        let mut names: Vec<_> = listener.iter().chain(route).map(|entry| entry.name.clone()).collect();
+        names.sort_by_key(|name| phase(name));
+        names
+    }
+
+    fn filters(&mut self, place: &Path, uses: &[FilterUse]) -> Filters {
+        let mut filters = Filters::default();
+        for (index, entry) in uses.iter().enumerate() {
+            let place = place.with(index).with(entry.name.as_str());
+            let Some(known) = self.known.iter().find(|known| known.name == entry.name) else { continue };
+            let text = place.to_string();
+            let readers = self.compiler.for_filters(known.phase);
+            match (known.build)(entry.config.clone(), &mut BuildCx::new(&text, &readers)) {
+                Ok(filter) => {
+                    filters.placed.push((known.phase, Arc::from(filter)));
+                    let policies = readers.policies.into_inner().into_iter();
+                    filters.policies.extend(policies.map(|policy| (place.clone(), policy)));
+                }
+                Err(error) => {
+                    let at = error.path.iter().fold(place, |place, key| place.with(key.as_str()));
+                    self.problems.push(self.source.error_at(&at, error.message));
+                }
+            }
+        }
+        filters
+    }
+}
+
+fn rule(matches: &super::Match) -> RouteMatch {
+    RouteMatch {
+        authority: matches.authority.clone(),
+        service: matches.service.clone(),
+        method: matches.method.as_ref().map(|method| method.0.as_str().into()),
+        headers: headers(&matches.headers),
+        when: matches.when.as_ref().map(|when| when.0.as_str().into()),
+    }
+}
+
+fn headers(headers: &BTreeMap<super::names::HeaderName, super::HeaderMatch>) -> Vec<HeaderMatch> {
+    use super::{HeaderMatch as File, HeaderPattern};
+    let tests = headers.iter().map(|(name, value)| {
+        let test = match value {
+            File::Exact(text) => HeaderTest::Exact(text.as_str().into()),
+            File::Pattern(HeaderPattern::Prefix(text)) => HeaderTest::Prefix(text.as_str().into()),
+            File::Pattern(HeaderPattern::Regex(regex)) => HeaderTest::Regex(regex.clone()),
+            File::Pattern(HeaderPattern::Present(_)) => HeaderTest::Present,
+        };
+        HeaderMatch { name: name.as_ref().into(), test }
+    });
+    tests.collect()
+}

@@ -1,0 +1,171 @@
+//! What of a configuration reads messages, by the clusters whose messages those are: compiled for every definition of a method that comes
+//! up, and asked whether it still reads the same fields. Calls then only look up what was compiled.
+
+use std::fmt::Debug;
+use std::sync::Arc;
+
+use rustc_hash::FxHashMap;
+
+use super::expressions::Keys;
+use super::{Path, Problem, Source};
+use crate::expr::{Expression, problems_in_words};
+use crate::route::ServicePattern;
+use crate::schema::{Definition, Definitions};
+
+/// Reads messages.
+pub trait Policy: Debug + Send + Sync {
+    /// Whether it reads messages at all.
+    fn reads_messages(&self) -> bool {
+        true
+    }
+
+    /// Whether it reads messages of a method.
+    fn concerns(&self, service: &str, method: &str) -> bool {
+        let _ = (service, method);
+        true
+    }
+
+    /// Makes itself ready for messages of a definition.
+    ///
+    /// # Errors
+    /// It cannot read them, and why. Calls under that definition are then refused.
+    fn bind(&self, service: &str, method: &str, definition: &Definition) -> Result<(), String>;
+
+    /// Whether a field that it reads under a definition is another one in the accepted definition: says how.
+    fn conflicts(&self, definition: &Definition, accepted: &Definition) -> Option<String>;
+}
+
+/// What reads messages of the calls of one cluster.
+#[derive(Debug, Default)]
+pub struct ClusterPolicies {
+    governed: Vec<Governed>,
+}
+
+/// A policy, and the calls that it is for.
+#[derive(Debug)]
+struct Governed {
+    place: Path,
+    service: Option<ServicePattern>,
+    method: Option<Box<str>>,
+    policy: Arc<dyn Policy>,
+}
+
+/// Of a whole configuration, by cluster.
+pub type Policies = FxHashMap<Arc<str>, Arc<ClusterPolicies>>;
+
+/// Gathers them while a configuration is built.
+#[derive(Debug, Default)]
+pub(super) struct Gathering(FxHashMap<Arc<str>, ClusterPolicies>);
+
+impl ClusterPolicies {
+    /// Whether messages of a method are read.
+    pub fn concern(&self, service: &str, method: &str) -> bool {
+        self.of(service, method).next().is_some()
+    }
+
+    /// Makes all that read messages of a method ready for a definition. It must mean the same under the accepted one.
+    ///
+    /// # Errors
+    /// What cannot read it, or would read another field, and why.
+    pub fn judge(
+        &self,
+        service: &str,
+        method: &str,
+        definition: &Definition,
+        accepted: Option<&Definition>,
+    ) -> Result<(), String> {
+        for governed in self.of(service, method) {
+            let at = |why: String| format!("{}: {why}", governed.place);
+            governed.policy.bind(service, method, definition).map_err(at)?;
+            if let Some(why) = accepted.and_then(|accepted| governed.policy.conflicts(definition, accepted)) {
+                return Err(format!("{}: {why}", governed.place));
+            }
+        }
+        Ok(())
+    }
+
+    /// Judges what files say. It is the file's mistake if something does not fit.
+    pub(super) fn check(&self, definitions: &Definitions, source: &Source) -> Vec<Problem> {
+        let mut problems: Vec<Problem> = Vec::new();
+        for (service, method, definition) in definitions.all() {
+            for governed in self.of(service, method) {
+                if let Err(why) = governed.policy.bind(service, method, definition) {
+                    let problem = source.error_at(&governed.place, format!("does not fit {service}/{method}: {why}"));
+                    if !problems.contains(&problem) {
+                        problems.push(problem);
+                    }
+                }
+            }
+        }
+        problems
+    }
+
+    fn of(&self, service: &str, method: &str) -> impl Iterator<Item = &Governed> {
+        self.governed.iter().filter(move |governed| {
+            governed.service.as_ref().is_none_or(|pattern| pattern.matches(service))
+                && governed.method.as_ref().is_none_or(|name| **name == *method)
+                && governed.policy.concerns(service, method)
+        })
+    }
+}
+
+impl Gathering {
+    /// A policy over the calls that `matches` takes to one of the clusters.
+    pub(super) fn add(
+        &mut self,
+        clusters: &[Arc<str>],
+        matches: &super::Match,
+        place: &Path,
+        policy: &Arc<dyn Policy>,
+    ) {
+        // Nothing of it reads a message: it has nothing to be made ready for.
+        if !policy.reads_messages() {
+            return;
+        }
+        for cluster in clusters {
+            self.0.entry(Arc::clone(cluster)).or_default().governed.push(Governed {
+                place: place.clone(),
+                service: matches.service.clone(),
+                method: matches.method.as_ref().map(|method| method.0.as_str().into()),
+                policy: Arc::clone(policy),
+            });
+        }
+    }
+
+    pub(super) fn finish(self) -> Policies {
+        self.0.into_iter().map(|(cluster, policies)| (cluster, Arc::new(policies))).collect()
+    }
+}
+
+impl Policy for Expression {
+    fn reads_messages(&self) -> bool {
+        self.reads_message() || self.reads_response()
+    }
+
+    fn bind(&self, _: &str, _: &str, definition: &Definition) -> Result<(), String> {
+        Expression::bind(self, definition).map_err(|problems| problems_in_words(&problems))
+    }
+
+    fn conflicts(&self, definition: &Definition, accepted: &Definition) -> Option<String> {
+        Expression::conflicts(self, definition, accepted)
+    }
+}
+
+impl Policy for Keys {
+    fn reads_messages(&self) -> bool {
+        self.iter().any(Expression::reads_message)
+    }
+
+    fn concerns(&self, service: &str, method: &str) -> bool {
+        self.of(service, method).is_some_and(Expression::reads_message)
+    }
+
+    fn bind(&self, service: &str, method: &str, definition: &Definition) -> Result<(), String> {
+        let Some(expression) = self.of(service, method) else { return Ok(()) };
+        Policy::bind(expression, service, method, definition)
+    }
+
+    fn conflicts(&self, definition: &Definition, accepted: &Definition) -> Option<String> {
+        self.iter().find_map(|expression| expression.conflicts(definition, accepted))
+    }
+}

@@ -1,0 +1,131 @@
+//! `grpc.health.v1` of a listener: of itself, and of each service by the health of the instances that its calls can go to.
+
+use std::collections::BTreeMap;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::stream::{self, Stream};
+use portunus_proto::health::health_check_response::ServingStatus;
+use portunus_proto::health::health_server::Health as Service;
+use portunus_proto::health::{HealthCheckRequest, HealthCheckResponse, HealthListRequest, HealthListResponse};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tonic::{Request, Response, Status};
+
+use super::directory::Directory;
+
+/// Watches of a listener that are open at once.
+const WATCHES: usize = 512;
+/// How often a watch looks.
+const LOOK: Duration = Duration::from_secs(1);
+/// Services that are listed.
+const LISTED: usize = 1_000;
+
+/// The service of one listener.
+pub(super) struct Health {
+    state: State,
+    room: Arc<Semaphore>,
+}
+
+#[derive(Clone)]
+struct State {
+    directory: Arc<Directory>,
+    closing: watch::Receiver<bool>,
+}
+
+impl Health {
+    pub(super) fn new(directory: Arc<Directory>, closing: watch::Receiver<bool>) -> Self {
+        Self { state: State { directory, closing }, room: Arc::new(Semaphore::new(WATCHES)) }
+    }
+}
+
+impl State {
+    fn is_closing(&self) -> bool {
+        // Whoever would tell is gone: so are we.
+        *self.closing.borrow() || self.closing.has_changed().is_err()
+    }
+
+    /// How a service is, `""` being the listener; none if it is not known.
+    async fn of(&self, service: &str) -> Option<ServingStatus> {
+        let known = service.is_empty() || self.directory.current().await.services.contains(service);
+        known.then(|| self.of_known(service))
+    }
+
+    fn of_known(&self, service: &str) -> ServingStatus {
+        if !self.is_closing() && (service.is_empty() || self.directory.is_serving(service)) {
+            ServingStatus::Serving
+        } else {
+            ServingStatus::NotServing
+        }
+    }
+}
+
+fn answer(status: ServingStatus) -> HealthCheckResponse {
+    HealthCheckResponse { status: status.into() }
+}
+
+type Statuses = Pin<Box<dyn Stream<Item = Result<HealthCheckResponse, Status>> + Send>>;
+
+#[tonic::async_trait]
+impl Service for Health {
+    type WatchStream = Statuses;
+
+    async fn check(&self, request: Request<HealthCheckRequest>) -> Result<Response<HealthCheckResponse>, Status> {
+        let status = self.state.of(&request.get_ref().service).await;
+        let unknown = || Status::not_found("no route leads to this service, or nobody has told of it yet");
+        status.map(|status| Response::new(answer(status))).ok_or_else(unknown)
+    }
+
+    async fn list(&self, _: Request<HealthListRequest>) -> Result<Response<HealthListResponse>, Status> {
+        let services = Arc::clone(&self.state.directory.current().await.services);
+        if services.len() > LISTED {
+            return Err(Status::resource_exhausted(format!("there are over {LISTED} services: check them one by one")));
+        }
+        let names = services.iter().map(String::as_str).chain([""]);
+        let statuses = names.map(|name| (name.to_owned(), answer(self.state.of_known(name))));
+        Ok(Response::new(HealthListResponse { statuses: statuses.collect::<BTreeMap<_, _>>() }))
+    }
+
+    async fn watch(&self, request: Request<HealthCheckRequest>) -> Result<Response<Statuses>, Status> {
+        let full = |_| Status::resource_exhausted("as many watches as may be are open: come back a little later");
+        let room = Arc::clone(&self.room).try_acquire_owned().map_err(full)?;
+        let service = request.into_inner().service;
+        let watch = Watch { state: self.state.clone(), service, told: None, over: false, _room: room };
+        Ok(Response::new(Box::pin(stream::unfold(watch, Watch::next))))
+    }
+}
+
+/// One watch: tells of a service at once, and whenever it has changed.
+struct Watch {
+    state: State,
+    service: String,
+    told: Option<ServingStatus>,
+    over: bool,
+    _room: OwnedSemaphorePermit,
+}
+
+impl Watch {
+    async fn next(mut self) -> Option<(Result<HealthCheckResponse, Status>, Self)> {
+        if self.over {
+            return None;
+        }
+        loop {
+            let closing = self.state.is_closing();
+            let status = self.state.of(&self.service).await.unwrap_or(ServingStatus::ServiceUnknown);
+            if self.told != Some(status) {
+                self.told = Some(status);
+                return Some((Ok(answer(status)), self));
+            }
+            if closing {
+                // It has been told. A watch never ends by itself, and the drain would wait for it.
+                self.over = true;
+                return Some((Err(super::draining()), self));
+            }
+            let mut closing = self.state.closing.clone();
+            tokio::select! {
+                _ = closing.wait_for(|closing| *closing) => {}
+                () = tokio::time::sleep(LOOK) => {}
+            }
+        }
+    }
+}

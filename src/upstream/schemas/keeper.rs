@@ -1,0 +1,430 @@
+//! Keeps a cluster's schemas current: one task a cluster on the control runtime. Looks at an instance when it appears, turns healthy,
+//! registers again, is connected to again or does not know a method any more, and now and then; a few at once, each once at a time.
+
+use std::collections::BTreeSet;
+use std::sync::{Arc, Weak};
+use std::time::{Duration, SystemTime};
+
+use rand::Rng as _;
+use rustc_hash::{FxHashMap, FxHashSet};
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep_until};
+
+use super::assemble::{assembled, compared, grouped};
+use super::judge::{Bench, LARGE};
+use super::look::{Found, Looks};
+use super::published::{Drift, InstanceReport, Kind, Source};
+use super::{Asked, Schemas};
+use crate::registry::Instance;
+use crate::schema::{Definitions, Fingerprint, Schema, SchemaError};
+use crate::upstream::{Cluster, Group, Network};
+
+/// Instances of a cluster that are asked at once.
+const AT_ONCE: usize = 4;
+/// Between two looks at instances of which nothing is new: ten thousand of them are looked at less often than `refresh` says.
+const PACE: Duration = Duration::from_millis(50);
+/// Between two looks at one instance, whatever asks for it.
+const LEAST: Duration = Duration::from_secs(1);
+/// After the first look that failed because nobody answered; it doubles.
+const RETRY: Duration = Duration::from_secs(1);
+/// How much less often one is asked that has no reflection, or whose schema cannot be used.
+const RARELY: u32 = 10;
+/// Schemas of a cluster that are kept at once, and those among them that are large.
+const KEPT: usize = 64;
+const KEPT_LARGE: usize = 4;
+/// Between two times that calls see something new, for each instance that there is: it is worked out anew as a whole.
+const SETTLE: Duration = Duration::from_micros(20);
+/// How old what the admin port shows may be, where nothing is new.
+const STALE: Duration = Duration::from_secs(5);
+/// An error that is shown is at most so long: a stranger may have written it.
+const ERROR: usize = 500;
+
+/// An instance that is looked at.
+struct Watch {
+    instance: Arc<Instance>,
+    agent: Arc<str>,
+    usable: bool,
+    renewals: u32,
+    due: Instant,
+    busy: bool,
+    /// Something happened while it was being looked at.
+    again: bool,
+    /// When the last look began.
+    looked: Option<Instant>,
+    /// A look has ended.
+    asked: bool,
+    print: Option<Fingerprint>,
+    kind: Option<Arc<Kind>>,
+    known_since: Option<SystemTime>,
+    error: Option<String>,
+    unoffered: bool,
+    /// What it serves cannot be used, which will be so the next time too.
+    rarely: bool,
+    failures: u32,
+}
+
+struct Keeper {
+    schemas: Arc<Schemas>,
+    cluster: Arc<Cluster>,
+    looks: Arc<Looks>,
+    refresh: Duration,
+    watched: FxHashMap<u64, Watch>,
+    due: BTreeSet<(Instant, u64)>,
+    kinds: Vec<Weak<Kind>>,
+    bundled: Option<Arc<Kind>>,
+    order: u64,
+    bench: Bench,
+    drifts: Vec<Arc<Drift>>,
+    /// Something is to be published; and when that was done last.
+    anew: bool,
+    published: Instant,
+}
+
+/// Keeps a cluster's schemas current for as long as it is polled.
+pub async fn keep(cluster: Arc<Cluster>, network: Arc<dyn Network>) {
+    let schemas = Arc::clone(&cluster.schemas);
+    let bundled = schemas.settings.bundled.as_ref();
+    let bundled = bundled.map(|bundled| Kind::new(Arc::clone(bundled), Source::Bundled, 1, &schemas.metrics));
+    let mut keeper = Keeper {
+        refresh: schemas.settings.refresh.unwrap_or_default(),
+        looks: Arc::new(Looks::new(network)),
+        watched: FxHashMap::default(),
+        due: BTreeSet::new(),
+        kinds: Vec::new(),
+        bundled,
+        order: 1,
+        bench: Bench::default(),
+        drifts: Vec::new(),
+        anew: true,
+        published: Instant::now(),
+        cluster,
+        schemas,
+    };
+    // Goes with this future.
+    let mut under_way = JoinSet::new();
+    keeper.list();
+    loop {
+        keeper.begin(&mut under_way);
+        if keeper.anew && Instant::now() >= keeper.may_publish() {
+            keeper.publish().await;
+        }
+        let due = keeper.due.first().map(|(at, _)| *at).filter(|_| under_way.len() < AT_ONCE);
+        let next = due.into_iter().chain(keeper.anew.then(|| keeper.may_publish())).min();
+        let registry = keeper.cluster.registry().cloned();
+        let altered = async {
+            match registry {
+                Some(registry) => registry.altered().await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            Some(done) = under_way.join_next() => {
+                keeper.ended(done);
+                // What is there already is published with it.
+                while let Some(done) = under_way.try_join_next() {
+                    keeper.ended(done);
+                }
+            }
+            () = altered => keeper.list(),
+            () = keeper.schemas.wake.notified() => keeper.heed(),
+            () = sleep_until(next.unwrap_or_else(Instant::now)), if next.is_some() => {}
+        }
+    }
+}
+
+type Ended = Result<(u64, Found), tokio::task::JoinError>;
+
+impl Keeper {
+    /// Takes in who is there now.
+    fn list(&mut self) {
+        let present: Vec<(Arc<str>, Arc<Instance>)> = match &self.cluster.group {
+            Group::Listed { set, .. } => {
+                set.load().instances.iter().map(|instance| (Arc::from(""), Arc::clone(instance))).collect()
+            }
+            Group::Registered(registry) => {
+                registry.instances().into_iter().map(|(agent, instance)| (Arc::clone(&agent.id), instance)).collect()
+            }
+        };
+        let now = Instant::now();
+        let ids: FxHashSet<u64> = present.iter().map(|(_, instance)| instance.id).collect();
+        let before = self.watched.len();
+        for (id, watch) in self.watched.extract_if(|id, _| !ids.contains(id)) {
+            self.due.remove(&(watch.due, id));
+        }
+        self.anew |= self.watched.len() != before;
+        for (agent, instance) in present {
+            let (id, usable, renewals) = (instance.id, instance.is_usable(), instance.renewals());
+            if let Some(watch) = self.watched.get_mut(&id) {
+                let turned = usable && !std::mem::replace(&mut watch.usable, usable);
+                let renewed = std::mem::replace(&mut watch.renewals, renewals) != renewals;
+                if turned || renewed {
+                    self.look_soon(id, now);
+                }
+                continue;
+            }
+            self.anew = true;
+            self.due.insert((now, id));
+            self.watched.insert(id, Watch::new(agent, instance, now));
+        }
+    }
+
+    /// Does what was asked for.
+    fn heed(&mut self) {
+        let Asked { again, accept, judge, list, .. } = {
+            let mut asked = self.schemas.asked.lock();
+            let last = std::mem::take(&mut asked.last);
+            let taken = std::mem::take(&mut *asked);
+            asked.last = last;
+            taken
+        };
+        if list {
+            self.list();
+        }
+        let now = Instant::now();
+        again.into_iter().for_each(|id| self.look_soon(id, now));
+        if accept {
+            let refused = self.schemas.load().refused();
+            self.bench.accept(refused.into_iter().map(|refused| (refused.agent, refused.method)));
+        }
+        if judge {
+            self.bench.judge_anew();
+        }
+        self.anew |= accept || judge;
+    }
+
+    /// Has an instance looked at, as soon as that may be.
+    fn look_soon(&mut self, id: u64, now: Instant) {
+        let Some(watch) = self.watched.get_mut(&id) else { return };
+        if watch.busy {
+            watch.again = true;
+            return;
+        }
+        let at = watch.looked.map_or(now, |looked| now.max(looked + LEAST));
+        if at < watch.due {
+            self.due.remove(&(watch.due, id));
+            watch.due = at;
+            self.due.insert((at, id));
+        }
+    }
+
+    /// Begins looks that are due.
+    fn begin(&mut self, under_way: &mut JoinSet<(u64, Found)>) {
+        let now = Instant::now();
+        while under_way.len() < AT_ONCE
+            && let Some((at, id)) = self.due.first().copied().filter(|(at, _)| *at <= now)
+        {
+            self.due.remove(&(at, id));
+            let Some(watch) = self.watched.get_mut(&id).filter(|watch| !watch.busy) else { continue };
+            if !watch.instance.is_usable() {
+                // It is looked at when it is well again, which is told.
+                watch.due = now + self.refresh.max(LEAST) * RARELY;
+                self.due.insert((watch.due, id));
+                continue;
+            }
+            (watch.busy, watch.looked) = (true, Some(now));
+            let looks = Arc::clone(&self.looks);
+            let (instance, print) = (Arc::clone(&watch.instance), watch.print);
+            let metrics = Arc::clone(&self.schemas.metrics);
+            under_way.spawn(async move { (id, looks.look(instance, print, metrics).await) });
+        }
+    }
+
+    /// A look has ended.
+    fn ended(&mut self, done: Ended) {
+        let Ok((id, found)) = done else {
+            tracing::error!(cluster = %self.cluster.name, "a look at an instance's schema panicked");
+            return self.free_all();
+        };
+        let now = Instant::now();
+        let kind = match &found {
+            Found::New(_, definitions) => Some(self.kind_of(definitions)),
+            Found::Same | Found::Failed(..) => None,
+        };
+        let (bundled, many) = (self.bundled.clone(), self.watched.len());
+        let Some(watch) = self.watched.get_mut(&id) else { return };
+        watch.busy = false;
+        let first = !std::mem::replace(&mut watch.asked, true);
+        let before = (watch.kind.as_ref().map(|kind| kind.order), watch.error.take());
+        let cluster = &*self.cluster.name;
+        match found {
+            Found::Same if watch.kind.is_some() => watch.know(),
+            // It still serves what could not be used.
+            Found::Same => watch.error.clone_from(&before.1),
+            Found::New(print, _) => match kind.unwrap_or_else(|| Err("its schema is not kept".to_owned())) {
+                Ok(kind) => {
+                    if let Some(before) = before.0.filter(|before| *before != kind.order) {
+                        let (instance, digest) = (&watch.instance.authority, kind.digest());
+                        tracing::info!(cluster, %instance, digest, before, "an instance serves another schema");
+                    }
+                    watch.print = Some(print);
+                    watch.kind = Some(kind);
+                    watch.know();
+                }
+                Err(why) => {
+                    watch.rarely = true;
+                    watch.fail(None, None, why);
+                }
+            },
+            Found::Failed(print, error) => watch.failed(print, error, bundled),
+        }
+        if watch.error.is_some() && watch.error != before.1 {
+            tracing::warn!(cluster, instance = %watch.instance.authority, error = watch.error.as_deref(), "no schema of an instance");
+        }
+        let changed = first || before != (watch.kind.as_ref().map(|kind| kind.order), watch.error.clone());
+        let wait = watch.wait(self.refresh, many);
+        self.due.remove(&(watch.due, id));
+        watch.due = if std::mem::take(&mut watch.again) { now + LEAST } else { now + wait };
+        self.due.insert((watch.due, id));
+        self.anew |= changed || now.saturating_duration_since(self.published) >= STALE;
+    }
+
+    /// When calls may see something new at the soonest.
+    fn may_publish(&self) -> Instant {
+        self.published + SETTLE * u32::try_from(self.watched.len()).unwrap_or(u32::MAX)
+    }
+
+    /// Nobody knows whose look it was that panicked.
+    fn free_all(&mut self) {
+        let later = Instant::now() + self.refresh.max(LEAST) * RARELY;
+        for (id, watch) in self.watched.iter_mut().filter(|(_, watch)| watch.busy) {
+            (watch.busy, watch.due) = (false, later);
+            watch.error.get_or_insert_with(|| "its schema cannot be read".to_owned());
+            self.due.insert((later, *id));
+        }
+    }
+
+    /// The kind that a schema is, if there is room for one more.
+    fn kind_of(&mut self, definitions: &Arc<Definitions>) -> Result<Arc<Kind>, String> {
+        let living: Vec<Arc<Kind>> = self.kinds.iter().filter_map(Weak::upgrade).collect();
+        if let Some(known) = living.iter().find(|kind| Arc::ptr_eq(&kind.definitions, definitions)) {
+            return Ok(Arc::clone(known));
+        }
+        let is_large = |schema: &Schema| schema.elements() >= LARGE;
+        let large = living.iter().filter(|kind| is_large(kind.definitions.schema())).count();
+        if living.len() >= KEPT || (large >= KEPT_LARGE && is_large(definitions.schema())) {
+            return Err(format!(
+                "the cluster's instances have more different schemas than are kept ({KEPT}, {KEPT_LARGE} of them large)"
+            ));
+        }
+        self.order += 1;
+        let kind = Kind::new(Arc::clone(definitions), Source::Reflection, self.order, &self.schemas.metrics);
+        self.kinds = living.iter().chain([&kind]).map(Arc::downgrade).collect();
+        Ok(kind)
+    }
+
+    /// Judges, compares, and has calls see it.
+    async fn publish(&mut self) {
+        self.anew = false;
+        let reports: Vec<InstanceReport> = self.watched.values().map(Watch::report).collect();
+        let demands = self.schemas.demands.load_full();
+        let settled =
+            self.watched.values().all(|watch| watch.looked.is_some() && (!watch.busy || watch.kind.is_some()));
+        let (mut bench, known) = (std::mem::take(&mut self.bench), std::mem::take(&mut self.drifts));
+        let pinned = self.schemas.load().pinned.clone();
+        let now = Instant::now();
+        let made = tokio::task::spawn_blocking(move || {
+            let groups = grouped(&reports);
+            // With files, they decide: what instances say is only compared.
+            let demands = demands.filter(|_| pinned.is_none());
+            let refusals = demands.map(|demands| bench.judge(&groups, &**demands, settled, now)).unwrap_or_default();
+            let drifts = compared(&groups, pinned.as_ref(), &known);
+            (assembled(reports, &groups, refusals, pinned, drifts.clone()), bench, drifts)
+        });
+        match made.await {
+            Ok((published, bench, drifts)) => {
+                (self.bench, self.drifts) = (bench, drifts);
+                self.schemas.publish(published);
+            }
+            Err(error) => tracing::error!(cluster = %self.cluster.name, %error, "schemas could not be judged"),
+        }
+        self.published = Instant::now();
+    }
+}
+
+impl Watch {
+    fn new(agent: Arc<str>, instance: Arc<Instance>, now: Instant) -> Self {
+        Self {
+            agent,
+            usable: instance.is_usable(),
+            renewals: instance.renewals(),
+            instance,
+            due: now,
+            busy: false,
+            again: false,
+            looked: None,
+            asked: false,
+            rarely: false,
+            print: None,
+            kind: None,
+            known_since: None,
+            error: None,
+            unoffered: false,
+            failures: 0,
+        }
+    }
+
+    fn know(&mut self) {
+        (self.known_since, self.failures) = (Some(SystemTime::now()), 0);
+        (self.unoffered, self.rarely) = (false, false);
+    }
+
+    fn fail(&mut self, print: Option<Fingerprint>, kind: Option<Arc<Kind>>, why: String) {
+        (self.print, self.kind) = (print, kind);
+        self.failures += 1;
+        self.error = Some(why.chars().take(ERROR).collect());
+    }
+
+    /// One that does not answer has what it had: most likely it is the network. One that answers with something else has it no more.
+    fn failed(&mut self, print: Option<Fingerprint>, error: SchemaError, bundled: Option<Arc<Kind>>) {
+        let why = error.to_string();
+        let passes = match &error {
+            SchemaError::Unavailable(_) | SchemaError::Unreachable(_) => true,
+            SchemaError::Bound { of, .. } => *of == "seconds",
+            SchemaError::Unoffered(_) | SchemaError::Malformed(_) | SchemaError::File(_) => false,
+        };
+        self.rarely = !passes;
+        self.unoffered = matches!(error, SchemaError::Unoffered(_));
+        match error {
+            _ if passes => {
+                let (print, kind) = (self.print, self.kind.take());
+                self.fail(print, kind, why);
+            }
+            SchemaError::Unoffered(_) => {
+                let stands_in = bundled.is_some();
+                self.fail(None, bundled, why);
+                if stands_in {
+                    (self.error, self.known_since) = (None, Some(SystemTime::now()));
+                }
+            }
+            _ => self.fail(print, None, why),
+        }
+    }
+
+    /// Until the next look.
+    fn wait(&self, refresh: Duration, many: usize) -> Duration {
+        let paced = refresh.max(PACE * u32::try_from(many).unwrap_or(u32::MAX));
+        // Many proxies that start together must not ask together for ever.
+        let jittered = paced.mul_f64(rand::rng().random_range(0.9..1.1));
+        if self.rarely {
+            return jittered * RARELY;
+        }
+        match (&self.error, &self.kind) {
+            (None, _) | (Some(_), Some(_)) => jittered,
+            (Some(_), None) => {
+                jittered.min(RETRY * (1 << self.failures.saturating_sub(1).min(10))).max(LEAST.min(refresh))
+            }
+        }
+    }
+
+    fn report(&self) -> InstanceReport {
+        InstanceReport {
+            instance: self.instance.id,
+            address: Arc::clone(&self.instance.authority),
+            agent: Arc::clone(&self.agent),
+            kind: self.kind.clone(),
+            known_since: self.known_since,
+            error: self.error.clone(),
+            unoffered: self.unoffered,
+        }
+    }
+}

@@ -1,0 +1,230 @@
+//! The schemas of a cluster: which instance has which, kept current in the background (`keeper`), judged by what policies rely on
+//! (`judge`), and published so that a call only has to look (`published`). Knows no policy: what is relied on, others hand in.
+
+mod assemble;
+mod judge;
+mod keeper;
+mod look;
+mod methods;
+mod published;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+use arc_swap::{ArcSwap, ArcSwapOption, Guard};
+use parking_lot::Mutex;
+use rustc_hash::{FxHashMap, FxHashSet};
+use tokio::sync::Notify;
+use tokio::time::Instant;
+
+pub use judge::Demands;
+pub use keeper::keep;
+pub use published::{Drift, InForce, InstanceReport, Kind, Published, Refused, Source};
+
+use crate::observe::ClusterMetrics;
+use crate::schema::{Definitions, Schema};
+
+/// Between two questions that calls bring about, of one instance.
+const LEAST_BETWEEN: Duration = Duration::from_secs(10);
+
+/// Where a cluster's schemas come from.
+#[derive(Clone, Debug, Default)]
+pub struct Settings {
+    /// Of files. With them instances are only compared.
+    pub pinned: Option<Arc<Definitions>>,
+    /// How often instances are asked; none: they are not.
+    pub refresh: Option<Duration>,
+    /// For instances that have no reflection.
+    pub bundled: Option<Arc<Definitions>>,
+}
+
+/// The schemas of one cluster.
+#[derive(Debug)]
+pub struct Schemas {
+    settings: Settings,
+    metrics: Arc<ClusterMetrics>,
+    published: ArcSwap<Published>,
+    version: AtomicU64,
+    /// Whether some instance gets no calls of some method: nearly never, so that calls look at this first.
+    excluding: AtomicBool,
+    demands: ArcSwapOption<Box<dyn Demands>>,
+    asked: Mutex<Asked>,
+    wake: Notify,
+}
+
+/// What the keeper is asked for.
+#[derive(Debug, Default)]
+struct Asked {
+    /// To look at these instances again.
+    again: FxHashSet<u64>,
+    /// When that was asked last, over calls.
+    last: FxHashMap<u64, Instant>,
+    /// To take what is there as accepted.
+    accept: bool,
+    /// To judge anew.
+    judge: bool,
+    /// To see who is there.
+    list: bool,
+}
+
+/// Which definitions count.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// What each instance says.
+    Live,
+    /// Files; instances are compared with them.
+    Verify,
+    /// Files.
+    Pinned,
+}
+
+impl Mode {
+    /// Its name in a configuration.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Live => "live",
+            Self::Verify => "verify",
+            Self::Pinned => "pinned",
+        }
+    }
+}
+
+impl Schemas {
+    /// Nothing but what files say is known yet. [`keep`] learns the rest.
+    pub fn new(settings: Settings, metrics: Arc<ClusterMetrics>) -> Arc<Self> {
+        let published = Published::begin(&settings, &metrics);
+        Arc::new(Self {
+            settings,
+            metrics,
+            published: ArcSwap::from_pointee(published),
+            version: AtomicU64::new(0),
+            excluding: AtomicBool::new(false),
+            demands: ArcSwapOption::empty(),
+            asked: Mutex::default(),
+            wake: Notify::new(),
+        })
+    }
+
+    /// What is known now. A call loads it once for each thing that it decides.
+    pub fn load(&self) -> Guard<Arc<Published>> {
+        self.published.load()
+    }
+
+    /// Counts what was published: who has made something of it sees whether that is still so.
+    pub fn version(&self) -> u64 {
+        self.version.load(Ordering::Acquire)
+    }
+
+    /// Schemas by which the cluster's services can be described: what decides; or what instances have, that of most of them first,
+    /// and behind those what comes with Portunus.
+    pub fn described(&self) -> Vec<Arc<Schema>> {
+        let held = self.load().held();
+        let bundled = self.settings.bundled.as_ref().filter(|_| self.settings.pinned.is_none());
+        let all = held.iter().map(|kind| &kind.definitions).chain(bundled);
+        let mut schemas: Vec<Arc<Schema>> = Vec::new();
+        for definitions in all {
+            if !schemas.iter().any(|known| known.digest() == definitions.schema().digest()) {
+                schemas.push(Arc::clone(definitions.schema()));
+            }
+        }
+        schemas
+    }
+
+    /// Which definitions count.
+    pub fn mode(&self) -> Mode {
+        match (&self.settings.pinned, self.settings.refresh) {
+            (None, _) => Mode::Live,
+            (Some(_), Some(_)) => Mode::Verify,
+            (Some(_), None) => Mode::Pinned,
+        }
+    }
+
+    /// Whether instances are asked what they serve.
+    pub fn asks(&self) -> bool {
+        self.settings.refresh.is_some()
+    }
+
+    /// Instances that get no calls of a method, sorted. One atomic load where, as nearly always, there are none.
+    pub fn excludes<T>(&self, service: &str, method: &str, pick: impl FnOnce(&[u64]) -> T) -> T {
+        if self.excluding.load(Ordering::Acquire) {
+            pick(self.published.load().excluded(service, method))
+        } else {
+            pick(&[])
+        }
+    }
+
+    /// Puts in force what policies rely on. Every definition is judged by it, those that are there too. With files it has nothing to
+    /// say: they are judged when the configuration is built.
+    pub fn demand(&self, demands: Box<dyn Demands>) {
+        self.demands.store(Some(Arc::new(demands)));
+        self.ask(|asked| asked.judge = true);
+    }
+
+    /// Whether policies read messages of some method.
+    pub fn is_relied_on(&self) -> bool {
+        self.demands.load().is_some()
+    }
+
+    /// Takes the definitions that most instances have as accepted, wherever some get no calls. Answers the methods, as
+    /// `service/method`, with the agent where there are such; the keeper does it within moments.
+    pub fn accept(&self) -> Vec<Refused> {
+        let refused = self.published.load().refused();
+        if !refused.is_empty() {
+            self.ask(|asked| asked.accept = true);
+        }
+        refused
+    }
+
+    /// An instance answered UNIMPLEMENTED. If its schema has the method it has another one by now. Cheap, and seldom more than that.
+    pub fn unimplemented(&self, instance: u64, service: &str, method: &str) {
+        let known = self.asks()
+            && self
+                .published
+                .load()
+                .reported(instance)
+                .is_some_and(|kind| kind.definitions.get(service, method).is_some());
+        if known {
+            self.look_again(instance);
+        }
+    }
+
+    /// A connection to an instance was made where there had been others, and all were closed: it may have been started anew.
+    pub fn reconnected(&self, instance: u64) {
+        if self.asks() {
+            self.look_again(instance);
+        }
+    }
+
+    /// Instances came or went.
+    pub fn altered(&self) {
+        self.ask(|asked| asked.list = true);
+    }
+
+    fn look_again(&self, instance: u64) {
+        let now = Instant::now();
+        let mut asked = self.asked.lock();
+        let recent = |last: &Instant| now.saturating_duration_since(*last) < LEAST_BETWEEN;
+        if asked.last.get(&instance).is_some_and(recent) {
+            return;
+        }
+        asked.last.retain(|_, last| recent(last));
+        asked.last.insert(instance, now);
+        asked.again.insert(instance);
+        drop(asked);
+        self.wake.notify_one();
+    }
+
+    fn ask(&self, change: impl FnOnce(&mut Asked)) {
+        change(&mut self.asked.lock());
+        self.wake.notify_one();
+    }
+
+    fn publish(&self, published: Published) {
+        let excluding = published.excludes_any();
+        self.metrics.schema_incompatible(published.refused().iter().map(|refused| refused.instances).sum());
+        self.published.store(Arc::new(published));
+        self.version.fetch_add(1, Ordering::Release);
+        self.excluding.store(excluding, Ordering::Release);
+    }
+}
