@@ -1,5 +1,6 @@
 //! Reads the rules of message types out of their descriptors, and makes plans of them.
 
+use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
@@ -16,10 +17,9 @@ pub(super) fn plan(schema: &Arc<Schema>, root: TypeId, max_cost: u64) -> Result<
     let mut planner = Planner { book: book()?, schema, max_cost, compiled: 0 };
     let (mut plans, mut open) = (HashMap::<TypeId, Plan>::new(), vec![root]);
     while let Some(id) = open.pop() {
-        if !plans.contains_key(&id) {
-            let plan = planner.message(schema.type_at(id))?;
+        if let Entry::Vacant(place) = plans.entry(id) {
+            let plan = place.insert(planner.message(schema.type_at(id))?);
             open.extend(plan.nested());
-            plans.insert(id, plan);
         }
     }
     prune(&mut plans);
