@@ -70,7 +70,7 @@ fn main() {
         ("hash key of 16 KiB", "message.text", 16 << 10, 40),
     ] {
         let call = Call { schema: Arc::clone(&schema), metadata: metadata.clone(), message: message(octets, fields) };
-        let scope = Scope { names: &names, schema: None, container: "", strict: true };
+        let scope = Scope::over(&names);
         let program = compile(text, scope, Some(&schema), MAX_COST).unwrap();
         let mut best = f64::MAX;
         for _ in 0..ROUNDS {

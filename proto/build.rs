@@ -52,6 +52,10 @@ fn main() -> Result<(), Box<dyn Error>> {
     // What servers forget to register with their reflection. Protox brings these files along.
     let well_known = protox::compile(WELL_KNOWN, [root])?;
     std::fs::write(out.join("well_known.bin"), well_known.encode_to_vec())?;
+    // Its rules are options of options, which `protox::compile` leaves out.
+    let mut validate = protox::Compiler::new([root])?;
+    validate.include_imports(true).open_file("buf/validate/validate.proto")?;
+    std::fs::write(out.join("validate.bin"), validate.encode_file_descriptor_set())?;
     // Not among `all`: those are contracts of backends, and this one is served by Portunus too.
     let health = protox::compile(["grpc/health/v1/health.proto"], [root])?;
     std::fs::write(out.join("health.bin"), health.encode_to_vec())?;

@@ -44,4 +44,5 @@ pub mod schema;
 pub mod serve;
 pub mod store;
 pub mod upstream;
+pub mod validate;
 pub mod wire;

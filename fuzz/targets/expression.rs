@@ -46,7 +46,7 @@ fuzz_target!(|data: &[u8]| {
         declared("absent", Type::Dyn),
     ];
     for strict in [true, false] {
-        let scope = Scope { names: &names, schema: None, container: "kinds", strict };
+        let scope = Scope { container: "kinds", strict, ..Scope::over(&names) };
         match compile(text, scope, Some(&SCHEMA), 100_000) {
             Ok(program) => {
                 let run = || program.run(&Call(wire), &mut Meter::new(10_000));

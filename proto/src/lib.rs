@@ -78,6 +78,9 @@ pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/all.bin
 /// An encoded `FileDescriptorSet` of `google/protobuf/*.proto`.
 pub const WELL_KNOWN: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/well_known.bin"));
 
+/// An encoded `FileDescriptorSet` of `buf/validate/validate.proto` and what it imports, with the options that say what its rules mean.
+pub const VALIDATE: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/validate.bin"));
+
 /// Encoded `FileDescriptorSet`s, one a system, each complete by itself: what a backend of that system reflects.
 pub mod descriptors {
     /// `bindu.grpc`.

@@ -15,6 +15,7 @@ use super::macros;
 use super::node::{Constant, Loop, LoopKind, Node};
 use super::parse::{Parsed, Problem};
 use super::resolve::{self, Resolved};
+use super::validation;
 use crate::schema::{Field, FieldId, Schema, TypeId};
 
 /// A name that expressions may use, and the type of what it has. Dots are part of it: `request.method`.
@@ -48,12 +49,14 @@ pub struct Scope<'s> {
     pub container: &'s str,
     /// Whether what is unknown is an error now, and not only when it is evaluated.
     pub strict: bool,
+    /// Whether protovalidate's functions are there too.
+    pub validation: bool,
 }
 
 impl<'s> Scope<'s> {
     /// These names, nothing left out, and every mistake an error.
     pub fn over(names: &'s [Declared]) -> Self {
-        Self { names, schema: None, container: "", strict: true }
+        Self { names, schema: None, container: "", strict: true, validation: false }
     }
 }
 
@@ -247,13 +250,18 @@ impl<'p> Checker<'p> {
         match call.func_name.as_str() {
             "_&&_" | "_||_" => self.logic(id, call, nodes, &kinds),
             "_?_:_" => self.choice(id, nodes, kinds),
-            name => match function::find(name, call.target.is_some()) {
+            name => match self.function(name, call.target.is_some()) {
                 Some(function) => self.apply(id, function, nodes, &kinds),
                 None => self.unknown(id, Failure::NoOverload("an unknown function"), || {
                     resolve::unknown_function(name, call.target.is_some())
                 }),
             },
         }
+    }
+
+    fn function(&self, name: &str, member: bool) -> Option<Function> {
+        let own = validation::find(name, member).filter(|_| self.scope.validation).map(Function::Validation);
+        own.or_else(|| function::find(name, member))
     }
 
     fn logic(&mut self, id: u64, call: &CallExpr, nodes: Vec<Node>, kinds: &[Type]) -> Typed {

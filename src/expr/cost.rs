@@ -52,7 +52,7 @@ fn call(function: Function, arguments: &[Node]) -> u64 {
             sizes.fold(u64::MAX, u64::min).saturating_add(1)
         }
         F::Matches => TEXT * 8 + text::COMPILING as u64,
-        F::Contains | F::StartsWith | F::EndsWith | F::Size | F::ToText | F::ToBytes => TEXT,
+        F::Contains | F::StartsWith | F::EndsWith | F::Size | F::ToText | F::ToBytes | F::Validation(_) => TEXT,
         _ => 1,
     }
 }

@@ -163,6 +163,10 @@ impl<'a> Evaluation<'a, '_> {
     }
 
     fn call(&mut self, function: Function, arguments: &'a [Node]) -> Result<Value<'a>> {
+        if let Function::Validation(check) = function {
+            let values = arguments.iter().map(|argument| self.of(argument)).collect::<Result<Vec<_>>>()?;
+            return check.call(&values, self.meter);
+        }
         match arguments {
             [only] => {
                 let value = self.of(only)?;

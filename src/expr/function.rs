@@ -2,6 +2,7 @@
 
 use super::kind::Type;
 use super::time::Part;
+use super::validation::Check;
 use crate::schema::Schema;
 
 /// An operator or a function.
@@ -39,6 +40,8 @@ pub(super) enum Function {
     ToDyn,
     TypeOf,
     Part(Part),
+    /// One of those that only rules for messages have.
+    Validation(Check),
 }
 
 /// How a function is written.
@@ -115,6 +118,9 @@ pub(super) fn names() -> impl Iterator<Item = &'static str> {
 impl Function {
     /// As people write it.
     pub(super) fn name(self) -> &'static str {
+        if let F::Validation(check) = self {
+            return check.name();
+        }
         let name = FUNCTIONS.iter().find(|(_, _, function)| *function == self).map_or("", |(name, _, _)| *name);
         match name.trim_matches(['_', '@']) {
             "[_]" => "[]",
@@ -146,6 +152,7 @@ impl Function {
             (F::TypeOf, [_]) => Some(Type::Type),
             (F::Size, [Type::List(_) | Type::Map(_)]) => Some(Type::Int),
             (F::Part(part), [Type::Duration]) => super::time::span_part(0, part).map(|_| Type::Int),
+            (F::Validation(check), arguments) => check.gives(arguments),
             _ => self.gives_by_table(arguments),
         }
     }

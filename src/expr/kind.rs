@@ -69,17 +69,22 @@ impl Type {
     }
 
     /// What a field is to an expression.
-    pub(super) fn of_field(field: Field<'_>) -> Self {
-        let one = match field.kind() {
-            FieldKind::Scalar(scalar) => Self::of_scalar(scalar),
-            FieldKind::Enum(kind) if kind.name() == "google.protobuf.NullValue" => Self::Null,
-            FieldKind::Enum(_) => Self::Int,
-            FieldKind::Message(message) => Self::of_message(message),
-        };
+    pub fn of_field(field: Field<'_>) -> Self {
+        let one = Self::of_kind(field.kind());
         match field.shape() {
             Shape::Single => one,
             Shape::List => Self::list(one),
             Shape::Map(key) => Self::Map(Box::new((Self::of_scalar(key), one))),
+        }
+    }
+
+    /// What one that is neither a list nor a map is to an expression.
+    pub fn of_kind(kind: FieldKind<'_>) -> Self {
+        match kind {
+            FieldKind::Scalar(scalar) => Self::of_scalar(scalar),
+            FieldKind::Enum(kind) if kind.name() == "google.protobuf.NullValue" => Self::Null,
+            FieldKind::Enum(_) => Self::Int,
+            FieldKind::Message(message) => Self::of_message(message),
         }
     }
 

@@ -26,6 +26,33 @@ pub(super) fn field<'a>(of: &Value<'a>, field: Field<'a>, meter: &mut Meter) -> 
     field_of(view, field, meter)
 }
 
+/// What a field of a message has, or what its type has where it is not there.
+///
+/// # Errors
+/// It is malformed, or it takes too many steps.
+pub fn field_value<'a>(view: &View<'a>, field: Field<'a>, meter: &mut Meter) -> Result<Value<'a>> {
+    match field_of(view, field, meter)? {
+        Some(value) => Ok(value),
+        None => default(field, meter),
+    }
+}
+
+/// What an element or an entry of a field of this kind has.
+///
+/// # Errors
+/// It is malformed, or it takes too many steps.
+pub fn item_value<'a>(item: Item<'a>, kind: Kind<'a>, meter: &mut Meter) -> Result<Value<'a>> {
+    value(item, kind, meter)
+}
+
+/// A message as an expression has it.
+///
+/// # Errors
+/// It is malformed, or it takes too many steps.
+pub fn message_value<'a>(view: View<'a>, meter: &mut Meter) -> Result<Value<'a>> {
+    message(view, meter, 0)
+}
+
 fn field_of<'a>(view: &View<'a>, field: Field<'a>, meter: &mut Meter) -> Result<Option<Value<'a>>> {
     match field.shape() {
         Shape::Single => match view.one(field, meter)? {

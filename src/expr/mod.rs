@@ -20,6 +20,7 @@ mod parse;
 mod resolve;
 mod text;
 mod time;
+mod validation;
 mod value;
 mod vocabulary;
 
@@ -31,6 +32,7 @@ pub use eval::Names;
 pub use expression::{Expression, Wanted};
 pub use failure::Failure;
 pub use kind::Type;
+pub use message::{field_value, item_value, message_value};
 pub use parse::{MOST_OCTETS, Problem};
 pub use time::Moment;
 pub use value::{List, Map, Value};

@@ -324,10 +324,20 @@ impl EnumKind<'_> {
         !self.closed || self.pool.enumeration(self.index).value(number).is_some()
     }
 
+    /// Whether one of its values has this number.
+    pub fn defines(&self, number: i32) -> bool {
+        self.pool.enumeration(self.index).value(number).is_some()
+    }
+
+    /// The number of its first value.
+    pub fn first(&self) -> i32 {
+        self.pool.enumeration(self.index).values().first().map_or(0, |value| value.number())
+    }
+
     /// What a field of it has that is not there.
     pub fn default(&self) -> i32 {
         match self.closed {
-            true => self.pool.enumeration(self.index).values().first().map_or(0, |value| value.number()),
+            true => self.first(),
             false => 0,
         }
     }

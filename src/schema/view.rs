@@ -235,7 +235,8 @@ pub(super) fn pass(payload: &Payload, meter: &mut Meter) -> Result<(), Spent> {
 }
 
 impl Item<'_> {
-    fn is_default(&self) -> bool {
+    /// Whether it is what a field without presence has that is not there.
+    pub fn is_default(&self) -> bool {
         match self {
             Self::Bool(value) => !value,
             Self::Int(value) => *value == 0,

@@ -28,7 +28,7 @@ impl Two<'_> {
     fn says(&self, schema: &Arc<Schema>, text: &str) -> Result<bool, Failure> {
         let kind = Type::of_message(schema.message_type(self.name).unwrap());
         let names = ["a", "b"].map(|name| Declared::new(name, kind.clone()));
-        let scope = Scope { names: &names, schema: None, container: "", strict: true };
+        let scope = Scope::over(&names);
         let program =
             compile(text, scope, Some(schema), u64::MAX).unwrap_or_else(|problems| panic!("{text}: {problems:?}"));
         match program.run(self, &mut Meter::new(MAX_COST))? {

@@ -193,7 +193,7 @@ pub(crate) fn program(text: &str) -> Result<Program, String> {
 
 pub(crate) fn program_within(text: &str, max_cost: u64) -> Result<Program, String> {
     let names = names(&SCHEMA);
-    let scope = Scope { names: &names, schema: None, container: "", strict: true };
+    let scope = Scope::over(&names);
     compile(text, scope, Some(&SCHEMA), max_cost)
         .map_err(|problems| problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))
 }

@@ -106,7 +106,7 @@ impl Engine for Expressions {
             let kind = kind.ok_or_else(|| Failure::Refused(format!("no type {}", variable.declared)))?;
             names.push(Declared::new(variable.name.clone(), kind));
         }
-        let scope = Scope { names: &names, schema: None, container: &case.container, strict: case.checked };
+        let scope = Scope { container: &case.container, strict: case.checked, ..Scope::over(&names) };
         let program = expr::compile(&case.source, scope, Some(&self.schema), STEPS).map_err(|problems| {
             Failure::Refused(problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))
         })?;
