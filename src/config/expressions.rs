@@ -82,9 +82,9 @@ impl<'a> Compiler<'a> {
     }
 
     /// For the filters of a phase.
-    pub(super) fn for_filters(&self, phase: Phase) -> ForFilters {
+    pub(super) fn for_filters(&self, phase: Phase) -> ForFilters<'a> {
         let place = if phase >= Phase::Authorize { Place::Filter } else { Place::EarlyFilter };
-        ForFilters { place, max_cost: self.max_cost, policies: RefCell::default() }
+        ForFilters { source: self.source, place, max_cost: self.max_cost, policies: RefCell::default() }
     }
 }
 

@@ -13,4 +13,5 @@ pub const ALL: &[Known] = &[
     Known::of::<filter_limits::Limits>(),
     Known::of::<filter_metadata::Metadata>(),
     Known::of::<filter_redact::Redact>(),
+    Known::of::<filter_validate::Validate>(),
 ];

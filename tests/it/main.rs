@@ -36,3 +36,4 @@ mod routing;
 mod schemas;
 mod serve;
 mod state;
+mod validate;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use schemars::{JsonSchema, Schema};
 use serde::de::DeserializeOwned;
 
-use crate::{Expression, Filter, Gives, Hidden, Readers, Redaction};
+use crate::{Expression, Filter, Gives, Hidden, Readers, Redaction, Rules, Validation};
 
 /// When a filter runs. DESIGN.md §2 and docs/request-path.md have the order of a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -82,6 +82,14 @@ impl<'a> BuildCx<'a> {
     /// What hides fields of messages.
     pub fn redaction(&self, hidden: Hidden) -> Arc<dyn Redaction> {
         self.readers.redaction(hidden)
+    }
+
+    /// What judges messages. The files are named at `path` below the filter's key, each by the path that it is for.
+    ///
+    /// # Errors
+    /// What is wrong with a file, at its place.
+    pub fn validation(&self, path: &[&str], rules: Rules) -> Result<Arc<dyn Validation>, BuildError> {
+        self.readers.validation(rules).map_err(|(key, message)| BuildError::at(&[path, &[&key]].concat(), message))
     }
 }
 

@@ -20,7 +20,9 @@ pub use call::{
 };
 pub use code::Code;
 pub use factory::{Build, BuildCx, BuildError, Factory, Known, Phase};
-pub use readers::{Expression, Gives, Hidden, Readers, Redaction, Seen, Unevaluated, Unread};
+pub use readers::{
+    Expression, Gives, Hidden, Misfit, Readers, Redaction, Rules, Seen, Unevaluated, Unread, Validation,
+};
 pub use reason::Reason;
 pub use refusal::{Detail, Refusal};
 
