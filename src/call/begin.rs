@@ -200,8 +200,9 @@ impl Turn<'_> {
     }
 
     /// Makes a call ready for its tries. Answers whether its head waits for its first message: it does where that is read and the only
-    /// one, so that a refusal leaves no trace at the instance. Where there may be more, or nobody knows, the head goes at once: a caller
-    /// may wait for the answer's head before its first message. No message goes before it has passed, in any case.
+    /// one, so that a refusal leaves no trace at the instance, and where a rule decides by it whether the call may go at all. Otherwise,
+    /// where there may be more, or nobody knows, the head goes at once: a caller may wait for the answer's head before its first message.
+    /// No message goes before it has passed, in any case.
     fn prepare(&mut self, key: CallKey) -> bool {
         let Some(passage) = self.hub.calls.get_mut(key.0) else { return false };
         let Some(call) = &mut passage.call else { return false };
@@ -221,7 +222,7 @@ impl Turn<'_> {
         } else {
             passage.upload.end_holding();
         }
-        held && call.kind.is_some_and(MethodKind::has_one_request)
+        held && (call.kind.is_some_and(MethodKind::has_one_request) || call.followers.decide_by_message())
     }
 
     /// A call comes back from what took its time with it; false if it has ended meanwhile, and is finished with this.

@@ -82,7 +82,7 @@ pub(super) fn body<'a>(
 
 /// A message as filters see it.
 pub(super) fn shown<'a>(number: u64, prefix: Prefix, body: Option<&'a [u8]>, types: Option<&'a Types>) -> Message<'a> {
-    Message { number, size: prefix.size, compressed: prefix.compressed, body, types }
+    Message { number, size: prefix.size, compressed: prefix.compressed, body, types, request: None }
 }
 
 /// Messages that have passed, as they go on: a copy only where one of them has another body.

@@ -160,7 +160,7 @@ impl Passage {
         let Some(call) = &mut self.call else { return Ok(()) };
         let one = call.kind.is_some_and(MethodKind::has_one_request);
         let judge = call.followers.judge_requests();
-        let Call { followers, tally, head, in_force, .. } = &mut **call;
+        let Call { followers, tally, head, in_force, info, .. } = &mut **call;
         let Some((octets, gather, ledger)) = self.upload.gathered() else { return Ok(()) };
         while let Some(next) = gather.next(octets)? {
             match next {
@@ -177,7 +177,8 @@ impl Passage {
                     if judge {
                         let message = gather.message(octets, prefix);
                         let body = body("request", (prefix, message), || Encoding::of(&head.fields), most)?;
-                        let shown = shown(number, prefix, Some(&body), in_force.as_deref());
+                        let mut shown = shown(number, prefix, Some(&body), in_force.as_deref());
+                        shown.request = Some((info, head));
                         followers.request_body(&shown).map_err(Stop)?;
                     }
                     gather.pass(prefix);
@@ -198,8 +199,11 @@ impl Passage {
         if !self.upload.is_between_messages() {
             return Err(Stop::torn());
         }
-        let kind = self.call.as_ref().and_then(|call| call.kind);
-        if self.upload.messages() == 0 && kind.is_some_and(MethodKind::has_one_request) {
+        let Some(call) = self.call.as_ref().filter(|_| self.upload.messages() == 0) else { return Ok(()) };
+        if call.followers.decide_by_message() {
+            return Err(Stop::undecided());
+        }
+        if call.kind.is_some_and(MethodKind::has_one_request) {
             return Err(Stop::cardinality("none"));
         }
         Ok(())

@@ -43,6 +43,13 @@ impl Stop {
         Self::refuse(Code::Unimplemented, Reason::Cardinality, message)
     }
 
+    /// A rule decides by a message, and none came.
+    pub(super) fn undecided() -> Self {
+        let message =
+            "a rule decides by what is in a message, and the call ended without one: send it, or ask for a rule";
+        Self::refuse(Code::PermissionDenied, Reason::Denied, message)
+    }
+
     /// The listener's calls hold as much as they may.
     pub(super) fn overloaded() -> Self {
         let message = "the listener holds as much of messages as it may (limits.buffered): come back a little later";

@@ -83,7 +83,11 @@ impl<'a> Compiler<'a> {
 
     /// For the filters of a phase.
     pub(super) fn for_filters(&self, phase: Phase) -> ForFilters<'a> {
-        let place = if phase >= Phase::Authorize { Place::Filter } else { Place::EarlyFilter };
+        let place = match phase {
+            Phase::Observe | Phase::Admit | Phase::Authenticate => Place::EarlyFilter,
+            Phase::Authorize | Phase::Limit => Place::Judge,
+            Phase::Transform => Place::Filter,
+        };
         ForFilters { source: self.source, place, max_cost: self.max_cost, policies: RefCell::default() }
     }
 }

@@ -8,9 +8,9 @@ use filter_api::units::{Percent, Period, Size};
 use super::names::{AgentPattern, CallbackPattern, HeaderName, HostName, LogFile, MethodName, Methods, Name};
 use super::net::{Cidr, HostPort, ListenAddress, Ports, SocketAddress};
 use super::text::Format;
-use crate::route::{AuthorityPattern, HeaderRegex, ServicePattern};
+use crate::route::{AuthorityPattern, HeaderRegex, MethodPattern, ServicePattern};
 
-pub(super) const FORMATS: [Format; 19] = [
+pub(super) const FORMATS: [Format; 20] = [
     Format { name: "duration", what: "a duration", example: "30s", check: |text| unit::<Period>(text) },
     Format { name: "size", what: "a size", example: "4MiB", check: |text| unit::<Size>(text) },
     Format { name: "percent", what: "a share", example: "10%", check: |text| unit::<Percent>(text) },
@@ -21,7 +21,18 @@ pub(super) const FORMATS: [Format; 19] = [
     Ports::FORMAT,
     Name::FORMAT,
     HostName::FORMAT,
-    ServicePattern::FORMAT,
+    Format {
+        name: "portunus-service-pattern",
+        what: "a service or `pkg.*`",
+        example: "bindu.grpc.AgentHandler",
+        check: |text| text.parse::<ServicePattern>().map(drop),
+    },
+    Format {
+        name: "portunus-method-pattern",
+        what: "a pattern for methods",
+        example: "*/SubmitTask",
+        check: |text| text.parse::<MethodPattern>().map(drop),
+    },
     MethodName::FORMAT,
     Methods::FORMAT,
     AuthorityPattern::FORMAT,

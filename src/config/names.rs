@@ -6,7 +6,7 @@ use std::str::FromStr;
 
 use super::net::HostPort;
 use super::text::text_type;
-use crate::route::{AuthorityPattern, HeaderRegex, MethodPattern, NO_AUTHORITY, ServicePattern, is_host_name};
+use crate::route::{AuthorityPattern, HeaderRegex, MethodPattern, NO_AUTHORITY, is_host_name};
 
 /// The name of a cluster or listener. Also a metric label and a path on the admin port, hence the few characters.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -29,7 +29,6 @@ pub struct HeaderName(String);
 text_type!(HeaderName, "portunus-header-name", "a header name", "x-canary");
 
 // The router's own types, as the file writes them.
-text_type!(ServicePattern, "portunus-service-pattern", "a service or `pkg.*`", "bindu.grpc.AgentHandler");
 text_type!(AuthorityPattern, "portunus-authority-pattern", "a host or `*.suffix`", "*.example.com");
 text_type!(HeaderRegex, "portunus-regex", "a regular expression", "v[0-9]+");
 

@@ -8,12 +8,13 @@ mod validations;
 use std::cell::RefCell;
 use std::sync::Arc;
 
-use filter_api::{Gives, Hidden, Readers, Reads, Rules, Seen, Unevaluated, Validation};
+use filter_api::{Depth, Gives, Hidden, Readers, Reads, Rules, Seen, Unevaluated, Validation};
 
 use super::Source;
 use super::expressions::unusable;
 use super::policies::Policy;
-use crate::expr::{Expression, Facts, Place, Wanted};
+use crate::expr::{Expression, Facts, Failure, Place, Wanted};
+use bound::under;
 use redactions::Redactions;
 use validations::Validations;
 
@@ -30,7 +31,7 @@ pub(super) struct ForFilters<'a> {
 }
 
 #[derive(Debug)]
-struct InFilter(Expression);
+struct InFilter(Arc<Expression>);
 
 impl Readers for ForFilters<'_> {
     fn expression(&self, text: &str, gives: Gives) -> Result<Arc<dyn filter_api::Expression>, String> {
@@ -39,7 +40,10 @@ impl Readers for ForFilters<'_> {
             Gives::Text => Wanted::Text,
         };
         let made = Expression::compile(text, self.place, wanted, self.max_cost);
-        let made = made.map_err(|problems| unusable(&problems))?;
+        let made = Arc::new(made.map_err(|problems| unusable(&problems))?);
+        if made.reads_message() {
+            self.policies.borrow_mut().push(Arc::clone(&made) as Arc<dyn Policy>);
+        }
         Ok(Arc::new(InFilter(made)))
     }
 
@@ -56,16 +60,56 @@ impl Readers for ForFilters<'_> {
     }
 }
 
+impl InFilter {
+    /// Hands each value that it has to `each`, until that has enough: one, or one for every definition in force of the message it reads.
+    fn evaluate<T>(
+        &self,
+        seen: &Seen<'_>,
+        value: impl Fn(&Facts<'_>, Option<u64>) -> Result<T, Failure>,
+        mut enough: impl FnMut(&T) -> bool,
+    ) -> Result<T, Unevaluated> {
+        let mut facts = Facts::of_call(seen.call, seen.head);
+        if !self.0.reads_message() {
+            return value(&facts, None).map_err(|failure| unevaluated(&failure));
+        }
+        let message = seen.message.ok_or_else(|| unevaluated(&Failure::NoValue))?;
+        let (body, ids) = under(message).map_err(|_| Unevaluated::NoSchema)?;
+        facts.message = Some(body);
+        let mut last = Err(Unevaluated::NoSchema);
+        for id in ids {
+            let found = value(&facts, Some(*id)).map_err(|failure| unevaluated(&failure))?;
+            if enough(&found) {
+                return Ok(found);
+            }
+            last = Ok(found);
+        }
+        last
+    }
+}
+
 impl filter_api::Expression for InFilter {
     fn reads(&self) -> Reads {
-        Reads::default()
+        let request = if self.0.reads_message() { Depth::Bodies } else { Depth::Nothing };
+        Reads { request, response: Depth::Nothing }
     }
 
     fn holds(&self, seen: &Seen<'_>) -> Result<bool, Unevaluated> {
-        self.0.holds(&Facts::of_call(seen.call, seen.head), None).map_err(|failure| Unevaluated(failure.to_string()))
+        self.evaluate(seen, |facts, id| self.0.holds(facts, id), |holds| !holds)
     }
 
+    fn may_hold(&self, seen: &Seen<'_>) -> Result<bool, Unevaluated> {
+        self.evaluate(seen, |facts, id| self.0.holds(facts, id), |holds| *holds)
+    }
+
+    /// Of several the first: it must be one, and they are in no order of importance.
     fn text(&self, seen: &Seen<'_>) -> Result<Option<String>, Unevaluated> {
-        self.0.gives(&Facts::of_call(seen.call, seen.head), None).map_err(|failure| Unevaluated(failure.to_string()))
+        self.evaluate(seen, |facts, id| self.0.gives(facts, id), |_| true)
+    }
+}
+
+fn unevaluated(failure: &Failure) -> Unevaluated {
+    match failure {
+        Failure::NoSchema => Unevaluated::NoSchema,
+        failure => Unevaluated::Failed(failure.to_string()),
     }
 }

@@ -31,6 +31,8 @@ pub enum Place {
     Expect,
     /// A filter of a phase in which the agent is known.
     Filter,
+    /// A filter that decides on each message of a request: of the phases authorize and limit.
+    Judge,
     /// A filter of an earlier phase.
     EarlyFilter,
 }
@@ -158,14 +160,14 @@ impl Known {
             | Self::Metadata
             | Self::PeerAddress => place != Place::Expect,
             Self::AgentId | Self::AgentDid | Self::AgentName | Self::AgentAuthor | Self::AgentOwner => {
-                matches!(place, Place::HashBy | Place::AccessLog | Place::Filter)
+                matches!(place, Place::HashBy | Place::AccessLog | Place::Filter | Place::Judge)
             }
             Self::RegistrationAgentId
             | Self::RegistrationAuthor
             | Self::RegistrationName
             | Self::RegistrationCallback
             | Self::RegistrationConfig => place == Place::Admit,
-            Self::Message => matches!(place, Place::When | Place::Agent | Place::HashBy),
+            Self::Message => matches!(place, Place::When | Place::Agent | Place::HashBy | Place::Judge),
             Self::Response => place == Place::Expect,
             Self::StatusCode => place == Place::AccessLog,
         }
@@ -206,7 +208,7 @@ impl Known {
             | Self::RegistrationName
             | Self::RegistrationCallback
             | Self::RegistrationConfig => "in a registry's `admit`",
-            Self::Message => "in `match.when`, `agent` and `hash_by`",
+            Self::Message => "in `match.when`, `agent` and `hash_by`, and in filters that decide (authz, rate_limit)",
             Self::Response => "in a health check's `expect`",
             Self::StatusCode => "in the access log's `when`",
             _ => "where there is a call",

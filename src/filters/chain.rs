@@ -116,6 +116,8 @@ impl std::fmt::Debug for Chain {
 pub struct Followers {
     filters: SmallVec<[Follower; 2]>,
     reads: Reads,
+    /// One of them decides by a message whether the call may reach an instance at all.
+    decide_by_message: bool,
     /// How many there were before the try.
     lasting: usize,
 }
@@ -127,6 +129,7 @@ struct Follower {
 
 impl Followers {
     fn add(&mut self, filter: Box<dyn CallFilter>, reads: Reads) {
+        self.decide_by_message |= filter.decides_by_message();
         self.filters.push(Follower { filter, reads });
         self.reads = self.reads.or(reads);
     }
@@ -134,6 +137,11 @@ impl Followers {
     /// The most that one of them reads.
     pub fn reads(&self) -> Reads {
         self.reads
+    }
+
+    /// Whether nothing of the call may reach an instance before its first message has passed.
+    pub fn decide_by_message(&self) -> bool {
+        self.decide_by_message
     }
 
     /// Whether one of those that last reads what is in messages of the request.
@@ -309,7 +317,8 @@ mod tests {
         followers
     }
 
-    const MESSAGE: Message<'_> = Message { number: 1, size: 2, compressed: false, body: Some(b"m:"), types: None };
+    const MESSAGE: Message<'_> =
+        Message { number: 1, size: 2, compressed: false, body: Some(b"m:"), types: None, request: None };
 
     #[test]
     fn each_sees_what_the_one_before_it_left() {

@@ -2,12 +2,11 @@
 //! filter: what a route leads to is the caller's own type.
 
 mod matcher;
-mod method;
 mod template;
 
+pub use filter_api::{MethodPattern, ServicePattern};
 pub use matcher::{HeaderMatch, HeaderRegex, HeaderTest, RouteMatch};
-pub use method::MethodPattern;
-pub use template::{AuthorityPattern, NO_AUTHORITY, ServicePattern, is_host_name};
+pub use template::{AuthorityPattern, NO_AUTHORITY, is_host_name};
 
 use fields::RequestHead;
 use rustc_hash::FxHashMap;

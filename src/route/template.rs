@@ -1,51 +1,6 @@
-//! Patterns for names: a service or its package, an authority or its suffix.
+//! Patterns for authorities: one, or a suffix.
 
 use std::str::FromStr;
-
-/// `pkg.Service`, or `pkg.*` for every service of a package and the packages below it.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub enum ServicePattern {
-    /// This service.
-    Exact(Box<str>),
-    /// Services whose name starts with this prefix, which ends in a dot.
-    Package(Box<str>),
-}
-
-impl ServicePattern {
-    /// Whether a service is meant.
-    pub fn matches(&self, service: &str) -> bool {
-        match self {
-            Self::Exact(name) => **name == *service,
-            Self::Package(prefix) => service.starts_with(&**prefix),
-        }
-    }
-}
-
-impl FromStr for ServicePattern {
-    /// Continues a sentence that begins with the text.
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let identifier = |part: &str| {
-            part.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
-                && part.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')
-        };
-        let package = text.strip_suffix(".*");
-        if !package.unwrap_or(text).split('.').all(identifier) {
-            return Err("is not a service (`pkg.Service`) or a package (`pkg.*`)".to_owned());
-        }
-        Ok(package.map_or_else(|| Self::Exact(text.into()), |package| Self::Package(format!("{package}.").into())))
-    }
-}
-
-impl std::fmt::Display for ServicePattern {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Exact(name) => f.write_str(name),
-            Self::Package(prefix) => write!(f, "{prefix}*"),
-        }
-    }
-}
 
 /// `host.example.com`, or `*.example.com` for every host below it. Compared without regard to case.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]

@@ -13,6 +13,7 @@ mod harness;
 
 mod accounting;
 mod agents;
+mod authz;
 mod bad_input;
 mod balancing;
 mod cancel;

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use fields::{Fields, RequestHead};
 
-use crate::{Code, Reason, Refusal};
+use crate::{Code, Reason, Refusal, Seen};
 
 /// A filter, built once and shared by all calls.
 pub trait Filter: Send + Sync {
@@ -36,6 +36,12 @@ pub enum Start {
 
 /// A filter on one call. Every hook has a default that lets the call through.
 pub trait CallFilter: Send {
+    /// Whether nothing of the call may reach an instance before its first message has passed this filter, not even its head. Others
+    /// see their messages before those go, and the head of a stream goes at once.
+    fn decides_by_message(&self) -> bool {
+        false
+    }
+
     /// A message of the request, before it goes upstream. In phase Transform it comes anew at each try, from the first on; in the
     /// others once, whatever tries there are.
     fn request_message(&mut self, message: &Message<'_>) -> Verdict {
@@ -116,6 +122,15 @@ pub struct Message<'a> {
     /// By what the body is to be read, where the proxy knows. Filters that run before an instance is chosen get all that is in force for
     /// the method; those of phase Transform, and all for a response, what the chosen instance says.
     pub types: Option<&'a Types>,
+    /// The call, and the head of its request: for messages of the request that filters judge before an instance is chosen.
+    pub request: Option<(&'a CallInfo, &'a RequestHead)>,
+}
+
+impl<'a> Message<'a> {
+    /// What an expression looks at that reads this message.
+    pub fn seen(&'a self) -> Option<Seen<'a>> {
+        self.request.map(|(call, head)| Seen { call, head, message: Some(self) })
+    }
 }
 
 /// What the proxy knows of the types of a method's messages. Of what type that is, those say who make it and read it.

@@ -9,6 +9,7 @@
 mod call;
 mod code;
 mod factory;
+mod methods;
 mod readers;
 mod reason;
 mod refusal;
@@ -20,6 +21,7 @@ pub use call::{
 };
 pub use code::Code;
 pub use factory::{Build, BuildCx, BuildError, Factory, Known, Phase};
+pub use methods::{MethodPattern, ServicePattern};
 pub use readers::{
     Expression, Gives, Hidden, Misfit, Readers, Redaction, Rules, Seen, Unevaluated, Unread, Validation,
 };

@@ -22,11 +22,18 @@ pub trait Expression: Send + Sync + std::fmt::Debug {
     /// Which messages it looks at.
     fn reads(&self) -> Reads;
 
-    /// Whether it holds.
+    /// Whether it holds. One that reads a message: under every definition of it that is in force.
     ///
     /// # Errors
     /// It cannot be told, for whatever reason: the call is to be refused.
     fn holds(&self, seen: &Seen<'_>) -> Result<bool, Unevaluated>;
+
+    /// Whether it holds under some definition that is in force, for rules that refuse. The same as [`holds`](Self::holds) for one that
+    /// reads no message.
+    ///
+    /// # Errors
+    /// It cannot be told, for whatever reason: the call is to be refused.
+    fn may_hold(&self, seen: &Seen<'_>) -> Result<bool, Unevaluated>;
 
     /// The text that it gives; none for null.
     ///
@@ -42,12 +49,20 @@ pub struct Seen<'a> {
     pub call: &'a CallInfo,
     /// The head of the request.
     pub head: &'a RequestHead,
+    /// The message that it is about; none while there is only the head.
+    pub message: Option<&'a Message<'a>>,
 }
 
 /// Why an expression has no value: in words, without anything of what it looked at.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{0}")]
-pub struct Unevaluated(pub String);
+pub enum Unevaluated {
+    /// What the message is made of is not known, or not yet.
+    #[error("what the message is made of is not known, or not yet")]
+    NoSchema,
+    /// Anything else.
+    #[error("{0}")]
+    Failed(String),
+}
 
 /// Hides fields of messages.
 pub trait Redaction: Send + Sync + std::fmt::Debug {

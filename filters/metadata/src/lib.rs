@@ -90,7 +90,7 @@ struct Edited {
 
 impl Edited {
     fn edit(&self, view: &mut RequestView<'_>) -> Result<Start, Box<Refusal>> {
-        let seen = Seen { call: view.call, head: view.head };
+        let seen = Seen { call: view.call, head: view.head, message: None };
         // All of them before anything is changed: they look at what came.
         let computed = self.computed.values(&seen)?;
         let for_answer = self.answer_computed.values(&seen)?;

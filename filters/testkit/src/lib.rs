@@ -105,7 +105,8 @@ impl TestCall {
     /// The filter's refusal.
     pub fn request_message(&mut self, size: u32) -> Result<(), Box<Refusal>> {
         self.counts.0 += 1;
-        let message = Message { number: self.counts.0, size, compressed: false, body: None, types: None };
+        let message =
+            Message { number: self.counts.0, size, compressed: false, body: None, types: None, request: None };
         let verdict = self.follower.as_mut().map_or(Verdict::Pass, |filter| filter.request_message(&message));
         self.judged(verdict, Depth::Sizes).map(drop)
     }
@@ -116,7 +117,8 @@ impl TestCall {
     /// The filter's refusal.
     pub fn response_message(&mut self, size: u32) -> Result<(), Box<Refusal>> {
         self.counts.1 += 1;
-        let message = Message { number: self.counts.1, size, compressed: false, body: None, types: None };
+        let message =
+            Message { number: self.counts.1, size, compressed: false, body: None, types: None, request: None };
         let verdict = self.follower.as_mut().map_or(Verdict::Pass, |filter| filter.response_message(&message));
         self.judged(verdict, Depth::Sizes).map(drop)
     }
@@ -129,7 +131,8 @@ impl TestCall {
     pub fn request_body(&mut self, body: &[u8]) -> Result<Option<Vec<u8>>, Box<Refusal>> {
         self.counts.0 += 1;
         let (number, depth, types) = (self.counts.0, self.reads.request, self.types.clone());
-        let message = shown(number, depth, body, types.as_deref());
+        let mut message = shown(number, depth, body, types.as_deref());
+        message.request = (depth == Depth::Bodies).then_some((&self.info, &self.head));
         let verdict = self.follower.as_mut().map_or(Verdict::Pass, |filter| filter.request_message(&message));
         self.judged(verdict, depth)
     }
@@ -177,7 +180,8 @@ impl TestCall {
     }
 }
 
-/// Expressions that say `true`, `false`, `null`, `fails` or a text in quotes: enough to try what a filter makes of them.
+/// Expressions that say `true`, `false`, `null`, `fails`, a text in quotes, or `says WORD` of a message, which must have that word in it:
+/// enough to try what a filter makes of them.
 #[derive(Debug)]
 struct Plain;
 
@@ -202,9 +206,10 @@ impl Readers for Plain {
         let quoted = text.len() > 1 && text.starts_with('\'') && text.ends_with('\'');
         match (gives, text) {
             (_, "fails") => Ok(Arc::new(Said(text.to_owned()))),
+            (Gives::Truth, text) if text.starts_with("says ") => Ok(Arc::new(Said(text.to_owned()))),
             (Gives::Truth, text) if truth => Ok(Arc::new(Said(text.to_owned()))),
             (Gives::Text, text) if truth || quoted || text == "null" => Ok(Arc::new(Said(text.to_owned()))),
-            _ => Err(format!("`{text}` is none of true, false, null, fails and 'text'")),
+            _ => Err(format!("`{text}` is none of true, false, null, fails, says WORD and 'text'")),
         }
     }
 }
@@ -251,21 +256,37 @@ impl Validation for Wordings {
     }
 }
 
+impl Said {
+    fn word(&self) -> Option<&str> {
+        self.0.strip_prefix("says ")
+    }
+}
+
 impl Expression for Said {
     fn reads(&self) -> Reads {
-        Reads::default()
+        let request = if self.word().is_some() { Depth::Bodies } else { Depth::Nothing };
+        Reads { request, response: Depth::Nothing }
     }
 
-    fn holds(&self, _: &Seen<'_>) -> Result<bool, Unevaluated> {
+    fn holds(&self, seen: &Seen<'_>) -> Result<bool, Unevaluated> {
+        if let Some(word) = self.word() {
+            let body = seen.message.and_then(|message| message.body);
+            let text = body.and_then(|body| std::str::from_utf8(body).ok()).ok_or(Unevaluated::NoSchema)?;
+            return Ok(text.contains(word));
+        }
         match self.0.as_str() {
-            "fails" => Err(Unevaluated("it fails".into())),
+            "fails" => Err(Unevaluated::Failed("it fails".into())),
             text => Ok(text == "true"),
         }
     }
 
+    fn may_hold(&self, seen: &Seen<'_>) -> Result<bool, Unevaluated> {
+        self.holds(seen)
+    }
+
     fn text(&self, _: &Seen<'_>) -> Result<Option<String>, Unevaluated> {
         match self.0.as_str() {
-            "fails" => Err(Unevaluated("it fails".into())),
+            "fails" => Err(Unevaluated::Failed("it fails".into())),
             "null" => Ok(None),
             text => Ok(Some(text.trim_matches('\'').to_owned())),
         }
@@ -275,7 +296,14 @@ impl Expression for Said {
 fn shown<'a>(number: u64, depth: Depth, body: &'a [u8], types: Option<&'a Types>) -> Message<'a> {
     let size = u32::try_from(body.len()).unwrap_or(u32::MAX);
     let bodies = depth == Depth::Bodies;
-    Message { number, size, compressed: false, body: bodies.then_some(body), types: types.filter(|_| bodies) }
+    Message {
+        number,
+        size,
+        compressed: false,
+        body: bodies.then_some(body),
+        types: types.filter(|_| bodies),
+        request: None,
+    }
 }
 
 fn misplaced() -> Box<Refusal> {
