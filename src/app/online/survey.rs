@@ -18,7 +18,7 @@ use crate::config::{self, Path, Reflection};
 use crate::path;
 use crate::registry::{EndpointSet, Instance, State};
 use crate::schema::{Definition, Definitions};
-use crate::upstream::schemas::{Demands, InstanceReport, Kind, Published, Settings, Source, keep};
+use crate::upstream::schemas::{Demands, InstanceReport, Kind, Published, Settings, keep};
 use crate::upstream::{Group, Lister};
 
 /// How often it is looked whether everybody has answered.
@@ -165,13 +165,9 @@ impl Survey<'_> {
             let source = kind.source.as_str();
             findings.reached(format!("{at}: {address}: schema {} ({source})", described(kind.definitions.schema())));
         }
-        let mut told: Vec<&str> = Vec::new();
         for kind in self.kinds() {
-            if !told.contains(&kind.digest()) {
-                told.push(kind.digest());
-                for problem in kind.definitions.schema().problems().iter().take(PROBLEMS) {
-                    findings.warn(format!("{at}: the schema of {}: {problem}", self.who(kind.digest())));
-                }
+            for problem in kind.definitions.schema().problems().iter().take(PROBLEMS) {
+                findings.warn(format!("{at}: the schema of {}: {problem}", self.who(kind.digest())));
             }
         }
     }
@@ -287,7 +283,7 @@ impl Survey<'_> {
         kinds.filter(move |kind| {
             let is_new = !seen.contains(&kind.digest());
             seen.push(kind.digest());
-            is_new && kind.source == Source::Reflection
+            is_new
         })
     }
 
