@@ -1,12 +1,9 @@
 //! `portunus check --online`: builds what `run` would, then dials everybody whom that would dial.
 
-use std::sync::Arc;
-
 use super::check::Built;
 use crate::app;
 use crate::app::online::{self, Findings};
 use crate::config::{Errors, Loaded, Path};
-use crate::upstream::Tcp;
 
 /// Builds, and looks around.
 pub(super) fn build(loaded: &Loaded) -> Result<Built, Errors> {
@@ -16,7 +13,7 @@ pub(super) fn build(loaded: &Loaded) -> Result<Built, Errors> {
         let problem = loaded.source.error_at(&Path::default(), format!("nobody can be dialled: {error}"));
         loaded.source.errors(vec![problem])
     })?;
-    let looked = online::look(loaded, &snapshot, Arc::new(Tcp), online::WITHIN);
+    let looked = online::look(loaded, &snapshot, online::WITHIN);
     let Findings { wrong, warnings, reached } = runtime.block_on(looked);
     // A name server that does not answer must not hold up the end.
     runtime.shutdown_background();

@@ -2,10 +2,8 @@
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::time::Duration;
 
-use portunus::upstream::Tcp;
 use portunus::{app, config, filters};
 use tokio::process::Command;
 use tokio::time::Instant;
@@ -280,7 +278,7 @@ async fn hostile_servers_are_bounded_in_time() {
     let snapshot = app::build(&loaded).unwrap();
     let begun = Instant::now();
     let within = Duration::from_millis(1500);
-    let findings = app::online::look(&loaded, &snapshot, Arc::new(Tcp), within).await;
+    let findings = app::online::look(&loaded, &snapshot, within).await;
     assert!(begun.elapsed() < Duration::from_secs(4), "{:?}", begun.elapsed());
     let late = |text: &str, words: &str| text.contains(words) && text.contains("within 1.5s");
     assert!(findings.warnings.iter().any(|text| late(text, "clusters.c0")), "{findings:?}");

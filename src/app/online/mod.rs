@@ -18,7 +18,7 @@ use crate::config::{self, Dns, Endpoint, Loaded, Members, Path};
 use crate::observe::Metrics;
 use crate::path;
 use crate::registry::Target;
-use crate::upstream::{Network, Place, knock};
+use crate::upstream::{Network, Place, Tcp, knock};
 
 /// All of it together.
 pub const WITHIN: Duration = Duration::from_secs(30);
@@ -45,11 +45,11 @@ struct Door {
 }
 
 /// Dials everybody in a configuration and asks them what they serve, within a time.
-pub async fn look(loaded: &Loaded, snapshot: &Snapshot, network: Arc<dyn Network>, within: Duration) -> Findings {
+pub async fn look(loaded: &Loaded, snapshot: &Snapshot, within: Duration) -> Findings {
     let visit = Visit {
         loaded,
         snapshot,
-        network,
+        network: Arc::new(Tcp),
         metrics: Metrics::new(),
         room: Semaphore::new(AT_ONCE),
         within,
