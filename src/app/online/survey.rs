@@ -58,6 +58,9 @@ impl Demands for Arc<Recording> {
     }
 }
 
+/// Where the file names each instance that answers, and its address.
+type Places = FxHashMap<u64, (Path, String)>;
+
 /// A cluster that was asked.
 struct Survey<'a> {
     visit: &'a Visit<'a>,
@@ -67,7 +70,7 @@ struct Survey<'a> {
     /// Whether a running proxy asks instances too.
     is_live: bool,
     /// Where the file names each instance.
-    places: FxHashMap<u64, Path>,
+    places: Places,
     known: Arc<Published>,
 }
 
@@ -121,14 +124,15 @@ impl Visit<'_> {
         settings: Settings,
         answering: Vec<Door>,
         recording: Option<&Arc<Recording>>,
-    ) -> (Arc<Published>, FxHashMap<u64, Path>) {
+    ) -> (Arc<Published>, Places) {
         let name: Arc<str> = name.into();
         let metrics = self.metrics.cluster(&name);
-        let mut places = FxHashMap::default();
+        let mut places = Places::default();
         let instances = answering.into_iter().map(|Door { at, target }| {
-            let counters = metrics.instance(&target.to_string());
+            let address = target.to_string();
+            let counters = metrics.instance(&address);
             let instance = Instance::new(Arc::clone(&name), target, 1, State::Healthy, counters, Instant::now());
-            places.insert(instance.id, at);
+            places.insert(instance.id, (at, address));
             instance
         });
         let group = Group::listed(Lister::File, EndpointSet::new(instances.collect()));
@@ -157,13 +161,16 @@ impl Survey<'_> {
     fn instances(&self, findings: &mut Findings) {
         let at = &self.at;
         for report in self.known.reports() {
-            let address = &report.address;
-            let Some(kind) = &report.kind else {
-                self.unknown(report, findings);
-                continue;
-            };
-            let source = kind.source.as_str();
+            let Some(kind) = &report.kind else { continue };
+            let (address, source) = (&report.address, kind.source.as_str());
             findings.reached(format!("{at}: {address}: schema {} ({source})", described(kind.definitions.schema())));
+        }
+        // Also those of whom time did not allow a report.
+        let mut silent: Vec<_> = self.places.iter().filter(|(id, _)| !self.is_known(**id)).collect();
+        silent.sort_by_key(|(_, place)| *place);
+        for (id, (place, address)) in silent {
+            let report = self.known.reports().iter().find(|report| report.instance == *id);
+            self.unknown((place, address), report, findings);
         }
         for kind in self.kinds() {
             for problem in kind.definitions.schema().problems().iter().take(PROBLEMS) {
@@ -172,19 +179,23 @@ impl Survey<'_> {
         }
     }
 
+    fn is_known(&self, instance: u64) -> bool {
+        self.known.reports().iter().any(|report| report.instance == instance && report.kind.is_some())
+    }
+
     /// An instance that gives no schema: how bad that is depends on who relies on it.
-    fn unknown(&self, report: &InstanceReport, findings: &mut Findings) {
-        let (at, address) = (&self.at, &report.address);
-        let late = format!("it did not answer within {:?}", self.visit.within);
-        let why = report.error.clone().unwrap_or(late);
-        let place = self.places.get(&report.instance).unwrap_or(at);
+    fn unknown(&self, (place, address): (&Path, &str), report: Option<&InstanceReport>, findings: &mut Findings) {
+        let at = &self.at;
+        let late = || format!("it did not answer within {:?}", self.visit.within);
+        let why = report.and_then(|report| report.error.clone()).unwrap_or_else(late);
+        let unoffered = report.is_some_and(|report| report.unoffered);
         match (&self.policies, &self.pinned) {
             (Some(policies), None) => {
                 let first = policies.places().next().map(ToString::to_string).unwrap_or_default();
                 let message = format!("{address} gives no schema, and {first} reads its messages: {why}");
                 findings.wrong(self.visit.loaded, place, message);
             }
-            _ if report.unoffered => {
+            _ if unoffered => {
                 findings.reached(format!("{at}: {address} answers; it has no server reflection"));
                 if self.pinned.is_some() && self.is_live {
                     findings.warn(format!("{at}: {address} cannot be compared with the files: {why}"));
@@ -262,7 +273,7 @@ impl Survey<'_> {
         if let Some(pinned) = &self.pinned {
             return self.lacking(std::slice::from_ref(pinned), findings);
         }
-        let all_known = self.known.reports().iter().all(|report| report.kind.is_some());
+        let all_known = self.places.keys().all(|id| self.is_known(*id));
         if !is_alone && all_known {
             let known: Vec<_> = self.kinds().map(|kind| Arc::clone(&kind.definitions)).collect();
             self.lacking(&known, findings);
