@@ -61,20 +61,7 @@ pub(super) fn build(
             }
             Some(Members::Dns(_)) | None => Group::listed(Lister::Dns, EndpointSet::default()),
         };
-        let schemas = Schemas::new(schemas, Arc::clone(&counters));
-        let built = Arc::new(Cluster {
-            name: Arc::clone(&name),
-            policy,
-            limits: ClusterLimits {
-                connections: cluster.limits.connections as usize,
-                requests: cluster.limits.requests,
-                pending: cluster.limits.pending,
-            },
-            methods: Arc::clone(&schemas) as Arc<dyn Methods>,
-            schemas,
-            metrics: counters,
-            group,
-        });
+        let built = assembled(&name, cluster, schemas, group, counters);
         super::schemas::demand(&built, snapshot);
         if built.schemas.asks() {
             background.spawn(upstream::schemas::keep(Arc::clone(&built), Arc::new(Tcp)));
@@ -86,6 +73,30 @@ pub(super) fn build(
         Ok((name, built))
     });
     clusters.collect()
+}
+
+/// A cluster with these instances.
+pub(super) fn assembled(
+    name: &Arc<str>,
+    cluster: &config::Cluster,
+    schemas: upstream::schemas::Settings,
+    group: Group,
+    metrics: Arc<ClusterMetrics>,
+) -> Arc<Cluster> {
+    let schemas = Schemas::new(schemas, Arc::clone(&metrics));
+    Arc::new(Cluster {
+        name: Arc::clone(name),
+        policy: policy(cluster.balance),
+        limits: ClusterLimits {
+            connections: cluster.limits.connections as usize,
+            requests: cluster.limits.requests,
+            pending: cluster.limits.pending,
+        },
+        methods: Arc::clone(&schemas) as Arc<dyn Methods>,
+        schemas,
+        metrics,
+        group,
+    })
 }
 
 /// Keeps what is registered, from now on.

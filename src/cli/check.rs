@@ -1,4 +1,5 @@
-//! `portunus check`: builds everything that `run` would build, binds nothing, and prints every error there is.
+//! `portunus check`: builds everything that `run` would build, binds nothing, and prints every error there is. Whom to dial
+//! (`--online`), and what that came to, is told by whoever builds.
 
 use std::io::{self, Write};
 use std::path::Path;
@@ -19,6 +20,17 @@ pub struct Check<'a> {
     pub filters: &'a [Known],
 }
 
+/// What was built, in words.
+#[derive(Debug, Default)]
+pub struct Built {
+    /// What works, and would be better otherwise.
+    pub warnings: Vec<String>,
+    /// Who was reached, where anybody was to be.
+    pub reached: Vec<String>,
+    /// What those who were dialled, or who were not reached, make wrong.
+    pub wrong: Option<Errors>,
+}
+
 /// Where to write.
 pub struct Output<'a> {
     pub out: &'a mut dyn Write,
@@ -30,30 +42,34 @@ impl Check<'_> {
     ///
     /// # Errors
     /// What the output says, such as a closed pipe.
-    pub fn run(
-        &self,
-        build: impl FnOnce(&Loaded) -> Result<Vec<String>, Errors>,
-        output: Output<'_>,
-    ) -> io::Result<u8> {
+    pub fn run(&self, build: impl FnOnce(&Loaded) -> Result<Built, Errors>, output: Output<'_>) -> io::Result<u8> {
         let loaded = load(self.file, self.environment, self.filters);
-        let built = loaded.and_then(|loaded| build(&loaded).map(|warnings| (loaded, warnings)));
-        match built {
+        let built = loaded.and_then(|loaded| build(&loaded).map(|built| (loaded, built)));
+        let (loaded, built) = match built {
+            Ok(both) => both,
             Err(errors) => {
                 writeln!(output.err, "{errors}")?;
-                Ok(BAD_CONFIGURATION)
+                return Ok(BAD_CONFIGURATION);
             }
-            Ok((loaded, _)) if self.defaults => {
-                output.out.write_all(render_defaults(&loaded.config).as_bytes())?;
-                Ok(0)
+        };
+        if self.defaults {
+            output.out.write_all(render_defaults(&loaded.config).as_bytes())?;
+        } else {
+            for warning in built.warnings {
+                writeln!(output.err, "warning: {warning}")?;
             }
-            Ok((loaded, warnings)) => {
-                for warning in warnings {
-                    writeln!(output.err, "warning: {warning}")?;
-                }
-                writeln!(output.out, "{}: ok ({})", self.file.display(), summary(&loaded.config))?;
-                Ok(0)
+            for reached in built.reached {
+                writeln!(output.out, "{reached}")?;
             }
         }
+        if let Some(errors) = built.wrong {
+            writeln!(output.err, "{errors}")?;
+            return Ok(BAD_CONFIGURATION);
+        }
+        if !self.defaults {
+            writeln!(output.out, "{}: ok ({})", self.file.display(), summary(&loaded.config))?;
+        }
+        Ok(0)
     }
 }
 
@@ -72,7 +88,7 @@ mod tests {
     fn check(
         file: &Path,
         defaults: bool,
-        build: impl FnOnce(&Loaded) -> Result<Vec<String>, Errors>,
+        build: impl FnOnce(&Loaded) -> Result<Built, Errors>,
     ) -> (u8, String, String) {
         let (mut out, mut err) = (Vec::new(), Vec::new());
         let check = Check { file, defaults, environment: &|_| None, filters: &[] };
@@ -86,14 +102,14 @@ mod tests {
 
     #[test]
     fn says_ok_and_what_there_is() {
-        let (code, out, err) = check(&sample(), false, |_| Ok(Vec::new()));
+        let (code, out, err) = check(&sample(), false, |_| Ok(Built::default()));
         assert_eq!((code, err.as_str()), (0, ""));
         assert!(out.ends_with("config/endpoints.yaml: ok (1 listener, 2 routes, 2 clusters)\n"), "{out}");
     }
 
     #[test]
     fn prints_every_default() {
-        let (code, out, _) = check(&sample(), true, |_| Ok(Vec::new()));
+        let (code, out, _) = check(&sample(), true, |_| Ok(Built::default()));
         assert_eq!(code, 0);
         assert!(out.contains("balance: least_request") && out.contains("handshake: 10s"), "{out}");
     }
@@ -111,14 +127,15 @@ mod tests {
 
     #[test]
     fn warnings_are_told_and_change_nothing() {
-        let (code, out, err) = check(&sample(), false, |_| Ok(vec!["this is unwise".into()]));
+        let (code, out, err) =
+            check(&sample(), false, |_| Ok(Built { warnings: vec!["this is unwise".into()], ..Built::default() }));
         assert_eq!((code, err.as_str()), (0, "warning: this is unwise\n"));
         assert!(out.contains(": ok ("), "{out}");
     }
 
     #[test]
     fn a_file_that_is_not_there() {
-        let (code, _, err) = check(Path::new("/no/such.yaml"), false, |_| Ok(Vec::new()));
+        let (code, _, err) = check(Path::new("/no/such.yaml"), false, |_| Ok(Built::default()));
         assert_eq!(code, 2);
         assert!(err.starts_with("/no/such.yaml: cannot be read: "), "{err}");
     }

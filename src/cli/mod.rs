@@ -5,6 +5,7 @@ pub mod check;
 mod demo;
 mod descriptors;
 mod dial;
+mod online;
 mod run;
 pub mod schema;
 
@@ -35,6 +36,10 @@ enum Command {
         /// Print the configuration with every default filled in.
         #[arg(long)]
         defaults: bool,
+        /// Also dial every endpoint and core, ask instances for their schemas, and check by these what reads messages. Takes 30 s at
+        /// most. Whoever cannot be reached is an error.
+        #[arg(long)]
+        online: bool,
     },
     /// Print the JSON Schema of the configuration.
     Schema,
@@ -64,12 +69,17 @@ struct File {
 pub fn main() -> ExitCode {
     match Arguments::parse().command {
         Command::Run(File { file }) => run::run(&file),
-        Command::Check { file: File { file }, defaults } => {
+        Command::Check { file: File { file }, defaults, online } => {
             let check = check::Check { file: &file, defaults, environment: &config::process, filters: filters::ALL };
             let output = check::Output { out: &mut stdout(), err: &mut stderr() };
-            check
-                .run(|loaded| app::build(loaded).map(|snapshot| snapshot.warnings()), output)
-                .map_or(ExitCode::FAILURE, ExitCode::from)
+            let build = |loaded: &config::Loaded| {
+                let offline = |snapshot: config::snapshot::Snapshot| check::Built {
+                    warnings: snapshot.warnings(),
+                    ..check::Built::default()
+                };
+                if online { online::build(loaded) } else { app::build(loaded).map(offline) }
+            };
+            check.run(build, output).map_or(ExitCode::FAILURE, ExitCode::from)
         }
         Command::Call(arguments) => {
             let input = Box::new(BufReader::new(stdin()));

@@ -25,6 +25,8 @@ pub struct Keys {
     /// The most specific first.
     by_method: Vec<(MethodPattern, Arc<Expression>)>,
     default: Option<Arc<Expression>>,
+    /// The file has them by method, and not one for all.
+    is_map: bool,
 }
 
 /// Who a registrant is, and who may register what.
@@ -63,7 +65,7 @@ impl<'a> Compiler<'a> {
     }
 
     pub(super) fn keys(&mut self, at: &Path, by: &HashBy) -> Keys {
-        let mut keys = Keys { by_method: Vec::new(), default: None };
+        let mut keys = Keys { by_method: Vec::new(), default: None, is_map: matches!(by, HashBy::ByMethod(_)) };
         match by {
             HashBy::All(text) => keys.default = self.compile(at, text, Place::HashBy, Wanted::Text),
             HashBy::ByMethod(texts) => {
@@ -97,6 +99,13 @@ impl Keys {
     pub fn of(&self, service: &str, method: &str) -> Option<&Expression> {
         let named = self.by_method.iter().find(|(pattern, _)| pattern.matches(service, method));
         named.map(|(_, expression)| expression).or(self.default.as_ref()).map(|expression| &**expression)
+    }
+
+    /// The key of the file for a method; none where one expression is for all.
+    pub fn key(&self, service: &str, method: &str) -> Option<String> {
+        let named = self.by_method.iter().find(|(pattern, _)| pattern.matches(service, method));
+        let key = named.map_or_else(|| Methods::Default.to_string(), |(pattern, _)| pattern.to_string());
+        self.is_map.then_some(key)
     }
 
     /// All of them.

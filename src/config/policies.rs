@@ -33,6 +33,21 @@ pub trait Policy: Debug + Send + Sync {
 
     /// Whether a field that it reads under a definition is another one in the accepted definition: says how.
     fn conflicts(&self, definition: &Definition, accepted: &Definition) -> Option<String>;
+
+    /// The key below its place under which the file says what it reads of a method, where it has several.
+    fn key(&self, service: &str, method: &str) -> Option<String> {
+        let _ = (service, method);
+        None
+    }
+}
+
+/// Where a file has something that does not fit a definition, and why not.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Misfit {
+    /// The place.
+    pub place: Path,
+    /// In words.
+    pub why: String,
 }
 
 /// What reads messages of the calls of one cluster.
@@ -74,26 +89,54 @@ impl ClusterPolicies {
         definition: &Definition,
         accepted: Option<&Definition>,
     ) -> Result<(), String> {
-        for governed in self.of(service, method) {
-            let at = |why: String| format!("{}: {why}", governed.place);
-            governed.policy.bind(service, method, definition).map_err(at)?;
-            if let Some(why) = accepted.and_then(|accepted| governed.policy.conflicts(definition, accepted)) {
-                return Err(format!("{}: {why}", governed.place));
-            }
+        match self.misfits(service, method, definition, accepted).next() {
+            Some(Misfit { place, why }) => Err(format!("{place}: {why}")),
+            None => Ok(()),
         }
-        Ok(())
+    }
+
+    /// Does the same as [`judge`](Self::judge), and tells of all that does not fit.
+    pub fn misfits<'a>(
+        &'a self,
+        service: &'a str,
+        method: &'a str,
+        definition: &'a Definition,
+        accepted: Option<&'a Definition>,
+    ) -> impl Iterator<Item = Misfit> + 'a {
+        self.of(service, method).filter_map(move |governed| {
+            let why = match governed.policy.bind(service, method, definition) {
+                Ok(()) => accepted.and_then(|accepted| governed.policy.conflicts(definition, accepted))?,
+                Err(why) => why,
+            };
+            let place = match governed.policy.key(service, method) {
+                Some(key) => governed.place.with(key),
+                None => governed.place.clone(),
+            };
+            Some(Misfit { place, why })
+        })
+    }
+
+    /// Where a file has something that reads messages.
+    pub fn places(&self) -> impl Iterator<Item = &Path> {
+        self.governed.iter().map(|governed| &governed.place)
+    }
+
+    /// Where a file has something that reads messages of methods, none of which is in these schemas.
+    pub fn unmet<'a>(&'a self, known: &'a [Arc<Definitions>]) -> impl Iterator<Item = &'a Path> {
+        let is_met = |governed: &Governed| {
+            known.iter().flat_map(|one| one.all()).any(|(service, method, _)| governed.is_for(service, method))
+        };
+        self.governed.iter().filter(move |governed| !is_met(governed)).map(|governed| &governed.place)
     }
 
     /// Judges what files say. It is the file's mistake if something does not fit.
     pub(super) fn check(&self, definitions: &Definitions, source: &Source) -> Vec<Problem> {
         let mut problems: Vec<Problem> = Vec::new();
         for (service, method, definition) in definitions.all() {
-            for governed in self.of(service, method) {
-                if let Err(why) = governed.policy.bind(service, method, definition) {
-                    let problem = source.error_at(&governed.place, format!("does not fit {service}/{method}: {why}"));
-                    if !problems.contains(&problem) {
-                        problems.push(problem);
-                    }
+            for Misfit { place, why } in self.misfits(service, method, definition, None) {
+                let problem = source.error_at(&place, format!("does not fit {service}/{method}: {why}"));
+                if !problems.contains(&problem) {
+                    problems.push(problem);
                 }
             }
         }
@@ -101,11 +144,15 @@ impl ClusterPolicies {
     }
 
     fn of(&self, service: &str, method: &str) -> impl Iterator<Item = &Governed> {
-        self.governed.iter().filter(move |governed| {
-            governed.service.as_ref().is_none_or(|pattern| pattern.matches(service))
-                && governed.method.as_ref().is_none_or(|name| **name == *method)
-                && governed.policy.concerns(service, method)
-        })
+        self.governed.iter().filter(move |governed| governed.is_for(service, method))
+    }
+}
+
+impl Governed {
+    fn is_for(&self, service: &str, method: &str) -> bool {
+        self.service.as_ref().is_none_or(|pattern| pattern.matches(service))
+            && self.method.as_ref().is_none_or(|name| **name == *method)
+            && self.policy.concerns(service, method)
     }
 }
 
@@ -167,5 +214,9 @@ impl Policy for Keys {
 
     fn conflicts(&self, definition: &Definition, accepted: &Definition) -> Option<String> {
         self.iter().find_map(|expression| expression.conflicts(definition, accepted))
+    }
+
+    fn key(&self, service: &str, method: &str) -> Option<String> {
+        Keys::key(self, service, method)
     }
 }

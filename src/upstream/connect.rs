@@ -3,6 +3,7 @@
 use std::io;
 use std::time::Duration;
 
+use super::line::Line;
 use super::network::{Forbidden, Io, Network, Place, dial};
 
 /// From the look-up to the peer's first word. A peer that connects and stays silent must not hold calls for longer
@@ -61,6 +62,14 @@ where
         greet(socket).await.ok_or(ConnectError::NoHttp2)
     };
     tokio::time::timeout(PATIENCE, opened).await.unwrap_or(Err(ConnectError::TimedOut))
+}
+
+/// Whether somebody at a place takes connections and speaks HTTP/2.
+///
+/// # Errors
+/// Nobody does.
+pub async fn knock(network: &dyn Network, place: &Place) -> Result<(), ConnectError> {
+    connect(network, place, |io| async { Line::over(io).greet().await.ok() }).await
 }
 
 #[cfg(test)]

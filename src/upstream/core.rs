@@ -213,7 +213,7 @@ impl CoreClient {
         {
             return Ok(BinduServiceClient::new(channel.clone()));
         }
-        let channel = channel_to(&self.network, Place { target: target.clone(), permit: None, door: None }, CONNECT)?;
+        let channel = channel_to(&self.network, Place::from(target.clone()), CONNECT)?;
         *kept = Some((target, channel.clone()));
         Ok(BinduServiceClient::new(channel))
     }

@@ -67,15 +67,22 @@ struct Answer {
 impl Line {
     /// Connects, and says our SETTINGS with the first call.
     pub(super) async fn connect(network: &dyn Network, place: &Place) -> io::Result<Self> {
-        let io = dial(network, place).await?;
-        let now = clock_ms(Instant::now());
-        Ok(Self {
-            io,
-            engine: Connection::new(Role::Client, Config::client(), Growth::default(), now),
-            calls: 0,
-            lasts: true,
-            stream: None,
-        })
+        Ok(Self::over(dial(network, place).await?))
+    }
+
+    /// Over a socket that is connected.
+    pub(super) fn over(io: Box<dyn Io>) -> Self {
+        let engine = Connection::new(Role::Client, Config::client(), Growth::default(), clock_ms(Instant::now()));
+        Self { io, engine, calls: 0, lasts: true, stream: None }
+    }
+
+    /// Waits for the peer's SETTINGS: it is there, and speaks HTTP/2.
+    pub(super) async fn greet(&mut self) -> Result<(), Broken> {
+        let (mut buffer, mut answer) = ([0; READ], Answer::default());
+        while !answer.settled {
+            self.turn(&mut buffer, &mut answer).await?;
+        }
+        Ok(())
     }
 
     /// Whether it can carry another call.

@@ -17,7 +17,7 @@ pub mod schemas;
 pub mod side;
 
 pub use cluster::{Cluster, ClusterLimits, Clusters, Group, Lister, Methods};
-pub use connect::{ConnectError, connect};
+pub use connect::{ConnectError, connect, knock};
 pub use dns::keep_resolving;
 pub use network::{Io, Network, Place, Tcp};
 pub use pool::{Found, Lane, PATIENCE, Pool, Room};

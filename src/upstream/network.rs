@@ -72,6 +72,13 @@ impl From<&Instance> for Place {
     }
 }
 
+/// Of somebody that the file names.
+impl From<Target> for Place {
+    fn from(target: Target) -> Self {
+        Self { target, permit: None, door: None }
+    }
+}
+
 /// An address that may not be dialled, and why.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]

@@ -29,6 +29,7 @@ mod held_answers;
 mod hostile;
 mod keys;
 mod listener;
+mod online;
 mod passing;
 mod policies;
 mod registrar;

@@ -16,6 +16,7 @@ main() {
   part "grpcio-$GRPCIO" python_client
   part "grpc-js-$GRPC_JS-$PROTO_LOADER" node_client
   part "grpcurl-$GRPCURL" grpcurl
+  part "grpcui-$(sha256sum "$here/grpcui/go.sum" | cut -c1-12)" grpcui
   part "buf-$BUF" buf
   part "bindu-$BINDU" bindu_core
   part "cel-spec-$CEL_SPEC-$PROTOBUF_ES" cel_spec
@@ -78,6 +79,12 @@ cel_spec() {
 grpcurl() {
   need go "Go, from the distribution or the toolchain image"
   GOBIN=$PEERS_DIR/bin go install "github.com/fullstorydev/grpcurl/cmd/grpcurl@$GRPCURL"
+}
+
+# By a go.mod of ours: `go install` asks for the list of its versions too, which not every module proxy has.
+grpcui() {
+  need go "Go, from the distribution or the toolchain image"
+  go build -C "$here/grpcui" -o "$PEERS_DIR/bin/grpcui" github.com/fullstorydev/grpcui/cmd/grpcui
 }
 
 # A binary that npm carries: to build it takes far longer.

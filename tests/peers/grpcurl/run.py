@@ -1,13 +1,15 @@
-"""grpcurl and `buf curl` list, describe and call all 47 RPCs through the proxy, and have no .proto file.
+"""grpcurl, `buf curl` and grpcui list, describe and call all 47 RPCs through the proxy, and have no .proto file.
 
-`run.py`. What is called is rpc47's script; the proxy serves reflection and health itself (portunus.yaml).
+`run.py [CLIENT]` (default: all). What is called is rpc47's script; the proxy serves reflection and health itself (portunus.yaml).
 """
 
 import argparse
 import contextlib
 import json
+import re
 import subprocess
 import sys
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -20,6 +22,7 @@ from contracts import Contracts, fill, plain
 from google.protobuf import json_format
 from run import BACKENDS, PROTOS, RPCS, start_backend, with_callback
 
+CLIENTS = ["grpcurl", "buf-v1", "buf-v1alpha", "grpcui"]
 LIMIT = 30
 SERVED = {
     "grpc.health.v1.Health",
@@ -30,6 +33,8 @@ SERVED = {
 
 class Grpcurl:
     """Its exit code is 64 and the status."""
+
+    served = SERVED
 
     def __init__(self, address: str):
         self.program, self.address = harness.installed("bin/grpcurl"), address
@@ -52,6 +57,8 @@ class Grpcurl:
 class Buf:
     """Its exit code is the status times eight."""
 
+    served = SERVED
+
     def __init__(self, address: str, version: str):
         self.program, self.url = harness.installed("node/node_modules/.bin/buf"), f"http://{address}"
         self.version = version
@@ -71,18 +78,69 @@ class Buf:
         return code // 8 if code % 8 == 0 else -1, output
 
 
+class Grpcui:
+    """A web page, spoken to as its script does. It shows no reflection."""
+
+    served = {name for name in SERVED if ".reflection." not in name}
+
+    def __init__(self, address: str, folder: Path, stack: contextlib.ExitStack):
+        self.program, self.address, self.folder = harness.installed("bin/grpcui"), address, folder
+        self.child = stack.enter_context(contextlib.ExitStack())
+        self.page = ""
+
+    def services(self) -> set[str]:
+        """It asks once, when it starts: whoever asks again starts it anew."""
+        self.child.close()
+        self.port = harness.free_port()
+        command = [self.program, "-plaintext", "-open-browser=false", "-port", self.port, self.address]
+        child = self.child.enter_context(harness.Child("grpcui", command, self.folder))
+        child.wait_port(self.port)
+        with self.open("") as answer:
+            self.page = answer.read().decode()
+            self.token = answer.headers["set-cookie"].split("=", 1)[1].split(";")[0]
+        return set(re.findall(r'<option value="([^"]+)">', self.page))
+
+    def methods(self, services: set[str]) -> set[str]:
+        table = re.search(r"var services = (\{.*?\});", self.page, re.DOTALL)[1]
+        listed = json.loads(re.sub(r",(\s*[\]}])", r"\1", table))
+        names = {f"{service}/{method}" for service in services for method in listed[service]}
+        for name in names:
+            with self.open(f"metadata?method={name.replace('/', '.')}") as answer:
+                assert json.load(answer)["requestType"], name
+        return names
+
+    def call(self, path: str, data: str) -> tuple[int, str]:
+        asked = json.dumps({"timeout_seconds": LIMIT, "metadata": [], "data": list(documents(data))})
+        headers = {
+            "content-type": "application/json",
+            "cookie": f"_grpcui_csrf_token={self.token}",
+            "x-grpcui-csrf-token": self.token,
+        }
+        with self.open(f"invoke/{path.replace('/', '.')}", asked.encode(), headers) as answer:
+            done = json.load(answer)
+        if done["error"]:
+            return done["error"]["code"], json.dumps(done)
+        return 0, "\n".join(json.dumps(one["message"]) for one in done["responses"])
+
+    def open(self, path: str, data: bytes | None = None, headers: dict[str, str] | None = None):
+        request = urllib.request.Request(f"http://127.0.0.1:{self.port}/{path}", data, headers or {})
+        return urllib.request.urlopen(request, timeout=2 * LIMIT)
+
+
 def run(command: list[str], data: str | None) -> tuple[int, str]:
     done = subprocess.run(command, input=data or "", capture_output=True, text=True, timeout=2 * LIMIT)
     return done.returncode, done.stdout if done.returncode == 0 else done.stdout + done.stderr
 
 
 def main() -> int:
-    argparse.ArgumentParser(description=__doc__).parse_args()
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("client", nargs="?", choices=CLIENTS)
+    only = parser.parse_args().client
     tally = harness.Tally("grpcurl")
     with harness.workshop(tally) as folder:
         contracts = Contracts(PROTOS, folder)
         tally.check(f"the contracts hold {RPCS} RPCs", len(contracts.rpcs) == RPCS, str(len(contracts.rpcs)))
-        for client in ("grpcurl", "buf-v1", "buf-v1alpha"):
+        for client in [only] if only else CLIENTS:
             place = folder / client
             place.mkdir()
             with contextlib.ExitStack() as stack:
@@ -92,19 +150,25 @@ def main() -> int:
                 edge = {"EDGE_PORT": harness.free_port()}
                 proxy = stack.enter_context(harness.Proxy(place, HERE / "portunus.yaml", edge, **ports))
                 address = f"127.0.0.1:{proxy.ports['EDGE_PORT']}"
-                peer = Grpcurl(address) if client == "grpcurl" else Buf(address, f"grpc-{client[4:]}")
+                match client:
+                    case "grpcurl":
+                        peer = Grpcurl(address)
+                    case "grpcui":
+                        peer = Grpcui(address, place, stack)
+                    case _:
+                        peer = Buf(address, f"grpc-{client[4:]}")
                 check(tally, client, peer, contracts, backends["bindu"])
     return tally.close()
 
 
-def check(tally, client: str, peer: Grpcurl | Buf, contracts: Contracts, callback: str):
+def check(tally, client: str, peer: Grpcurl | Buf | Grpcui, contracts: Contracts, callback: str):
     rpcs = contracts.rpcs
     services = {rpc.service for rpc in rpcs.values()}
     # The proxy asks the instances for their schemas when it starts.
     with contextlib.suppress(TimeoutError):
-        harness.wait_for("the schemas", lambda: len(peer.services()) == len(services | SERVED))
-    listed = peer.services()
-    tally.check(f"{client}: lists every service", listed == services | SERVED, str(sorted(listed ^ (services | SERVED))))
+        harness.wait_for("the schemas", lambda: len(peer.services()) == len(services | peer.served))
+    listed, wanted = peer.services(), services | peer.served
+    tally.check(f"{client}: lists every service", listed == wanted, str(sorted(listed ^ wanted)))
     methods = peer.methods(services)
     methods = {name for name in methods if not name.startswith("grpc.")}
     tally.check(f"{client}: lists every method", methods == set(rpcs), str(sorted(methods ^ set(rpcs))))
