@@ -76,7 +76,11 @@ struct Seen {
 impl Seen {
     /// An answer of `t.S/M` hides what is secret, in the field that its own version has it in, and nothing else.
     fn judge(&self, answer: &Answer) {
-        assert_eq!(answer.code(), Some(0), "{answer:?}");
+        if answer.code() != Some(0) {
+            // One that has just come is not known yet: refused, and never let through unread.
+            assert_eq!(answer.refusal(), (14, "schema_unavailable".into()), "{answer:?}");
+            return;
+        }
         let message = &answer.messages()[0];
         assert!(!message.windows(SECRET.len()).any(|octets| octets == SECRET.as_bytes()), "{message:?}");
         let hidden = String::from("***");
@@ -182,7 +186,7 @@ listeners:
     assert_eq!(what("t.R.secret"), ["\"renumbered\""], "{drift}");
     assert_eq!(what("t.R.level"), ["\"retyped\""], "{drift}");
     assert_eq!(what("t.R.added"), ["\"added\""], "{drift}");
-    assert_eq!(what("t.S.Gone"), ["\"removed\""], "{drift}");
+    assert_eq!(what("t.S/Gone"), ["\"removed\""], "{drift}");
     eventually!(!shown().await["incompatible"].as_array().unwrap().is_empty());
     seen.more(&seen.untouched).await;
     let more = instance(true).await;

@@ -12,7 +12,7 @@ use tokio::time::{Instant, sleep_until};
 use super::assemble::{assembled, compared, grouped};
 use super::judge::{Bench, LARGE};
 use super::look::{Found, Looks};
-use super::pace::{LEAST, Pace, RARELY, Rates};
+use super::pace::{LEAST, Pace, RARELY, Rates, SPREAD};
 use super::published::{Drift, InstanceReport, Kind, Source};
 use super::watch::Watch;
 use super::{Asked, Schemas};
@@ -240,8 +240,8 @@ impl Keeper {
                 continue;
             }
             if can_wait {
-                // Spread, since all may have come at once.
-                watch.due = now + watch.wait(self.refresh, many, rates).mul_f64(rand::random());
+                let part: f64 = rand::random();
+                watch.due = now + watch.wait(self.refresh, many, rates).mul_f64(SPREAD * part);
                 self.due.insert((watch.due, id));
                 continue;
             }

@@ -14,6 +14,9 @@ pub(super) const RARELY: u32 = 10;
 /// Questions that may be asked one right after the other, after a time without any.
 const BURST: u32 = 100;
 
+/// Over how many times the time between two looks those are spread that nobody waits for and that have all come at once.
+pub(super) const SPREAD: f64 = 4.0;
+
 /// How often.
 #[derive(Debug)]
 pub(super) struct Rates {
@@ -33,7 +36,7 @@ const RELIED_ON: Rates =
 const SHOWN: Rates = Rates {
     gap: Duration::from_millis(50),
     unprompted: Duration::from_millis(200),
-    settle: Duration::from_micros(200),
+    settle: Duration::from_micros(500),
 };
 
 impl Rates {
