@@ -91,8 +91,10 @@ pub(super) fn missing(cluster: &Cluster) -> Option<String> {
         return None;
     }
     let known = cluster.schemas.load();
-    let lacks =
-        |report: &&InstanceReport| report.kind.is_none() && (!report.unoffered || cluster.schemas.is_relied_on());
+    // Where nobody needs it, some of very many instances have no turn for long.
+    let relied_on = cluster.schemas.is_relied_on();
+    let is_failing = |report: &InstanceReport| report.asked && !report.unoffered;
+    let lacks = |report: &&InstanceReport| report.kind.is_none() && (relied_on || is_failing(report));
     let lacking: Vec<_> = known.reports().iter().filter(lacks).collect();
     let first = lacking.first()?;
     let why = first.error.as_deref().unwrap_or("it has not been asked yet");
@@ -143,7 +145,7 @@ fn instance(report: &InstanceReport) -> InstanceSchemaView {
         known_since: report.known_since.filter(|_| kind.is_some()).map(Rfc3339),
         services: kind.map(|kind| services(&kind.definitions)).unwrap_or_default(),
         problems: kind.map(|kind| problems(&kind.definitions)).unwrap_or_default(),
-        error: report.error.clone(),
+        error: report.error.as_deref().map(str::to_owned),
     }
 }
 

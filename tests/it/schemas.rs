@@ -21,7 +21,7 @@ fn proto(fields: &str) -> String {
     )
 }
 
-fn one() -> String {
+pub(crate) fn one() -> String {
     proto("string secret = 1; string name = 2;")
 }
 
@@ -124,8 +124,33 @@ listeners:
     proxy.caller().await.echoed(Ask::echo("Unary")).await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_hostile_server_costs_only_itself() {
+/// Servers that tell what cannot be, of which some can be used all the same.
+pub(crate) fn odd() -> Vec<(&'static str, Manner)> {
+    let file = |name: &str, import: &str| prost_types::FileDescriptorProto {
+        name: Some(name.into()),
+        package: Some("p2".into()),
+        dependency: if import.is_empty() { Vec::new() } else { vec![import.into()] },
+        message_type: vec![prost_types::DescriptorProto { name: Some("R".into()), ..Default::default() }],
+        service: vec![prost_types::ServiceDescriptorProto { name: Some("S".into()), ..Default::default() }],
+        ..Default::default()
+    };
+    let of = |files: Vec<prost_types::FileDescriptorProto>| {
+        prost::Message::encode_to_vec(&prost_types::FileDescriptorSet { file: files })
+    };
+    let cycle = of(vec![
+        file("a.proto", "b.proto"),
+        prost_types::FileDescriptorProto {
+            service: Vec::new(),
+            message_type: Vec::new(),
+            ..file("b.proto", "a.proto")
+        },
+    ]);
+    let twice = of(vec![file("a.proto", ""), file("b.proto", "")]);
+    vec![("cycle", Manner::Honest(cycle)), ("twice", Manner::Honest(twice))]
+}
+
+/// Servers that mean ill, each with its name and what is said of it.
+pub(crate) fn hostile() -> Vec<(&'static str, Manner, &'static str)> {
     let wrong = encoded(prost_types::FileDescriptorProto {
         name: Some("wrong.proto".into()),
         package: Some("p2".into()),
@@ -133,7 +158,7 @@ async fn a_hostile_server_costs_only_itself() {
         service: vec![prost_types::ServiceDescriptorProto { name: Some("S".into()), method: vec![], options: None }],
         ..Default::default()
     });
-    let manners = [
+    vec![
         ("endless", Manner::Endless, "over the bound of 2000"),
         ("huge", Manner::Huge, "message length too large"),
         ("much", Manner::Much, "over the bound of 16777216 bytes"),
@@ -141,7 +166,12 @@ async fn a_hostile_server_costs_only_itself() {
         ("silent", Manner::Silent, "over the bound of 10 seconds"),
         ("deep", Manner::Raw(deep()), "messages within messages"),
         ("wrong", Manner::Honest(wrong), "`a..b` is no name"),
-    ];
+    ]
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hostile_server_costs_only_itself() {
+    let manners = hostile();
     let good = Reflecting::with(&one()).await;
     let (mut servers, mut clusters, mut routes) = (Vec::new(), String::new(), String::new());
     for (name, manner, _) in &manners {

@@ -67,7 +67,8 @@ pub(super) fn assembled(
             counts.push((one, *count));
         }
     }
-    let mut published = Published { pinned, counts, drifts, ..Published::default() };
+    let overall = merged(&counts);
+    let mut published = Published { pinned, counts, overall, drifts, ..Published::default() };
     for report in &reports {
         let Some(kind) = &report.kind else { continue };
         let Some(one) = judged.get(&(&*report.agent, kind.order)) else { continue };
@@ -81,4 +82,18 @@ pub(super) fn assembled(
     reports.sort_by(|a, b| (&a.agent, &a.address).cmp(&(&b.agent, &b.address)));
     published.reports = reports;
     published
+}
+
+/// One for all agents whose instances have the same schema and get every call.
+fn merged(counts: &[(Arc<Judged>, usize)]) -> Vec<(Arc<Judged>, usize)> {
+    let mut merged: Vec<(Arc<Judged>, usize)> = Vec::new();
+    let mut places: FxHashMap<u64, usize> = FxHashMap::default();
+    for (judged, count) in counts {
+        let place = judged.refuses.is_empty().then(|| *places.entry(judged.kind.order).or_insert(merged.len()));
+        match place.and_then(|place| merged.get_mut(place)) {
+            Some((_, all)) => *all += count,
+            None => merged.push((Arc::clone(judged), *count)),
+        }
+    }
+    merged
 }

@@ -3,9 +3,8 @@
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Weak};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
-use rand::Rng as _;
 use rustc_hash::{FxHashMap, FxHashSet};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
@@ -13,56 +12,21 @@ use tokio::time::{Instant, sleep_until};
 use super::assemble::{assembled, compared, grouped};
 use super::judge::{Bench, LARGE};
 use super::look::{Found, Looks};
+use super::pace::{LEAST, Pace, RARELY, Rates, SPREAD};
 use super::published::{Drift, InstanceReport, Kind, Source};
+use super::watch::Watch;
 use super::{Asked, Schemas};
 use crate::registry::{Instance, State};
-use crate::schema::{Definitions, Fingerprint, Schema, SchemaError};
+use crate::schema::{Definitions, Schema};
 use crate::upstream::{Cluster, Group, Network};
 
 /// Instances of a cluster that are asked at once.
 const AT_ONCE: usize = 4;
-/// Between two looks at instances of which nothing is new: ten thousand of them are looked at less often than `refresh` says.
-const PACE: Duration = Duration::from_millis(50);
-/// Between two looks at one instance, whatever asks for it.
-const LEAST: Duration = Duration::from_secs(1);
-/// After the first look that failed because nobody answered; it doubles.
-const RETRY: Duration = Duration::from_secs(1);
-/// How much less often one is asked that has no reflection, or whose schema cannot be used.
-const RARELY: u32 = 10;
 /// Schemas of a cluster that are kept at once, and those among them that are large.
 const KEPT: usize = 64;
 const KEPT_LARGE: usize = 4;
-/// Between two times that calls see something new, for each instance that there is: it is worked out anew as a whole.
-const SETTLE: Duration = Duration::from_micros(20);
 /// How old what the admin port shows may be, where nothing is new.
 const STALE: Duration = Duration::from_secs(5);
-/// An error that is shown is at most so long: a stranger may have written it.
-const ERROR: usize = 500;
-
-/// An instance that is looked at.
-struct Watch {
-    instance: Arc<Instance>,
-    agent: Arc<str>,
-    /// As it was last seen.
-    state: State,
-    renewals: u32,
-    due: Instant,
-    busy: bool,
-    /// Something happened while it was being looked at.
-    again: bool,
-    /// When the last look began.
-    looked: Option<Instant>,
-    /// A look has ended.
-    asked: bool,
-    print: Option<Fingerprint>,
-    kind: Option<Arc<Kind>>,
-    known_since: Option<SystemTime>,
-    error: Option<String>,
-    unoffered: bool,
-    /// What it serves cannot be used, which will be so the next time too.
-    rarely: bool,
-    failures: u32,
-}
 
 struct Keeper {
     schemas: Arc<Schemas>,
@@ -71,11 +35,19 @@ struct Keeper {
     refresh: Duration,
     watched: FxHashMap<u64, Watch>,
     due: BTreeSet<(Instant, u64)>,
+    pace: Pace,
+    /// Agents of which some instance has said what it serves, or that it does not say.
+    told: FxHashSet<Arc<str>>,
+    /// Some instance has no reflection, and what comes with Portunus stands in.
+    stands_in: bool,
     kinds: Vec<Weak<Kind>>,
     bundled: Option<Arc<Kind>>,
     order: u64,
     bench: Bench,
     drifts: Vec<Arc<Drift>>,
+    /// Instances have come, gone or changed; and when that was looked at last.
+    altered: bool,
+    listed: Instant,
     /// Something is to be published; and when that was done last.
     anew: bool,
     published: Instant,
@@ -91,11 +63,16 @@ pub async fn keep(cluster: Arc<Cluster>, network: Arc<dyn Network>) {
         looks: Arc::new(Looks::new(network)),
         watched: FxHashMap::default(),
         due: BTreeSet::new(),
+        pace: Pace::default(),
+        told: FxHashSet::default(),
+        stands_in: false,
         kinds: Vec::new(),
         bundled,
         order: 1,
         bench: Bench::default(),
         drifts: Vec::new(),
+        altered: false,
+        listed: Instant::now(),
         anew: true,
         published: Instant::now(),
         cluster,
@@ -105,12 +82,19 @@ pub async fn keep(cluster: Arc<Cluster>, network: Arc<dyn Network>) {
     let mut under_way = JoinSet::new();
     keeper.list();
     loop {
+        if keeper.altered && Instant::now() >= keeper.after(keeper.listed) {
+            keeper.list();
+        }
         keeper.begin(&mut under_way);
-        if keeper.anew && Instant::now() >= keeper.may_publish() {
+        if keeper.anew && Instant::now() >= keeper.after(keeper.published) {
             keeper.publish().await;
         }
-        let due = keeper.due.first().map(|(at, _)| *at).filter(|_| under_way.len() < AT_ONCE);
-        let next = due.into_iter().chain(keeper.anew.then(|| keeper.may_publish())).min();
+        let next = [
+            keeper.next_look().filter(|_| under_way.len() < AT_ONCE),
+            keeper.altered.then(|| keeper.after(keeper.listed)),
+            keeper.anew.then(|| keeper.after(keeper.published)),
+        ];
+        let next = next.into_iter().flatten().min();
         let registry = keeper.cluster.registry().cloned();
         let altered = async {
             match registry {
@@ -126,7 +110,7 @@ pub async fn keep(cluster: Arc<Cluster>, network: Arc<dyn Network>) {
                     keeper.ended(done);
                 }
             }
-            () = altered => keeper.list(),
+            () = altered => keeper.altered = true,
             () = keeper.schemas.wake.notified() => keeper.heed(),
             () = sleep_until(next.unwrap_or_else(Instant::now)), if next.is_some() => {}
         }
@@ -138,6 +122,7 @@ type Ended = Result<(u64, Found), tokio::task::JoinError>;
 impl Keeper {
     /// Takes in who is there now.
     fn list(&mut self) {
+        self.altered = false;
         let present: Vec<(Arc<str>, Arc<Instance>)> = match &self.cluster.group {
             Group::Listed { set, .. } => {
                 set.load().instances.iter().map(|instance| (Arc::from(""), Arc::clone(instance))).collect()
@@ -152,7 +137,12 @@ impl Keeper {
         for (id, watch) in self.watched.extract_if(|id, _| !ids.contains(id)) {
             self.due.remove(&(watch.due, id));
         }
-        self.anew |= self.watched.len() != before;
+        if self.watched.len() != before {
+            self.anew = true;
+            let telling = || self.watched.values().filter(|watch| watch.has_told());
+            self.told = telling().map(|watch| Arc::clone(&watch.agent)).collect();
+            self.stands_in = telling().any(Watch::has_stand_in);
+        }
         for (agent, instance) in present {
             let (id, state, renewals) = (instance.id, instance.state(), instance.renewals());
             if let Some(watch) = self.watched.get_mut(&id) {
@@ -167,6 +157,7 @@ impl Keeper {
             self.due.insert((now, id));
             self.watched.insert(id, Watch::new(agent, instance, now));
         }
+        self.listed = Instant::now();
     }
 
     /// Does what was asked for.
@@ -178,9 +169,7 @@ impl Keeper {
             asked.last = last;
             taken
         };
-        if list {
-            self.list();
-        }
+        self.altered |= list;
         let now = Instant::now();
         again.into_iter().for_each(|id| self.look_soon(id, now));
         if accept {
@@ -189,6 +178,7 @@ impl Keeper {
         }
         if judge {
             self.bench.judge_anew();
+            self.hurry(now);
         }
         self.anew |= accept || judge;
     }
@@ -208,12 +198,39 @@ impl Keeper {
         }
     }
 
+    /// Policies read messages that did not before, perhaps: whoever was put off is asked.
+    fn hurry(&mut self, now: Instant) {
+        let unasked: Vec<u64> = self.watched.iter().filter(|(_, watch)| !watch.asked).map(|(id, _)| *id).collect();
+        unasked.into_iter().for_each(|id| self.look_soon(id, now));
+    }
+
+    /// How often instances may be asked.
+    fn rates(&self) -> &'static Rates {
+        Rates::of(self.schemas.is_relied_on())
+    }
+
+    /// When the next look may begin.
+    fn next_look(&self) -> Option<Instant> {
+        self.due.first().map(|(due, _)| self.pace.ready(self.rates()).map_or(*due, |ready| ready.max(*due)))
+    }
+
+    /// Whether nobody waits for what an instance says, and it will hardly say anything new: that of another one of its agent is
+    /// known, or Bindu's contract stands in for what instances here do not tell.
+    fn can_wait(&self, watch: &Watch) -> bool {
+        !self.schemas.is_relied_on() && (self.stands_in || self.told.contains(&watch.agent))
+    }
+
     /// Begins looks that are due.
     fn begin(&mut self, under_way: &mut JoinSet<(u64, Found)>) {
-        let now = Instant::now();
+        let (now, rates, many) = (Instant::now(), self.rates(), self.watched.len());
         while under_way.len() < AT_ONCE
             && let Some((at, id)) = self.due.first().copied().filter(|(at, _)| *at <= now)
         {
+            let ready = self.pace.ready(rates).is_none_or(|ready| ready <= now);
+            let can_wait = !ready && self.watched.get(&id).is_some_and(|watch| self.can_wait(watch));
+            if !ready && !can_wait {
+                break;
+            }
             self.due.remove(&(at, id));
             let Some(watch) = self.watched.get_mut(&id).filter(|watch| !watch.busy) else { continue };
             if !watch.instance.is_usable() {
@@ -222,6 +239,13 @@ impl Keeper {
                 self.due.insert((watch.due, id));
                 continue;
             }
+            if can_wait {
+                let part: f64 = rand::random();
+                watch.due = now + watch.wait(self.refresh, many, rates).mul_f64(SPREAD * part);
+                self.due.insert((watch.due, id));
+                continue;
+            }
+            self.pace.take(now, rates);
             (watch.busy, watch.looked) = (true, Some(now));
             let looks = Arc::clone(&self.looks);
             let (instance, print) = (Arc::clone(&watch.instance), watch.print);
@@ -241,7 +265,7 @@ impl Keeper {
             Found::New(_, definitions) => Some(self.kind_of(definitions)),
             Found::Same | Found::Failed(..) => None,
         };
-        let (bundled, many) = (self.bundled.clone(), self.watched.len());
+        let (bundled, many, rates) = (self.bundled.clone(), self.watched.len(), self.rates());
         let Some(watch) = self.watched.get_mut(&id) else { return };
         watch.busy = false;
         let first = !std::mem::replace(&mut watch.asked, true);
@@ -272,16 +296,21 @@ impl Keeper {
             tracing::warn!(cluster, instance = %watch.instance.authority, error = watch.error.as_deref(), "no schema of an instance");
         }
         let changed = first || before != (watch.kind.as_ref().map(|kind| kind.order), watch.error.clone());
-        let wait = watch.wait(self.refresh, many);
+        if watch.has_told() {
+            self.stands_in |= watch.has_stand_in();
+            self.told.insert(Arc::clone(&watch.agent));
+        }
+        let wait = watch.wait(self.refresh, many, rates);
         self.due.remove(&(watch.due, id));
         watch.due = if std::mem::take(&mut watch.again) { now + LEAST } else { now + wait };
         self.due.insert((watch.due, id));
         self.anew |= changed || now.saturating_duration_since(self.published) >= STALE;
     }
 
-    /// When calls may see something new at the soonest.
-    fn may_publish(&self) -> Instant {
-        self.published + SETTLE * u32::try_from(self.watched.len()).unwrap_or(u32::MAX)
+    /// When something that takes longer the more instances there are, and was done at this time, may be done again.
+    fn after(&self, done: Instant) -> Instant {
+        let many = u32::try_from(self.watched.len()).unwrap_or(u32::MAX);
+        done + (self.rates().settle * many).min(STALE)
     }
 
     /// Nobody knows whose look it was that panicked.
@@ -289,7 +318,7 @@ impl Keeper {
         let later = Instant::now() + self.refresh.max(LEAST) * RARELY;
         for (id, watch) in self.watched.iter_mut().filter(|(_, watch)| watch.busy) {
             (watch.busy, watch.due) = (false, later);
-            watch.error.get_or_insert_with(|| "its schema cannot be read".to_owned());
+            watch.error.get_or_insert_with(|| "its schema cannot be read".into());
             self.due.insert((later, *id));
         }
     }
@@ -342,90 +371,5 @@ impl Keeper {
     }
 }
 
-impl Watch {
-    fn new(agent: Arc<str>, instance: Arc<Instance>, now: Instant) -> Self {
-        Self {
-            agent,
-            state: instance.state(),
-            renewals: instance.renewals(),
-            instance,
-            due: now,
-            busy: false,
-            again: false,
-            looked: None,
-            asked: false,
-            rarely: false,
-            print: None,
-            kind: None,
-            known_since: None,
-            error: None,
-            unoffered: false,
-            failures: 0,
-        }
-    }
-
-    fn know(&mut self) {
-        (self.known_since, self.failures) = (Some(SystemTime::now()), 0);
-        (self.unoffered, self.rarely) = (false, false);
-    }
-
-    fn fail(&mut self, print: Option<Fingerprint>, kind: Option<Arc<Kind>>, why: String) {
-        (self.print, self.kind) = (print, kind);
-        self.failures += 1;
-        self.error = Some(why.chars().take(ERROR).collect());
-    }
-
-    /// One that does not answer has what it had: most likely it is the network. One that answers with something else has it no more.
-    fn failed(&mut self, print: Option<Fingerprint>, error: SchemaError, bundled: Option<Arc<Kind>>) {
-        let why = error.to_string();
-        let passes = match &error {
-            SchemaError::Unavailable(_) | SchemaError::Unreachable(_) => true,
-            SchemaError::Bound { of, .. } => *of == "seconds",
-            SchemaError::Unoffered(_) | SchemaError::Malformed(_) | SchemaError::File(_) => false,
-        };
-        self.rarely = !passes;
-        self.unoffered = matches!(error, SchemaError::Unoffered(_));
-        match error {
-            _ if passes => {
-                let (print, kind) = (self.print, self.kind.take());
-                self.fail(print, kind, why);
-            }
-            SchemaError::Unoffered(_) => {
-                let stands_in = bundled.is_some();
-                self.fail(None, bundled, why);
-                if stands_in {
-                    (self.error, self.known_since) = (None, Some(SystemTime::now()));
-                }
-            }
-            _ => self.fail(print, None, why),
-        }
-    }
-
-    /// Until the next look.
-    fn wait(&self, refresh: Duration, many: usize) -> Duration {
-        let paced = refresh.max(PACE * u32::try_from(many).unwrap_or(u32::MAX));
-        // Many proxies that start together must not ask together for ever.
-        let jittered = paced.mul_f64(rand::rng().random_range(0.9..1.1));
-        if self.rarely {
-            return jittered * RARELY;
-        }
-        match (&self.error, &self.kind) {
-            (None, _) | (Some(_), Some(_)) => jittered,
-            (Some(_), None) => {
-                jittered.min(RETRY * (1 << self.failures.saturating_sub(1).min(10))).max(LEAST.min(refresh))
-            }
-        }
-    }
-
-    fn report(&self) -> InstanceReport {
-        InstanceReport {
-            instance: self.instance.id,
-            address: Arc::clone(&self.instance.authority),
-            agent: Arc::clone(&self.agent),
-            kind: self.kind.clone(),
-            known_since: self.known_since,
-            error: self.error.clone(),
-            unoffered: self.unoffered,
-        }
-    }
-}
+#[cfg(test)]
+mod tests;

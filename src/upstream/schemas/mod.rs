@@ -6,7 +6,9 @@ mod judge;
 mod keeper;
 mod look;
 mod methods;
+mod pace;
 mod published;
+mod watch;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};

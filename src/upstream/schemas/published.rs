@@ -94,6 +94,8 @@ pub struct Published {
     pub(super) held: FxHashMap<u64, Arc<Judged>>,
     /// Each that is held, and by how many.
     pub(super) counts: Vec<(Arc<Judged>, usize)>,
+    /// The same for those who ask about the whole cluster, as each call does: thousands of agents with one schema are one.
+    pub(super) overall: Vec<(Arc<Judged>, usize)>,
     /// Who gets no calls of which method.
     pub(super) excluded: FxHashMap<Box<str>, FxHashMap<Box<str>, Vec<u64>>>,
     pub(super) reports: Vec<InstanceReport>,
@@ -113,8 +115,10 @@ pub struct InstanceReport {
     pub kind: Option<Arc<Kind>>,
     /// When it was last asked with success.
     pub known_since: Option<SystemTime>,
+    /// It has been asked.
+    pub asked: bool,
     /// Why it could not be asked, the last time.
-    pub error: Option<String>,
+    pub error: Option<Arc<str>>,
     /// It has no reflection.
     pub unoffered: bool,
 }
@@ -287,7 +291,7 @@ impl Published {
                 }
             }
             None => {
-                for (judged, count) in &self.counts {
+                for (judged, count) in &self.overall {
                     if let Some(definition) = judged.get(service, method) {
                         tell(definition, *count, judged.kind.order);
                     }

@@ -1,5 +1,6 @@
 //! An instance with a reflection of its own manner: it echoes every call, and tells of itself what a test says.
 
+use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -45,28 +46,38 @@ pub(crate) struct Reflecting {
     upstream: Upstream,
     manner: Arc<Mutex<Manner>>,
     refuses: Arc<Mutex<Vec<String>>>,
+    says: Arc<Mutex<HashMap<String, Vec<u8>>>>,
 }
 
 impl Reflecting {
     pub(crate) async fn start(manner: Manner) -> Self {
         let manner = Arc::new(Mutex::new(manner));
         let refuses: Arc<Mutex<Vec<String>>> = Arc::default();
-        let (told, refused) = (Arc::clone(&manner), Arc::clone(&refuses));
+        let says: Arc<Mutex<HashMap<String, Vec<u8>>>> = Arc::default();
+        let (told, refused, said) = (Arc::clone(&manner), Arc::clone(&refuses), Arc::clone(&says));
         let upstream = Upstream::start(move |mut got: Got| {
             let (manner, refused) = (told.lock().clone(), refused.lock().clone());
+            let path = got.head.uri.path().to_owned();
+            let said = said.lock().get(&path).cloned();
             async move {
-                let path = got.head.uri.path().to_owned();
                 match path.strip_prefix("/grpc.reflection.v1") {
                     Some(rest) => reflect(got, manner, rest.starts_with("alpha")).await,
                     None if refused.contains(&path) => {
                         drop(got.reply.send_response(head(&[("grpc-status", "12")]), true));
                     }
-                    None => got.echo().await,
+                    None => match said {
+                        Some(message) => {
+                            if got.read().await.is_ok() {
+                                got.succeed(&[message]);
+                            }
+                        }
+                        None => got.echo().await,
+                    },
                 }
             }
         })
         .await;
-        Self { upstream, manner, refuses }
+        Self { upstream, manner, refuses, says }
     }
 
     /// With the schema of this `.proto` text.
@@ -86,6 +97,11 @@ impl Reflecting {
     /// Tells this of itself from now on.
     pub(crate) fn turn(&self, manner: Manner) {
         *self.manner.lock() = manner;
+    }
+
+    /// Answers this path with this message from now on, whatever it is asked.
+    pub(crate) fn say(&self, path: &str, message: Vec<u8>) {
+        self.says.lock().insert(path.to_owned(), message);
     }
 
     /// Knows all paths again.

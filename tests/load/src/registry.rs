@@ -37,11 +37,10 @@ pub(crate) async fn run(options: &Options, report: &mut Report) -> Result<()> {
     let everywhere = SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0));
     let server = bindu::Agent::start(bindu::Options { listen: everywhere, ..bindu::Options::default() }).await?;
     let port = server.address().port();
-    // What calls and health checks cost is asked here: questions for ten thousand schemas are left out, which one server answers as a burst
-    // that no fleet is.
+    // With everything that is on by default: questions for ten thousand schemas must not be seen in what a call costs.
     let config = format!(
         "workers: {}\nadmin: {{address: 127.0.0.1:0}}\nstate: {{dir: ./data}}\nclusters:\n  agents:\n    registry:\n      \
-         allow: [127.0.0.0/8]\n      limits: {{agents: 5000, instances_per_peer: 50000}}\n    schema: {{reflection: false}}\nlisteners:\n  \
+         allow: [127.0.0.0/8]\n      limits: {{agents: 5000, instances_per_peer: 50000}}\nlisteners:\n  \
          sdk: {{address: 127.0.0.1:0, routes: [{{match: {{service: bindu.grpc.BinduService}}, register_into: agents}}]}}\n  \
          calls: {{address: 127.0.0.1:0, routes: [{{cluster: agents}}]}}\n",
         options.workers

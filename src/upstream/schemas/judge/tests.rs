@@ -4,7 +4,7 @@ use crate::registry::{Instance, State, Target};
 use crate::schema::tests::compile::with;
 use crate::schema::{Definitions, Side};
 use crate::upstream::schemas::assemble::{assembled, grouped};
-use crate::upstream::schemas::published::{InstanceReport, Published, Source};
+use crate::upstream::schemas::published::{InstanceReport, Judged, Published, Source};
 
 /// Policies that read `x` of `a.S/M`.
 struct ReadsX;
@@ -124,6 +124,7 @@ async fn what_is_published_says_who_has_what() {
             agent: agent.into(),
             kind: kind.map(Arc::clone),
             known_since: None,
+            asked: true,
             error: None,
             unoffered: false,
         };
@@ -152,4 +153,13 @@ async fn what_is_published_says_who_has_what() {
     assert!(published.excluded("a.S", "N").is_empty());
     assert_eq!(published.excluded_of(instances[3].id), ["a.S/M"]);
     assert!(published.excluded_of(instances[0].id).is_empty());
+    // Who asks about the whole cluster does not go through all agents.
+    let both: Vec<_> = reports("a").into_iter().chain(reports("b")).collect();
+    let groups = grouped(&both);
+    let refusals = Bench::default().judge(&groups, &ReadsX, true, Instant::now());
+    let published = assembled(both, &groups, refusals, None, Vec::new());
+    let counts = |counts: &[(Arc<Judged>, usize)]| counts.iter().map(|(_, count)| *count).collect::<Vec<_>>();
+    assert_eq!(counts(&published.counts), [1, 2, 1, 1, 1, 2, 1, 1]);
+    assert_eq!(counts(&published.overall), [2, 4, 1, 2, 1], "but for those that get no calls of some method");
+    assert_eq!(in_force(&published, None), [id(&old), id(&more)]);
 }

@@ -1,0 +1,90 @@
+//! What strangers' schemas cost a proxy in memory: measured at a process of its own, whose servers all mean ill.
+
+use std::fs;
+use std::net::SocketAddr;
+use std::process::Stdio;
+use std::time::Duration;
+
+use serde_json::Value;
+use tokio::process::Command;
+use tokio::time::Instant;
+
+use crate::harness::{Ask, Caller, Reflecting, eventually, get};
+use crate::schemas::{hostile, odd, one};
+
+/// How much more it may hold at any time than before. Eight are asked at once, each for at most 16 MiB.
+const MOST: u64 = 128 << 20;
+
+/// Bytes, from a line of `/proc/PID/status`.
+fn held(pid: u32, line: &str) -> u64 {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let found = status.lines().find_map(|text| text.strip_prefix(line)).unwrap();
+    found.trim_start_matches(':').trim().trim_end_matches(" kB").parse::<u64>().unwrap() << 10
+}
+
+async fn instance(admin: SocketAddr, cluster: &str) -> Value {
+    let page: Value = serde_json::from_str(&get(admin, "/schema").await.unwrap().1).unwrap();
+    let found = page.as_array().unwrap().iter().find(|one| one["cluster"] == cluster).unwrap();
+    found["instances"].as_array().unwrap().first().cloned().unwrap_or(Value::Null)
+}
+
+/// What is said of it is `why`; or, where it may be usable, that it has something else than before.
+fn is_reported(instance: &Value, why: &str, before: &Value) -> bool {
+    if why.is_empty() { instance["digest"] != *before } else { instance["error"].to_string().contains(why) }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn servers_that_mean_ill_are_held_within_bounds() {
+    let odd = odd().into_iter().map(|(name, manner)| (name, manner, ""));
+    let manners: Vec<_> = hostile().into_iter().chain(odd).collect();
+    let good = Reflecting::with(&one()).await;
+    let (mut servers, mut clusters, mut routes) = (Vec::new(), String::new(), String::new());
+    for (name, manner, _) in &manners {
+        // Quiet at first, so that what is held before is known.
+        let server = Reflecting::with(&one()).await;
+        clusters +=
+            &format!("  {name}: {{endpoints: [{}], schema: {{reflection: {{refresh: 1s}}}}}}\n", server.address());
+        routes += &format!("      - {{match: {{service: t.{name}}}, cluster: {name}}}\n");
+        servers.push((server, manner.clone()));
+    }
+    let ports: Vec<_> = (0..2).map(|_| std::net::TcpListener::bind("127.0.0.1:0").unwrap()).collect();
+    let [admin, edge] = [0, 1].map(|at: usize| ports[at].local_addr().unwrap());
+    drop(ports);
+    let text = format!(
+        "workers: 1\nadmin: {{address: {admin}}}\nclusters:\n{clusters}  good: {{endpoints: [{}], schema: {{}}}}\nlisteners:\n  edge:\n    \
+         address: {edge}\n    routes:\n{routes}      - {{cluster: good}}\n",
+        good.address()
+    );
+    let file = std::env::temp_dir().join(format!("portunus-memory-{}.yaml", std::process::id()));
+    fs::write(&file, text).unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_portunus"));
+    command.arg("run").arg("-c").arg(&file).kill_on_drop(true).stdout(Stdio::null()).stderr(Stdio::null());
+    let child = command.spawn().unwrap();
+    let pid = child.id().unwrap();
+    eventually!(get(admin, "/ready").await.is_ok_and(|(status, _)| status == 200));
+    for name in manners.iter().map(|(name, ..)| *name).chain(["good"]) {
+        eventually!(instance(admin, name).await["digest"].is_string(), "{name}");
+    }
+    let quiet = instance(admin, "good").await["digest"].clone();
+    let before = held(pid, "VmRSS");
+
+    servers.iter().for_each(|(server, manner)| server.turn(manner.clone()));
+    let caller = Caller::connect(edge).await;
+    let (began, mut reported) = (Instant::now(), 0);
+    // All are asked several times, and calls of every cluster go on meanwhile.
+    while reported < manners.len() || began.elapsed() < Duration::from_secs(25) {
+        assert!(began.elapsed() < Duration::from_secs(60), "{reported} of {}", manners.len());
+        reported = 0;
+        for (name, _, why) in &manners {
+            reported += usize::from(is_reported(&instance(admin, name).await, why, &quiet));
+            let answer = caller.unary(Ask::path(&format!("/t.{name}/M")), b"x").await;
+            assert_eq!(answer.code(), Some(0), "{name}: its calls go on");
+        }
+        assert_eq!(caller.unary(Ask::path("/t.S/M"), b"x").await.code(), Some(0));
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    let most = held(pid, "VmHWM");
+    assert!(most <= before + MOST, "{} MiB before, {} MiB at the most", before >> 20, most >> 20);
+    assert!(instance(admin, "good").await["digest"].is_string());
+    fs::remove_file(file).unwrap();
+}
