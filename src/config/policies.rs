@@ -19,6 +19,11 @@ pub trait Policy: Debug + Send + Sync {
         true
     }
 
+    /// Whether calls are refused under a definition that it cannot work with. What decides nothing about calls refuses none.
+    fn governs_calls(&self) -> bool {
+        true
+    }
+
     /// Whether it reads messages of a method.
     fn concerns(&self, service: &str, method: &str) -> bool {
         let _ = (service, method);
@@ -63,6 +68,11 @@ impl ClusterPolicies {
         self.of(service, method).next().is_some()
     }
 
+    /// Whether some of them decides about calls.
+    pub fn govern_calls(&self) -> bool {
+        self.governed.iter().any(|governed| governed.policy.governs_calls())
+    }
+
     /// Makes all that read messages of a method ready for a definition. It must mean the same under the accepted one.
     ///
     /// # Errors
@@ -74,7 +84,11 @@ impl ClusterPolicies {
         definition: &Definition,
         accepted: Option<&Definition>,
     ) -> Result<(), String> {
-        for governed in self.of(service, method) {
+        // These are ready for every definition, one too that calls do not come under. What they cannot read is theirs to tell.
+        for governed in self.of(service, method).filter(|governed| !governed.policy.governs_calls()) {
+            governed.policy.bind(service, method, definition).ok();
+        }
+        for governed in self.of(service, method).filter(|governed| governed.policy.governs_calls()) {
             let at = |why: String| format!("{}: {why}", governed.place);
             governed.policy.bind(service, method, definition).map_err(at)?;
             if let Some(why) = accepted.and_then(|accepted| governed.policy.conflicts(definition, accepted)) {
@@ -130,6 +144,11 @@ impl Gathering {
                 policy: Arc::clone(policy),
             });
         }
+    }
+
+    /// A policy over what the instances of a cluster say to us.
+    pub(super) fn add_of_cluster(&mut self, cluster: &str, place: &Path, policy: &Arc<dyn Policy>) {
+        self.add(&[cluster.into()], &super::Match::default(), place, policy);
     }
 
     pub(super) fn finish(self) -> Policies {

@@ -50,6 +50,8 @@ struct Watch {
     busy: bool,
     /// Something happened while it was being looked at.
     again: bool,
+    /// It is not well, as far as its schema tells; but it answers.
+    answers: bool,
     /// When the last look began.
     looked: Option<Instant>,
     /// A look has ended.
@@ -111,11 +113,12 @@ pub async fn keep(cluster: Arc<Cluster>, network: Arc<dyn Network>) {
         }
         let due = keeper.due.first().map(|(at, _)| *at).filter(|_| under_way.len() < AT_ONCE);
         let next = due.into_iter().chain(keeper.anew.then(|| keeper.may_publish())).min();
-        let registry = keeper.cluster.registry().cloned();
+        let cluster = Arc::clone(&keeper.cluster);
         let altered = async {
-            match registry {
-                Some(registry) => registry.altered().await,
-                None => std::future::pending().await,
+            match &cluster.group {
+                Group::Registered(registry) => registry.altered().await,
+                Group::Listed { health: Some(health), .. } => health.altered().await,
+                Group::Listed { health: None, .. } => std::future::pending().await,
             }
         };
         tokio::select! {
@@ -171,7 +174,7 @@ impl Keeper {
 
     /// Does what was asked for.
     fn heed(&mut self) {
-        let Asked { again, accept, judge, list, .. } = {
+        let Asked { again, answering, accept, judge, list, .. } = {
             let mut asked = self.schemas.asked.lock();
             let last = std::mem::take(&mut asked.last);
             let taken = std::mem::take(&mut *asked);
@@ -182,6 +185,11 @@ impl Keeper {
             self.list();
         }
         let now = Instant::now();
+        for id in &answering {
+            if let Some(watch) = self.watched.get_mut(id) {
+                watch.answers = true;
+            }
+        }
         again.into_iter().for_each(|id| self.look_soon(id, now));
         if accept {
             let refused = self.schemas.load().refused();
@@ -216,13 +224,13 @@ impl Keeper {
         {
             self.due.remove(&(at, id));
             let Some(watch) = self.watched.get_mut(&id).filter(|watch| !watch.busy) else { continue };
-            if !watch.instance.is_usable() {
+            if !watch.instance.is_usable() && !watch.answers {
                 // It is looked at when it is well again, which is told.
                 watch.due = now + self.refresh.max(LEAST) * RARELY;
                 self.due.insert((watch.due, id));
                 continue;
             }
-            (watch.busy, watch.looked) = (true, Some(now));
+            (watch.busy, watch.looked, watch.answers) = (true, Some(now), false);
             let looks = Arc::clone(&self.looks);
             let (instance, print) = (Arc::clone(&watch.instance), watch.print);
             let metrics = Arc::clone(&self.schemas.metrics);
@@ -352,6 +360,7 @@ impl Watch {
             due: now,
             busy: false,
             again: false,
+            answers: false,
             looked: None,
             asked: false,
             rarely: false,

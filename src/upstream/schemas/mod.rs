@@ -58,6 +58,8 @@ pub struct Schemas {
 struct Asked {
     /// To look at these instances again.
     again: FxHashSet<u64>,
+    /// Those among them that answer, so that they can be asked even if they are not well.
+    answering: FxHashSet<u64>,
     /// When that was asked last, over calls.
     last: FxHashMap<u64, Instant>,
     /// To take what is there as accepted.
@@ -185,6 +187,15 @@ impl Schemas {
                 .reported(instance)
                 .is_some_and(|kind| kind.definitions.get(service, method).is_some());
         if known {
+            self.look_again(instance);
+        }
+    }
+
+    /// An instance answered its health check, and by what is known of its schema the answer says that it is not well, or says nothing. It
+    /// may have another schema by now; and one that is not well is not looked at otherwise.
+    pub fn doubted(&self, instance: u64) {
+        if self.asks() {
+            self.asked.lock().answering.insert(instance);
             self.look_again(instance);
         }
     }
