@@ -190,7 +190,7 @@ impl Keeper {
                 watch.answers = true;
             }
         }
-        again.into_iter().for_each(|id| self.look_soon(id, now));
+        again.into_iter().chain(answering).for_each(|id| self.look_soon(id, now));
         if accept {
             let refused = self.schemas.load().refused();
             self.bench.accept(refused.into_iter().map(|refused| (refused.agent, refused.method)));

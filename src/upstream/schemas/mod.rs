@@ -58,7 +58,7 @@ pub struct Schemas {
 struct Asked {
     /// To look at these instances again.
     again: FxHashSet<u64>,
-    /// Those among them that answer, so that they can be asked even if they are not well.
+    /// To look at these too, even if they are not well: they answer.
     answering: FxHashSet<u64>,
     /// When that was asked last, over calls.
     last: FxHashMap<u64, Instant>,
@@ -194,9 +194,11 @@ impl Schemas {
     /// An instance answered its health check, and by what is known of its schema the answer says that it is not well, or says nothing. It
     /// may have another schema by now; and one that is not well is not looked at otherwise.
     pub fn doubted(&self, instance: u64) {
-        if self.asks() {
-            self.asked.lock().answering.insert(instance);
-            self.look_again(instance);
+        // With files, what it serves decides nothing.
+        if self.asks() && self.mode() == Mode::Live {
+            self.ask(|asked| {
+                asked.answering.insert(instance);
+            });
         }
     }
 

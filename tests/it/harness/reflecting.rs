@@ -1,5 +1,6 @@
 //! An instance with a reflection of its own manner: it echoes every call, and tells of itself what a test says.
 
+use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -40,8 +41,20 @@ pub(crate) enum Manner {
     Silent,
 }
 
+/// What an instance answers to all calls of a method.
+#[derive(Clone, Debug)]
+pub(crate) enum Said {
+    /// This message.
+    Message(Vec<u8>),
+    /// This status.
+    Status(&'static str),
+    /// Nothing.
+    Hangs,
+}
+
 /// A running instance.
 pub(crate) struct Reflecting {
+    says: Arc<Mutex<HashMap<String, Said>>>,
     upstream: Upstream,
     manner: Arc<Mutex<Manner>>,
     refuses: Arc<Mutex<Vec<String>>>,
@@ -51,11 +64,16 @@ impl Reflecting {
     pub(crate) async fn start(manner: Manner) -> Self {
         let manner = Arc::new(Mutex::new(manner));
         let refuses: Arc<Mutex<Vec<String>>> = Arc::default();
-        let (told, refused) = (Arc::clone(&manner), Arc::clone(&refuses));
+        let says: Arc<Mutex<HashMap<String, Said>>> = Arc::default();
+        let (told, refused, said) = (Arc::clone(&manner), Arc::clone(&refuses), Arc::clone(&says));
         let upstream = Upstream::start(move |mut got: Got| {
             let (manner, refused) = (told.lock().clone(), refused.lock().clone());
+            let said = said.lock().get(got.head.uri.path()).cloned();
             async move {
                 let path = got.head.uri.path().to_owned();
+                if let Some(said) = said {
+                    return say(got, said).await;
+                }
                 match path.strip_prefix("/grpc.reflection.v1") {
                     Some(rest) => reflect(got, manner, rest.starts_with("alpha")).await,
                     None if refused.contains(&path) => {
@@ -66,7 +84,7 @@ impl Reflecting {
             }
         })
         .await;
-        Self { upstream, manner, refuses }
+        Self { says, upstream, manner, refuses }
     }
 
     /// With the schema of this `.proto` text.
@@ -86,6 +104,11 @@ impl Reflecting {
     /// Tells this of itself from now on.
     pub(crate) fn turn(&self, manner: Manner) {
         *self.manner.lock() = manner;
+    }
+
+    /// Answers this to a path from now on.
+    pub(crate) fn say(&self, path: &str, said: Said) {
+        self.says.lock().insert(path.to_owned(), said);
     }
 
     /// Knows all paths again.
@@ -110,6 +133,16 @@ pub(crate) fn set(text: &str) -> Vec<u8> {
     let mut compiler = protox::Compiler::with_file_resolver(One(text.to_owned()));
     compiler.open_file("t.proto").unwrap();
     compiler.encode_file_descriptor_set()
+}
+
+async fn say(mut got: Got, said: Said) {
+    // It is a call like any other: with a message, here an empty one.
+    assert_eq!(got.read().await.unwrap(), [0; 5], "an empty message");
+    match said {
+        Said::Message(message) => got.succeed(&[message]),
+        Said::Status(code) => drop(got.reply.send_response(head(&[("grpc-status", code)]), true)),
+        Said::Hangs => std::future::pending().await,
+    }
 }
 
 async fn reflect(mut got: Got, manner: Manner, alpha: bool) {
