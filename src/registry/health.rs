@@ -206,7 +206,7 @@ impl Health {
         let pause = match self.state {
             State::Lost => settings.interval.saturating_mul(1 << self.rounds.min(8)).min(RARE),
             // A lease bounds how long one is asked in vain that registered; a list has no end.
-            _ if !self.proven && !(self.listed && self.state == State::Unhealthy) => return EAGER,
+            _ if !self.proven && (self.state == State::New || !self.listed) => return EAGER,
             // It is often back within a second or two; then ever more rarely, up to the interval.
             State::Unhealthy => {
                 EAGER.saturating_mul(1 << self.failures.saturating_sub(1).min(8)).min(settings.interval)

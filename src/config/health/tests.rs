@@ -34,8 +34,8 @@ fn what_is_asked_if_nothing_is_said() {
         assert!(wellness(&check.wellness), "{cluster}: {check:?}");
     };
     let (agent, standard) = ("bindu.grpc.AgentHandler/HealthCheck", "grpc.health.v1.Health/Check");
-    let (is_agent, is_serving): (fn(&Wellness) -> bool, fn(&Wellness) -> bool) =
-        (|is| matches!(is, Wellness::Agent), |is| matches!(is, Wellness::Serving));
+    let is_agent = |is: &Wellness| matches!(is, Wellness::Agent);
+    let is_serving = |is: &Wellness| matches!(is, Wellness::Serving);
     is("registry: {}", agent, is_agent);
     is("registry: {}, health: {interval: 1s}", agent, is_agent);
     is("registry: {}, health: {method: grpc.health.v1.Health/Check}", standard, is_serving);
