@@ -7,17 +7,17 @@ use std::sync::Arc;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-use super::{StartError, schemas, system};
+use super::{StartError, health, schemas, system};
 use crate::balance::Policy;
 use crate::config::snapshot::Snapshot;
 use crate::config::{self, Balance, Config, Members};
 use crate::observe::{ClusterMetrics, Metrics};
 use crate::registry::{
-    self, Callback, EndpointSet, Forbidden, HealthSettings, HostPattern, Instance, Registry, Settings, State, Target,
+    self, Callback, EndpointSet, Forbidden, HealthSettings, HostPattern, Instance, Listed, Registry, Settings, Target,
 };
 use crate::store::{File, Store};
 use crate::upstream::schemas::Schemas;
-use crate::upstream::{self, Cluster, ClusterLimits, Clusters, Group, Lister, Methods, Network, Tcp};
+use crate::upstream::{self, Cluster, ClusterLimits, Clusters, Group, Lister, Methods, Tcp};
 
 /// Addresses that are ours: no instance may be there, or calls would come back to us.
 pub(super) fn reserved(listeners: &HashMap<Arc<str>, Vec<SocketAddr>>, admin: SocketAddr) -> Vec<Forbidden> {
@@ -44,11 +44,15 @@ pub(super) fn build(
         let name: Arc<str> = name.as_str().into();
         let counters = metrics.cluster(&name);
         let policy = policy(cluster.balance);
+        let check = snapshot.checks.get(&*name);
+        let listed_health = check
+            .filter(|_| cluster.registry.is_none())
+            .map(|_| Listed::new(health_settings(cluster), Arc::clone(&counters)));
         let group = match cluster.members() {
             Some(Members::Endpoints(endpoints)) => {
-                let set = listed(&name, endpoints, &counters);
+                let set = listed(&name, endpoints, (&counters, listed_health.as_ref()));
                 policy.balance().prepare(&set);
-                Group::listed(Lister::File, set)
+                Group::checked(Lister::File, set, listed_health)
             }
             Some(Members::Registry(registry)) => {
                 let registry =
@@ -56,13 +60,17 @@ pub(super) fn build(
                 if let Some(state) = state {
                     registry.restore(state.read(&name).map_err(StartError::System)?, Instant::now());
                 }
-                attend(&registry, background);
+                let core = upstream::core::CoreClient::new(Arc::clone(&registry), Arc::new(Tcp));
+                background.spawn(core.run());
                 Group::Registered(registry)
             }
-            Some(Members::Dns(_)) | None => Group::listed(Lister::Dns, EndpointSet::default()),
+            Some(Members::Dns(_)) | None => Group::checked(Lister::Dns, EndpointSet::default(), listed_health),
         };
         let built = assembled(&name, cluster, schemas, group, counters);
         super::schemas::demand(&built, snapshot);
+        if let Some(check) = check {
+            probe(&built, health::check(check, &built.schemas), background);
+        }
         if built.schemas.asks() {
             background.spawn(upstream::schemas::keep(Arc::clone(&built), Arc::new(Tcp)));
         }
@@ -105,12 +113,17 @@ pub(super) fn keep(file: File, clusters: &Clusters) -> Result<Store, StartError>
     Store::begin(file, registries).map_err(system)
 }
 
-fn listed(cluster: &Arc<str>, endpoints: &[config::Endpoint], metrics: &Arc<ClusterMetrics>) -> EndpointSet {
+fn listed(
+    cluster: &Arc<str>,
+    endpoints: &[config::Endpoint],
+    (metrics, health): (&Arc<ClusterMetrics>, Option<&Arc<Listed>>),
+) -> EndpointSet {
     let instances = endpoints.iter().filter_map(|endpoint| {
         // The file's rules have seen to the form.
         let target = Target::parse(&endpoint.address().to_string())?;
         let counters = metrics.instance(&target.to_string());
-        Some(Instance::new(Arc::clone(cluster), target, endpoint.weight(), State::Healthy, counters, Instant::now()))
+        let state = Group::fresh(health);
+        Some(Instance::new(Arc::clone(cluster), target, endpoint.weight(), state, counters, Instant::now()))
     });
     EndpointSet::new(instances.collect())
 }
@@ -125,17 +138,32 @@ fn policy(balance: Balance) -> Policy {
     }
 }
 
-/// Health checks, and the core if there is one.
-fn attend(registry: &Arc<Registry>, background: &mut JoinSet<()>) {
-    let network: Arc<dyn Network> = Arc::new(Tcp);
-    let client = Arc::new(upstream::side::SideClient::new(Arc::clone(&network)));
-    background.spawn(upstream::probe::run(Arc::clone(registry), client));
-    background.spawn(upstream::core::CoreClient::new(Arc::clone(registry), network).run());
+/// Asks the instances of a cluster whether they are well, from now on.
+fn probe(cluster: &Cluster, check: upstream::probe::Check, background: &mut JoinSet<()>) {
+    let client = Arc::new(upstream::side::SideClient::new(Arc::new(Tcp)));
+    match &cluster.group {
+        Group::Registered(registry) => {
+            background.spawn(upstream::probe::run(Arc::clone(registry), client, check));
+        }
+        Group::Listed { health: Some(health), .. } => {
+            background.spawn(upstream::probe::run(Arc::clone(health), client, check));
+        }
+        Group::Listed { health: None, .. } => {}
+    }
+}
+
+fn health_settings(cluster: &config::Cluster) -> HealthSettings {
+    let health = cluster.health.clone().unwrap_or_default();
+    HealthSettings {
+        interval: health.interval.0,
+        timeout: health.timeout.0,
+        unhealthy_after: health.unhealthy_after,
+        healthy_after: health.healthy_after,
+    }
 }
 
 fn settings(file: &config::Registry, cluster: &config::Cluster, reserved: &[Forbidden]) -> Settings {
     let core = file.core.as_ref().and_then(|core| Target::parse(&core.to_string()));
-    let health = cluster.health.clone().unwrap_or_default();
     let mut forbidden = reserved.to_vec();
     if let Some(addresses) = core.as_ref().and_then(Target::known_addresses) {
         forbidden.extend(addresses.into_iter().map(|address| self::forbidden(address, "the core".to_owned())));
@@ -164,12 +192,7 @@ fn settings(file: &config::Registry, cluster: &config::Cluster, reserved: &[Forb
             .filter_map(|text| HostPattern::parse(&text.to_string(), "*").ok())
             .collect(),
         default_agent: file.default_agent.clone(),
-        health: HealthSettings {
-            interval: health.interval.0,
-            timeout: health.timeout.0,
-            unhealthy_after: health.unhealthy_after,
-            healthy_after: health.healthy_after,
-        },
+        health: health_settings(cluster),
         forbidden,
     }
 }

@@ -4,6 +4,7 @@
 //! core, the admin port. Workers carry calls, one thread and one runtime each.
 
 mod clusters;
+mod health;
 pub mod online;
 mod schemas;
 mod serve;

@@ -40,24 +40,27 @@ impl Running {
     fn instances_of(&self, cluster: &Cluster) -> Vec<InstanceView> {
         let known = cluster.schemas.load();
         match &cluster.group {
-            Group::Listed { set, .. } => {
-                let listed = set.load_full();
-                let one = |instance: &Arc<registry::Instance>| InstanceView {
-                    cluster: cluster.name.to_string(),
-                    agent: None,
-                    address: instance.authority.to_string(),
-                    state: instance.state().as_str(),
-                    weight: instance.weight,
-                    in_flight: u64::from(instance.in_flight()),
-                    since: ago(instance.created.elapsed().as_secs_f64()),
-                    last_probe: None,
-                    last_error: None,
-                    registered_by: None,
-                    registered_from: None,
-                    connected: None,
-                    waits_for_sdk: None,
-                    lease_left_ms: None,
-                    schema_incompatible: known.excluded_of(instance.id),
+            Group::Listed { set, health, .. } => {
+                let (listed, now) = (set.load_full(), Instant::now());
+                let one = |instance: &Arc<registry::Instance>| {
+                    let probe = health.as_ref().and_then(|health| health.last_probe(instance.id, now));
+                    InstanceView {
+                        cluster: cluster.name.to_string(),
+                        agent: None,
+                        address: instance.authority.to_string(),
+                        state: instance.state().as_str(),
+                        weight: instance.weight,
+                        in_flight: u64::from(instance.in_flight()),
+                        since: ago(instance.created.elapsed().as_secs_f64()),
+                        last_error: failure(probe.as_ref()),
+                        last_probe: probe.map(|probe| ago(probe.ago_seconds)),
+                        registered_by: None,
+                        registered_from: None,
+                        connected: None,
+                        waits_for_sdk: None,
+                        lease_left_ms: None,
+                        schema_incompatible: known.excluded_of(instance.id),
+                    }
                 };
                 listed.instances.iter().map(one).collect()
             }
@@ -200,7 +203,6 @@ fn described(route: &Route) -> String {
 }
 
 fn registered(instance: registry::InstanceView, schema_incompatible: Vec<String>) -> InstanceView {
-    let last_error = instance.last_probe.as_ref().filter(|probe| !probe.ok).and_then(|probe| probe.text.clone());
     InstanceView {
         cluster: instance.cluster,
         agent: Some(instance.agent),
@@ -209,8 +211,8 @@ fn registered(instance: registry::InstanceView, schema_incompatible: Vec<String>
         weight: instance.weight,
         in_flight: u64::from(instance.in_flight),
         since: ago(instance.added_for_seconds),
+        last_error: failure(instance.last_probe.as_ref()),
         last_probe: instance.last_probe.map(|probe| ago(probe.ago_seconds)),
-        last_error,
         registered_by: Some(instance.registered_by),
         registered_from: Some(instance.registered_from.to_string()),
         connected: Some(instance.connected),
@@ -220,6 +222,10 @@ fn registered(instance: registry::InstanceView, schema_incompatible: Vec<String>
         ),
         schema_incompatible,
     }
+}
+
+fn failure(probe: Option<&registry::ProbeView>) -> Option<String> {
+    probe.filter(|probe| !probe.ok).and_then(|probe| probe.text.clone())
 }
 
 fn agent(agent: registry::AgentView) -> AgentView {

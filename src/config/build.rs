@@ -9,8 +9,9 @@ use filter_api::{BuildCx, Filter, Known, Phase};
 use rustc_hash::FxHashMap;
 
 use super::expressions::{Compiler, Keys, Registrants};
+use super::health;
 use super::policies::{Gathering, Policy};
-use super::snapshot::{FirstMessage, Limits, Listener, Route, Snapshot, Split, Target};
+use super::snapshot::{FirstMessage, HealthCheck, Limits, Listener, Route, Snapshot, Split, Target};
 use super::{Errors, FilterUse, Loaded, Path, Problem, Served, Source, Target as FileTarget};
 use crate::expr::{Expression, Place as ExprPlace, Wanted};
 use crate::filters::{Chain, EACH_TRY, EARLY, LATE};
@@ -47,11 +48,16 @@ pub fn build(loaded: &Loaded, known: &[Known], generation: u64) -> Result<Snapsh
     let listeners = loaded.config.listeners.iter();
     let listeners =
         listeners.map(|(name, listener)| (Arc::from(name.as_str()), builder.listener(name, listener))).collect();
+    let checks: FxHashMap<_, _> = loaded.config.clusters.iter().filter_map(|one| builder.check(one)).collect();
     let schemas = builder.schemas(&loaded.config);
     let policies = std::mem::take(&mut builder.policies).finish();
     for (cluster, definitions) in &schemas {
         let of_cluster = policies.get(cluster).map(|policies| policies.check(definitions, &loaded.source));
         builder.problems.extend(of_cluster.into_iter().flatten());
+        if let Some(why) = checks.get(cluster).and_then(|check| check.unfit(definitions)) {
+            let place = health::place(cluster).with("method");
+            builder.problems.push(loaded.source.error_at(&place, why));
+        }
     }
     builder.problems.extend(builder.compiler.problems);
     if !builder.problems.is_empty() {
@@ -64,6 +70,7 @@ pub fn build(loaded: &Loaded, known: &[Known], generation: u64) -> Result<Snapsh
         identity: Vec::new(),
         log_when,
         schemas,
+        checks,
         policies,
         view: super::view(loaded),
     })
@@ -113,6 +120,11 @@ impl Builder<'_> {
             })
         });
         (name.into(), ClusterPolicy { keys, registrants: registrants.unwrap_or_default() })
+    }
+
+    fn check(&mut self, (name, cluster): (&String, &super::Cluster)) -> Option<(Arc<str>, HealthCheck)> {
+        let check = health::check((name, cluster), &mut self.compiler, &mut self.policies)?;
+        Some((name.as_str().into(), check))
     }
 
     /// Reads and links what files pin.

@@ -5,12 +5,14 @@ use std::str::FromStr;
 
 use filter_api::units::{Percent, Period, Size};
 
-use super::names::{AgentPattern, CallbackPattern, HeaderName, HostName, LogFile, MethodName, Methods, Name};
+use super::names::{
+    AgentPattern, CallbackPattern, FullMethod, HeaderName, HostName, LogFile, MethodName, Methods, Name,
+};
 use super::net::{Cidr, HostPort, ListenAddress, Ports, SocketAddress};
 use super::text::Format;
 use crate::route::{AuthorityPattern, HeaderRegex, MethodPattern, ServicePattern};
 
-pub(super) const FORMATS: [Format; 20] = [
+pub(super) const FORMATS: [Format; 21] = [
     Format { name: "duration", what: "a duration", example: "30s", check: |text| unit::<Period>(text) },
     Format { name: "size", what: "a size", example: "4MiB", check: |text| unit::<Size>(text) },
     Format { name: "percent", what: "a share", example: "10%", check: |text| unit::<Percent>(text) },
@@ -34,6 +36,7 @@ pub(super) const FORMATS: [Format; 20] = [
         check: |text| text.parse::<MethodPattern>().map(drop),
     },
     MethodName::FORMAT,
+    FullMethod::FORMAT,
     Methods::FORMAT,
     AuthorityPattern::FORMAT,
     HeaderName::FORMAT,

@@ -10,6 +10,7 @@ mod error;
 mod expressions;
 mod file;
 mod formats;
+mod health;
 pub mod names;
 pub mod net;
 pub mod policies;

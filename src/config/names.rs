@@ -23,6 +23,14 @@ text_type!(HostName, "portunus-host-name", "a host name", "core.internal");
 pub struct MethodName(pub String);
 text_type!(MethodName, "portunus-method", "a method", "HandleMessages", pattern: "^[A-Za-z_][A-Za-z0-9_.]*$");
 
+/// A gRPC method with its service.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct FullMethod {
+    pub service: String,
+    pub method: String,
+}
+text_type!(FullMethod, "portunus-full-method", "a method with its service", "grpc.health.v1.Health/Check");
+
 /// A name of metadata (a header), in lower case as HTTP/2 sends it.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct HeaderName(String);
@@ -103,6 +111,19 @@ impl FromStr for MethodName {
             }
             None if is_identifier(text) => Ok(Self(text.to_owned())),
             None => Err("is not a method such as `HandleMessages`; leave it out for all methods".to_owned()),
+        }
+    }
+}
+
+impl FromStr for FullMethod {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text.split_once('/') {
+            Some((service, method)) if is_identifier(service) && is_identifier(method) => {
+                Ok(Self { service: service.to_owned(), method: method.to_owned() })
+            }
+            _ => Err("is not a method with its service, such as `grpc.health.v1.Health/Check`".to_owned()),
         }
     }
 }
@@ -209,6 +230,12 @@ display! {
     MethodName: self => "{}", self.0;
     HeaderName: self => "{}", self.0;
     AgentPattern: self => "*{}", self.suffix;
+}
+
+impl fmt::Display for FullMethod {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.service, self.method)
+    }
 }
 
 impl fmt::Display for Methods {

@@ -19,6 +19,11 @@ pub trait Policy: Debug + Send + Sync {
         true
     }
 
+    /// Whether calls are refused under a definition that it cannot work with. What decides nothing about calls refuses none.
+    fn governs_calls(&self) -> bool {
+        true
+    }
+
     /// Whether it reads messages of a method.
     fn concerns(&self, service: &str, method: &str) -> bool {
         let _ = (service, method);
@@ -78,6 +83,11 @@ impl ClusterPolicies {
         self.of(service, method).next().is_some()
     }
 
+    /// Whether some of them decides about calls.
+    pub fn govern_calls(&self) -> bool {
+        self.governed.iter().any(|governed| governed.policy.governs_calls())
+    }
+
     /// Makes all that read messages of a method ready for a definition. It must mean the same under the accepted one.
     ///
     /// # Errors
@@ -89,7 +99,12 @@ impl ClusterPolicies {
         definition: &Definition,
         accepted: Option<&Definition>,
     ) -> Result<(), String> {
-        match self.misfits(service, method, definition, accepted).next() {
+        // These are ready for every definition, one too that calls do not come under. What they cannot read is theirs to tell.
+        for governed in self.of(service, method).filter(|governed| !governed.policy.governs_calls()) {
+            governed.policy.bind(service, method, definition).ok();
+        }
+        let mut governing = self.of(service, method).filter(|governed| governed.policy.governs_calls());
+        match governing.find_map(|governed| governed.misfit((service, method), definition, accepted)) {
             Some(Misfit { place, why }) => Err(format!("{place}: {why}")),
             None => Ok(()),
         }
@@ -103,17 +118,7 @@ impl ClusterPolicies {
         definition: &'a Definition,
         accepted: Option<&'a Definition>,
     ) -> impl Iterator<Item = Misfit> + 'a {
-        self.of(service, method).filter_map(move |governed| {
-            let why = match governed.policy.bind(service, method, definition) {
-                Ok(()) => accepted.and_then(|accepted| governed.policy.conflicts(definition, accepted))?,
-                Err(why) => why,
-            };
-            let place = match governed.policy.key(service, method) {
-                Some(key) => governed.place.with(key),
-                None => governed.place.clone(),
-            };
-            Some(Misfit { place, why })
-        })
+        self.of(service, method).filter_map(move |governed| governed.misfit((service, method), definition, accepted))
     }
 
     /// Where a file has something that reads messages.
@@ -154,6 +159,24 @@ impl Governed {
             && self.method.as_ref().is_none_or(|name| **name == *method)
             && self.policy.concerns(service, method)
     }
+
+    /// Makes it ready for a definition; what does not fit, if something does not.
+    fn misfit(
+        &self,
+        (service, method): (&str, &str),
+        definition: &Definition,
+        accepted: Option<&Definition>,
+    ) -> Option<Misfit> {
+        let why = match self.policy.bind(service, method, definition) {
+            Ok(()) => accepted.and_then(|accepted| self.policy.conflicts(definition, accepted))?,
+            Err(why) => why,
+        };
+        let place = match self.policy.key(service, method) {
+            Some(key) => self.place.with(key),
+            None => self.place.clone(),
+        };
+        Some(Misfit { place, why })
+    }
 }
 
 impl Gathering {
@@ -177,6 +200,11 @@ impl Gathering {
                 policy: Arc::clone(policy),
             });
         }
+    }
+
+    /// A policy over what the instances of a cluster say to us.
+    pub(super) fn add_of_cluster(&mut self, cluster: &str, place: &Path, policy: &Arc<dyn Policy>) {
+        self.add(&[cluster.into()], &super::Match::default(), place, policy);
     }
 
     pub(super) fn finish(self) -> Policies {

@@ -12,6 +12,7 @@ use rustc_hash::FxHashMap;
 
 pub use super::build::build;
 pub use super::expressions::{Keys, Registrants};
+pub use super::health::{Expected, HealthCheck, Wellness};
 use super::policies::Policies;
 use crate::expr::Expression;
 use crate::filters::Chain;
@@ -33,6 +34,8 @@ pub struct Snapshot {
     pub log_when: Option<Arc<Expression>>,
     /// The schemas that files pin, by the cluster.
     pub schemas: FxHashMap<Arc<str>, Arc<Definitions>>,
+    /// How instances are asked whether they are well, by the cluster whose are.
+    pub checks: FxHashMap<Arc<str>, HealthCheck>,
     /// What reads messages, by the cluster whose they are.
     pub policies: Policies,
     /// What `/config` shows.
@@ -178,7 +181,11 @@ impl Target {
 impl Snapshot {
     /// What works, and would be better otherwise.
     pub fn warnings(&self) -> Vec<String> {
-        let live = self.policies.keys().filter(|cluster| !self.schemas.contains_key(*cluster));
+        let live = self
+            .policies
+            .iter()
+            .filter(|(cluster, policies)| policies.govern_calls() && !self.schemas.contains_key(*cluster));
+        let live = live.map(|(cluster, _)| cluster);
         let mut warnings: Vec<_> = live
             .map(|cluster| {
                 format!(

@@ -10,7 +10,7 @@ use super::failure::Failure;
 use super::kind::Type;
 use super::parse::Problem;
 use super::value::Value;
-use super::vocabulary::{self, Facts, MESSAGE, Place, RESPONSE};
+use super::vocabulary::{self, Facts, MESSAGE, Place, RESPONSE, STATUS};
 use super::{Program, compile};
 use crate::schema::{Definition, Meter, Schema};
 
@@ -66,6 +66,11 @@ impl Expression {
     /// Whether it reads a message of the answer.
     pub fn reads_response(&self) -> bool {
         self.program.uses(RESPONSE)
+    }
+
+    /// Whether it reads how a call ended.
+    pub fn reads_status(&self) -> bool {
+        self.program.uses(STATUS)
     }
 
     /// Compiles it for a definition of the messages that it reads. Takes as long as compiling does: not for the path of a call.

@@ -85,9 +85,10 @@ const NAMES: [(&str, Known); 20] = [
     ("status.code", Known::StatusCode),
 ];
 
-/// Where [`Known::Message`] and [`Known::Response`] are among the names.
+/// Where [`Known::Message`], [`Known::Response`] and [`Known::StatusCode`] are among the names.
 pub(super) const MESSAGE: usize = 17;
 pub(super) const RESPONSE: usize = 18;
+pub(super) const STATUS: usize = 19;
 
 /// What a call, a registration or an answer has under the names. What is not known is not set.
 #[derive(Clone, Debug, Default)]
@@ -169,7 +170,7 @@ impl Known {
             | Self::RegistrationConfig => place == Place::Admit,
             Self::Message => matches!(place, Place::When | Place::Agent | Place::HashBy | Place::Judge),
             Self::Response => place == Place::Expect,
-            Self::StatusCode => place == Place::AccessLog,
+            Self::StatusCode => matches!(place, Place::AccessLog | Place::Expect),
         }
     }
 
@@ -208,9 +209,9 @@ impl Known {
             | Self::RegistrationName
             | Self::RegistrationCallback
             | Self::RegistrationConfig => "in a registry's `admit`",
-            Self::Message => "in `match.when`, `agent` and `hash_by`, and in filters that decide (authz, rate_limit)",
+            Self::Message => "in `match.when`, `agent`, `hash_by`, and in filters that decide (authz, rate_limit)",
             Self::Response => "in a health check's `expect`",
-            Self::StatusCode => "in the access log's `when`",
+            Self::StatusCode => "in the access log's `when` and in a health check's `expect`",
             _ => "where there is a call",
         }
     }

@@ -8,7 +8,7 @@ use tokio::time::Instant;
 
 use super::address::{Permit, fold, holder_key};
 use super::agent::{Agent, Caller, Connection};
-use super::book::{Book, Entry, Record, Slot, enact};
+use super::book::{Book, Entry, Record, enact};
 use super::card::Card;
 use super::core::{CoreState, Forward, Standing};
 use super::health::Health;
@@ -230,7 +230,7 @@ impl Registry {
             let target = entry.instance.target.clone();
             let change = entry.health.registered(now);
             entry.instance.renew();
-            let turned = enact(&plan.agent, &entry.instance, change);
+            let turned = enact(Some(&plan.agent), &entry.instance, change);
             if turned {
                 record.publish();
             }
@@ -242,7 +242,7 @@ impl Registry {
                 book.touch(id);
             }
             if turned {
-                book.probe_at(instance, now);
+                book.probes.at(instance, now);
                 self.probing.notify_one();
             }
             return Ok(Admitted::Renewed);
@@ -275,7 +275,7 @@ impl Registry {
         let instance = Instance::registered(Arc::clone(&self.name), target, permit, metrics, now);
         instance.set_state(health.state());
         let lease_until = now + self.settings().lease;
-        Entry { instance, health, lease_until, connection, registered_by, registered_from, probe: Slot::Due(now) }
+        Entry { instance, health, lease_until, connection, registered_by, registered_from }
     }
 
     /// Which instance holds the address; refused if it is another agent's that may not be moved.

@@ -12,6 +12,7 @@ use super::core::Standing;
 use super::health::{Change, Facts, Health};
 use super::holders::Holders;
 use super::instance::{EndpointSet, Instance, State, Target};
+use super::schedule::Schedule;
 
 /// An agent's record: it outlives the agent's instances for a while, so that owner and port stay.
 #[derive(Debug)]
@@ -77,23 +78,12 @@ pub(super) struct Entry {
     pub connection: Connection,
     pub registered_by: Arc<str>,
     pub registered_from: IpAddr,
-    pub probe: Slot,
 }
 
 impl Entry {
     pub(super) fn facts(&self, now: Instant) -> Facts {
         Facts { lease_out: now >= self.lease_until, connected: self.connection.is_open() }
     }
-}
-
-/// Where an instance's next probe stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Slot {
-    Due(Instant),
-    /// Under way; `again`: what it finds is stale already, ask once more at once.
-    Running {
-        again: bool,
-    },
 }
 
 /// Instances one of which said that it leaves, without saying which: the first that stops answering is the one.
@@ -130,7 +120,7 @@ pub(super) struct Book {
     whose: HashMap<u64, Arc<str>>,
     /// Shared with whoever dials.
     pub holders: Arc<Holders>,
-    due: BTreeSet<(Instant, u64)>,
+    pub probes: Schedule,
     /// How many instances each address has registered.
     from: HashMap<IpAddr, usize>,
 }
@@ -205,7 +195,7 @@ impl Book {
         self.altered = true;
         self.touch(&Arc::from(id));
         self.count_from(from, true);
-        self.probe_at(instance, now);
+        self.probes.at(instance, now);
     }
 
     /// Takes an instance out of service. Its open calls go on.
@@ -226,9 +216,7 @@ impl Book {
         self.touch(&agent.id);
         self.count_from(entry.registered_from, false);
         self.holders.free(instance);
-        if let Slot::Due(at) = entry.probe {
-            self.due.remove(&(at, instance));
-        }
+        self.probes.remove(instance);
         for group in &mut self.leaving {
             group.instances.retain(|member| *member != instance);
         }
@@ -236,54 +224,21 @@ impl Book {
         Some(Removed { entry, agent, last })
     }
 
-    /// Has an instance probed at `at`, or once more if it is being probed.
-    pub(super) fn probe_at(&mut self, instance: u64, at: Instant) {
-        let Some(id) = self.whose.get(&instance) else { return };
-        let Some(entry) = self.records.get_mut(id).and_then(|record| record.entry(instance)) else { return };
-        match &mut entry.probe {
-            Slot::Running { again } => *again = true,
-            Slot::Due(before) => {
-                self.due.remove(&(*before, instance));
-                *before = at;
-                self.due.insert((at, instance));
-            }
-        }
-    }
-
-    /// Puts the next probe of an instance that was being probed at `at`.
-    pub(super) fn probe_done(&mut self, instance: u64, at: Instant) {
-        let Some(id) = self.whose.get(&instance) else { return };
-        if let Some(entry) = self.records.get_mut(id).and_then(|record| record.entry(instance)) {
-            entry.probe = Slot::Due(at);
-            self.due.insert((at, instance));
-        }
-    }
-
     /// The next instance whose probe is due; it counts as being probed from now on.
     pub(super) fn take_due(&mut self, now: Instant) -> Option<&mut Entry> {
-        let (at, instance) = *self.due.first()?;
-        if at > now {
-            return None;
-        }
-        self.due.remove(&(at, instance));
-        let entry = self.records.get_mut(self.whose.get(&instance)?)?.entry(instance)?;
-        entry.probe = Slot::Running { again: false };
-        Some(entry)
-    }
-
-    pub(super) fn next_due(&self) -> Option<Instant> {
-        self.due.first().map(|(at, _)| *at)
+        let instance = self.probes.take(now)?;
+        self.record_of(instance)?.entry(instance)
     }
 }
 
-/// Carries a change of health out: tells the instance and writes the one line about it.
-pub(super) fn enact(agent: &Agent, instance: &Instance, change: Option<Change>) -> bool {
+/// Carries a change of health out: tells the instance and writes the one line about it. `agent` is whose it is, if it is one's.
+pub(super) fn enact(agent: Option<&Agent>, instance: &Instance, change: Option<Change>) -> bool {
     let Some(change) = change else { return false };
     instance.set_state(change.to);
     let (from, to) = (change.from.as_str(), change.to.as_str());
     tracing::info!(
         cluster = &*instance.cluster,
-        agent = &*agent.id,
+        agent = agent.map(|agent| &*agent.id),
         instance = &*instance.authority,
         from,
         to,

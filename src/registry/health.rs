@@ -90,6 +90,8 @@ pub(super) struct LastProbe {
 #[derive(Debug)]
 pub(super) struct Health {
     state: State,
+    /// A list has it. Nobody registers it, so nothing but its health check speaks for it.
+    listed: bool,
     since: Instant,
     last: Option<LastProbe>,
     passes: u32,
@@ -112,6 +114,7 @@ impl Health {
     pub(super) fn new(now: Instant) -> Self {
         Self {
             state: State::New,
+            listed: false,
             since: now,
             last: None,
             passes: 0,
@@ -129,6 +132,11 @@ impl Health {
     pub(super) fn restored(awaited: bool, now: Instant) -> Self {
         let state = if awaited { State::Unhealthy } else { State::Healthy };
         Self { state, awaited, proven: true, ..Self::new(now) }
+    }
+
+    /// Of an instance that a list has.
+    pub(super) fn listed(now: Instant) -> Self {
+        Self { listed: true, ..Self::new(now) }
     }
 
     pub(super) fn state(&self) -> State {
@@ -197,7 +205,8 @@ impl Health {
     pub(super) fn pause(&self, settings: &HealthSettings, spread: f64) -> Duration {
         let pause = match self.state {
             State::Lost => settings.interval.saturating_mul(1 << self.rounds.min(8)).min(RARE),
-            _ if !self.proven => return EAGER,
+            // A lease bounds how long one is asked in vain that registered; a list has no end.
+            _ if !self.proven && (self.state == State::New || !self.listed) => return EAGER,
             // It is often back within a second or two; then ever more rarely, up to the interval.
             State::Unhealthy => {
                 EAGER.saturating_mul(1 << self.failures.saturating_sub(1).min(8)).min(settings.interval)
@@ -227,6 +236,8 @@ impl Health {
         self.failures = self.failures.saturating_add(1);
         let refused = matches!(finding, Finding::Refused(_));
         let why = finding.text().unwrap_or("no reason given");
+        // One that registers may take its time to start.
+        let counts = self.state == State::Healthy || (self.state == State::New && self.listed);
         match self.state {
             State::New | State::Unhealthy if facts.lease_out => {
                 self.awaited |= refused && !facts.connected;
@@ -236,7 +247,7 @@ impl Health {
             // One that still starts up refuses too: it goes on being asked, unless its registrant has gone.
             State::New if refused && !facts.connected => self.strike(facts, now, why),
             State::Healthy if refused => self.strike(facts, now, why),
-            State::Healthy if self.failures >= settings.unhealthy_after.max(1) => self.turn(
+            State::New | State::Healthy if counts && self.failures >= settings.unhealthy_after.max(1) => self.turn(
                 State::Unhealthy,
                 now,
                 &format!("{} health checks in a row failed, the last: {why}", self.failures),

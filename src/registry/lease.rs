@@ -59,7 +59,7 @@ impl Registry {
             }
             found |= entry.health.is_awaited();
             let change = entry.health.heard(now);
-            if enact(&agent, &entry.instance, change) {
+            if enact(Some(&agent), &entry.instance, change) {
                 woken.push(*instance);
             }
         }
@@ -67,7 +67,7 @@ impl Registry {
             record.publish();
             book.altered = true;
             for instance in woken {
-                book.probe_at(instance, now);
+                book.probes.at(instance, now);
             }
             self.probing.notify_one();
         }
@@ -115,7 +115,7 @@ impl Registry {
             several => {
                 let count = several.len();
                 for instance in several {
-                    book.probe_at(*instance, now);
+                    book.probes.at(*instance, now);
                 }
                 book.leaving.push(Leaving { instances: meant, until: now + WATCH });
                 self.probing.notify_one();

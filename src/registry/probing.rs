@@ -1,14 +1,15 @@
 //! Which instances to probe when, and what becomes of what was found. Called by the prober (upstream/probe.rs) and, for
 //! refused connections, by the data path.
 
+use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::Instant;
 
 use super::Registry;
-use super::book::{Book, Record, Slot, enact};
-use super::health::Finding;
+use super::book::{Book, Record, enact};
+use super::health::{Finding, Health};
 use super::instance::{Instance, State};
 
 /// Between two probes of an instance that may be leaving.
@@ -23,46 +24,67 @@ pub struct Probe {
     pub instance: Arc<Instance>,
     /// For how long, connecting included.
     pub timeout: Duration,
-    epoch: u32,
+    pub(super) epoch: u32,
 }
 
-impl Registry {
-    /// Waits until a probe is due sooner than [`Registry::next_probe`] last said.
-    pub async fn probe_wanted(&self) {
+/// Instances that are probed: those that registered, or those of a list.
+pub trait Patients: Send + Sync {
+    /// Waits until a probe is due sooner than [`next_probe`](Self::next_probe) last said.
+    fn probe_wanted(&self) -> impl Future<Output = ()> + Send;
+
+    /// When the next probe is due.
+    fn next_probe(&self) -> Option<Instant>;
+
+    /// At most `most` probes that are due. Each must be answered with [`probed`](Self::probed), or its instance is not probed
+    /// again.
+    fn take_probes(&self, most: usize, now: Instant) -> Vec<Probe>;
+
+    /// Tells what a probe found.
+    fn probed(&self, probe: &Probe, finding: &Finding, now: Instant);
+
+    /// Forgets what has run out. Cheap; the prober calls it now and then.
+    fn sweep(&self, now: Instant);
+}
+
+impl Probe {
+    pub(super) fn new(instance: &Arc<Instance>, health: &Health, timeout: Duration) -> Self {
+        Self { instance: Arc::clone(instance), timeout, epoch: health.epoch() }
+    }
+}
+
+impl Patients for Registry {
+    async fn probe_wanted(&self) {
         self.probing.notified().await;
     }
 
-    /// When the next probe is due.
-    pub fn next_probe(&self) -> Option<Instant> {
-        self.book().next_due()
+    fn next_probe(&self) -> Option<Instant> {
+        self.book().probes.next()
     }
 
-    /// At most `most` probes that are due. Each must be answered with [`Registry::probed`], or its instance is not probed
-    /// again.
-    pub fn take_probes(&self, most: usize, now: Instant) -> Vec<Probe> {
+    fn take_probes(&self, most: usize, now: Instant) -> Vec<Probe> {
         let timeout = self.settings().health.timeout;
         let mut book = self.book();
         let mut probes = Vec::new();
         while probes.len() < most {
             let Some(entry) = book.take_due(now) else { break };
-            probes.push(Probe { instance: Arc::clone(&entry.instance), timeout, epoch: entry.health.epoch() });
+            probes.push(Probe::new(&entry.instance, &entry.health, timeout));
         }
         probes
     }
 
-    /// Tells what a probe found.
-    pub fn probed(&self, probe: &Probe, finding: &Finding, now: Instant) {
+    fn probed(&self, probe: &Probe, finding: &Finding, now: Instant) {
         let settings = self.settings();
         let instance = probe.instance.id;
         self.metrics.checked(finding.word());
         self.change(now, |book, now| {
             let watched = book.leaving.iter().any(|group| group.instances.contains(&instance));
+            let stale = book.probes.is_stale(instance);
             let Some(record) = book.record_of(instance) else { return };
             let agent = Arc::clone(&record.agent);
             let Some(entry) = record.entry(instance) else { return };
-            if entry.probe == (Slot::Running { again: true }) || entry.health.epoch() != probe.epoch {
+            if stale || entry.health.epoch() != probe.epoch {
                 // Something happened meanwhile that this probe may have been too early to see.
-                book.probe_done(instance, now);
+                book.probes.done(instance, now);
                 return;
             }
             if watched && !finding.answered() {
@@ -74,7 +96,7 @@ impl Registry {
             let found_free = !awaited && entry.health.is_awaited();
             let lost_for = (entry.health.state() == State::Lost).then(|| now - entry.health.since());
             let pause = if watched { WATCHED } else { entry.health.pause(&settings.health, spread(instance)) };
-            if enact(&agent, &entry.instance, change) {
+            if enact(Some(&agent), &entry.instance, change) {
                 record.publish();
                 book.altered = true;
             }
@@ -84,39 +106,13 @@ impl Registry {
             if lost_for.is_some_and(|lost| lost >= settings.forget) {
                 self.remove(book, instance, now, "it was lost for as long as lost instances are remembered");
             } else {
-                book.probe_done(instance, now + pause);
+                book.probes.done(instance, now + pause);
             }
         });
     }
 
-    /// A call's connection to the instance was refused: it gets no more calls until a probe passes, which is asked for now.
-    pub fn refused(&self, instance: &Instance, now: Instant) {
-        self.change(now, |book, now| {
-            if book.leaving.iter().any(|group| group.instances.contains(&instance.id)) {
-                self.left(book, instance.id, now);
-                return;
-            }
-            let Some(record) = book.record_of(instance.id) else { return };
-            let agent = Arc::clone(&record.agent);
-            let Some(entry) = record.entry(instance.id) else { return };
-            let (facts, awaited) = (entry.facts(now), entry.health.is_awaited());
-            let change = entry.health.refused(facts, now);
-            let found_free = !awaited && entry.health.is_awaited();
-            if enact(&agent, &entry.instance, change) {
-                record.publish();
-                book.altered = true;
-                book.probe_at(instance.id, now);
-                self.probing.notify_one();
-            }
-            if found_free {
-                book.touch(&agent.id);
-            }
-        });
-    }
-
-    /// Forgets what has run out: watches of leaving instances, and records of agents without an instance. Cheap; the
-    /// prober calls it at every turn.
-    pub fn sweep(&self, now: Instant) {
+    /// Watches of leaving instances, and records of agents without an instance.
+    fn sweep(&self, now: Instant) {
         let forget = self.settings().forget;
         let mut book = self.book();
         book.leaving.retain(|group| group.until > now);
@@ -135,6 +131,33 @@ impl Registry {
             self.reindex(&book);
         }
     }
+}
+
+impl Registry {
+    /// A call's connection to the instance was refused: it gets no more calls until a probe passes, which is asked for now.
+    pub fn refused(&self, instance: &Instance, now: Instant) {
+        self.change(now, |book, now| {
+            if book.leaving.iter().any(|group| group.instances.contains(&instance.id)) {
+                self.left(book, instance.id, now);
+                return;
+            }
+            let Some(record) = book.record_of(instance.id) else { return };
+            let agent = Arc::clone(&record.agent);
+            let Some(entry) = record.entry(instance.id) else { return };
+            let (facts, awaited) = (entry.facts(now), entry.health.is_awaited());
+            let change = entry.health.refused(facts, now);
+            let found_free = !awaited && entry.health.is_awaited();
+            if enact(Some(&agent), &entry.instance, change) {
+                record.publish();
+                book.altered = true;
+                book.probes.at(instance.id, now);
+                self.probing.notify_one();
+            }
+            if found_free {
+                book.touch(&agent.id);
+            }
+        });
+    }
 
     /// The one that was leaving has stopped answering: the others of its group stay.
     fn left(&self, book: &mut Book, instance: u64, now: Instant) {
@@ -146,7 +169,7 @@ impl Registry {
 }
 
 /// From 0 to 1, different for each instance, the same in every run of a test: keeps probes from marching in step.
-fn spread(instance: u64) -> f64 {
+pub(super) fn spread(instance: u64) -> f64 {
     let mixed = instance.wrapping_mul(0x9E37_79B9_7F4A_7C15);
     (mixed >> 40) as f64 / (1u64 << 24) as f64
 }

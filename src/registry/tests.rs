@@ -16,8 +16,8 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::{
-    Admitted, Agent, Asked, Beat, Caller, Card, Connection, Departure, Finding, Forward, Plan, Refusal, Registry,
-    Settings, owner_by_address,
+    Admitted, Agent, Asked, Beat, Caller, Card, Connection, Departure, Finding, Forward, Patients, Plan, Refusal,
+    Registry, Settings, owner_by_address,
 };
 use crate::observe::ClusterMetrics;
 

@@ -8,6 +8,7 @@ use tokio::time::Instant;
 use super::Registry;
 use super::book::{Entry, Record};
 use super::core::CoreState;
+use super::health::LastProbe;
 
 /// An agent as `/agents` shows it.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -69,6 +70,13 @@ pub struct ProbeView {
     pub text: Option<String>,
 }
 
+impl ProbeView {
+    pub(super) fn of(last: &LastProbe, now: Instant) -> Self {
+        let ago_seconds = now.saturating_duration_since(last.at).as_secs_f64();
+        Self { ago_seconds, ok: last.ok, text: last.text.clone() }
+    }
+}
+
 impl Registry {
     /// All agents, those that have left and are still remembered too, by name and id.
     pub fn view(&self, now: Instant) -> Vec<AgentView> {
@@ -111,11 +119,7 @@ impl Registry {
             state: entry.health.state().as_str(),
             state_for_seconds: seconds(entry.health.since()),
             waits_for_sdk: entry.health.is_awaited(),
-            last_probe: entry.health.last().map(|last| ProbeView {
-                ago_seconds: seconds(last.at),
-                ok: last.ok,
-                text: last.text.clone(),
-            }),
+            last_probe: entry.health.last().map(|last| ProbeView::of(last, now)),
             registered_by: entry.registered_by.to_string(),
             registered_from: entry.registered_from,
             connected: entry.connection.is_open(),

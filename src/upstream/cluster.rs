@@ -13,7 +13,7 @@ use tokio::time::Instant;
 
 use crate::balance::{self, Policy, Seeker};
 use crate::observe::ClusterMetrics;
-use crate::registry::{Agent, Door, EndpointSet, Instance, Registry};
+use crate::registry::{Agent, Door, EndpointSet, Instance, Listed, Registry, State};
 use crate::schema::Definitions;
 
 use super::ConnectError;
@@ -80,6 +80,8 @@ pub enum Group {
         set: ArcSwap<EndpointSet>,
         /// The balancer's place in the schedule.
         cursor: AtomicUsize,
+        /// How they are, where that is asked; all are well otherwise.
+        health: Option<Arc<Listed>>,
     },
     /// They register.
     Registered(Arc<Registry>),
@@ -99,7 +101,21 @@ pub enum Lister {
 impl Group {
     /// A listed group.
     pub fn listed(by: Lister, set: EndpointSet) -> Self {
-        Self::Listed { by, set: ArcSwap::from_pointee(set), cursor: AtomicUsize::new(0) }
+        Self::checked(by, set, None)
+    }
+
+    /// A listed group whose instances are checked, if there is somebody who keeps their health. Those of the set must be
+    /// [`fresh`](Self::fresh).
+    pub fn checked(by: Lister, set: EndpointSet, health: Option<Arc<Listed>>) -> Self {
+        if let Some(health) = &health {
+            health.list(&set.instances, Instant::now());
+        }
+        Self::Listed { by, set: ArcSwap::from_pointee(set), cursor: AtomicUsize::new(0), health }
+    }
+
+    /// The state of an instance of which nothing is known yet.
+    pub fn fresh(health: Option<&Arc<Listed>>) -> State {
+        if health.is_some() { State::New } else { State::Healthy }
     }
 }
 
@@ -173,8 +189,12 @@ impl Cluster {
         tracing::debug!(cluster = %self.name, instance = %instance.authority, %error, "connect failed");
         // Nobody listens there: that is the instance's. No descriptor left, or no answer in time, may be ours or the
         // network's, and is for its health check to judge.
-        if let (Group::Registered(registry), ConnectError::Refused) = (&self.group, error) {
-            registry.refused(instance, Instant::now());
+        match (&self.group, error) {
+            (Group::Registered(registry), ConnectError::Refused) => registry.refused(instance, Instant::now()),
+            (Group::Listed { health: Some(health), .. }, ConnectError::Refused) => {
+                health.refused(instance.id, Instant::now());
+            }
+            _ => {}
         }
     }
 }

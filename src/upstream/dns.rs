@@ -9,7 +9,7 @@ use rand::Rng as _;
 use tokio::time::Instant;
 
 use super::{Cluster, Group, Network};
-use crate::registry::{EndpointSet, Instance, State, Target};
+use crate::registry::{EndpointSet, Instance, Target};
 
 /// Keeps a cluster's instances equal to the addresses of `name`, until the future is dropped.
 ///
@@ -35,7 +35,7 @@ pub async fn keep_resolving(
 }
 
 fn publish(cluster: &Cluster, mut addresses: Vec<SocketAddr>) {
-    let Group::Listed { set, .. } = &cluster.group else { return };
+    let Group::Listed { set, health, .. } = &cluster.group else { return };
     // An answer without addresses is a name server's mistake more often than a cluster without instances.
     if addresses.is_empty() {
         tracing::warn!(cluster = %cluster.name, "the name has no address; the instances stay as they are");
@@ -51,7 +51,8 @@ fn publish(cluster: &Cluster, mut addresses: Vec<SocketAddr>) {
             let target = Target::Socket(address);
             known.remove(&target).cloned().unwrap_or_else(|| {
                 let metrics = cluster.metrics.instance(&target.to_string());
-                Instance::new(Arc::clone(&cluster.name), target, 1, State::Healthy, metrics, Instant::now())
+                let state = Group::fresh(health.as_ref());
+                Instance::new(Arc::clone(&cluster.name), target, 1, state, metrics, Instant::now())
             })
         })
         .collect();
@@ -63,6 +64,9 @@ fn publish(cluster: &Cluster, mut addresses: Vec<SocketAddr>) {
         let now = EndpointSet::new(now);
         // Here, and not while a call waits for it.
         cluster.policy.balance().prepare(&now);
+        if let Some(health) = health {
+            health.list(&now.instances, Instant::now());
+        }
         set.store(Arc::new(now));
         cluster.schemas.altered();
     }

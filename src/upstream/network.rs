@@ -128,7 +128,7 @@ mod tests {
     use super::*;
     use crate::call::register::Registrar;
     use crate::observe::ClusterMetrics;
-    use crate::registry::{Caller, Connection, Registry, Settings};
+    use crate::registry::{Caller, Connection, Patients, Registry, Settings};
 
     /// Names that mean something else at each look, and the addresses that were dialled.
     #[derive(Debug, Default)]

@@ -1,6 +1,7 @@
-//! The prober: one task a registry cluster, on the control runtime, that asks each instance for its health when the
-//! registry says so. It judges nothing: what it finds, it tells the registry.
+//! The prober: one task a cluster whose instances are checked, on the control runtime, that asks each for its health when the registry,
+//! or the list, says so. What an answer says is told by the check; what becomes of it, by whoever is told.
 
+use std::fmt::Debug;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,65 +9,142 @@ use bytes::Bytes;
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use portunus_proto::bindu::HealthCheckResponse;
+use portunus_proto::health::HealthCheckResponse as StandardResponse;
+use portunus_proto::health::health_check_response::ServingStatus;
 use prost::Message;
 use tokio::time::{Instant, sleep_until, timeout};
 use tonic::Code;
 
 use super::side::{Failure, UnaryClient};
-use crate::registry::{Finding, Probe, Registry};
+use crate::registry::{Finding, Instance, Patients, Probe};
 
 /// Probes under way at once: a thousand silent instances must not open a thousand connections.
 const AT_ONCE: usize = 64;
 /// How often what has run out is forgotten.
 const SWEEP: Duration = Duration::from_secs(10);
-const HEALTH_CHECK: &str = "/bindu.grpc.AgentHandler/HealthCheck";
 
-/// Probes the registry's instances for as long as it is polled.
-pub async fn run(registry: Arc<Registry>, client: Arc<dyn UnaryClient>) {
+/// How an instance is asked, and what its answer says.
+#[derive(Clone, Debug)]
+pub struct Check {
+    path: Arc<str>,
+    wellness: Wellness,
+}
+
+/// Which answer says that an instance is well.
+#[derive(Clone, Debug)]
+pub enum Wellness {
+    /// That of an agent of Bindu which says so; and that of one that has no such method.
+    Agent,
+    /// That of `grpc.health.v1` which says `SERVING`.
+    Serving,
+    /// Any, with the status OK.
+    Any,
+    /// Somebody else knows.
+    Told(Arc<dyn Judge>),
+}
+
+/// Knows which answer says that an instance is well.
+pub trait Judge: Debug + Send + Sync {
+    /// Judges an answer: its message, or its status and what was said with it.
+    ///
+    /// # Errors
+    /// The instance is not well, and why.
+    fn judge(&self, instance: &Instance, answer: Result<&[u8], (i32, &str)>) -> Result<(), String>;
+}
+
+impl Check {
+    /// Calls this method with an empty message.
+    pub fn new(service: &str, method: &str, wellness: Wellness) -> Self {
+        Self { path: format!("/{service}/{method}").into(), wellness }
+    }
+
+    /// That of agents of Bindu.
+    pub fn of_agents() -> Self {
+        Self::new("bindu.grpc.AgentHandler", "HealthCheck", Wellness::Agent)
+    }
+
+    /// The method's name.
+    fn method(&self) -> &str {
+        self.path.rsplit_once('/').map_or(&*self.path, |(_, method)| method)
+    }
+}
+
+/// Probes instances for as long as it is polled.
+pub async fn run(patients: Arc<impl Patients>, client: Arc<dyn UnaryClient>, check: Check) {
     let mut under_way = FuturesUnordered::new();
     let mut sweep = Instant::now() + SWEEP;
     loop {
         let now = Instant::now();
         if now >= sweep {
-            registry.sweep(now);
+            patients.sweep(now);
             client.tidy();
             sweep = now + SWEEP;
         }
-        for probe in registry.take_probes(AT_ONCE - under_way.len(), now) {
-            under_way.push(ask(&*client, probe));
+        for probe in patients.take_probes(AT_ONCE - under_way.len(), now) {
+            under_way.push(ask(&*client, &check, probe));
         }
         // With all hands busy the next turn comes when one is free.
-        let due = registry.next_probe().filter(|_| under_way.len() < AT_ONCE);
+        let due = patients.next_probe().filter(|_| under_way.len() < AT_ONCE);
         let until = due.map_or(sweep, |due| due.min(sweep));
         tokio::select! {
-            Some((probe, finding)) = under_way.next() => registry.probed(&probe, &finding, Instant::now()),
-            () = registry.probe_wanted() => {}
+            Some((probe, finding)) = under_way.next() => patients.probed(&probe, &finding, Instant::now()),
+            () = patients.probe_wanted() => {}
             () = sleep_until(until) => {}
         }
     }
 }
 
-async fn ask(client: &dyn UnaryClient, probe: Probe) -> (Probe, Finding) {
-    let asked = client.unary(&probe.instance, HEALTH_CHECK, Bytes::new());
+async fn ask(client: &dyn UnaryClient, check: &Check, probe: Probe) -> (Probe, Finding) {
+    let asked = client.unary(&probe.instance, &check.path, Bytes::new());
     let finding = match timeout(probe.timeout, asked).await {
-        Err(_) => Finding::Silent(format!("no answer to HealthCheck within {:?}", probe.timeout)),
-        Ok(Ok(message)) => read(message),
-        Ok(Err(Failure::Refused(why))) => Finding::Refused(why),
-        Ok(Err(Failure::Unreachable(why))) => Finding::Silent(why),
-        // The Kotlin SDK and home-made ones: no reason to keep calls from somebody who is there.
-        Ok(Err(Failure::Status(Code::Unimplemented, _))) => {
-            Finding::Alive(Some("HealthCheck is not implemented; it answers, so it counts as healthy".into()))
-        }
-        Ok(Err(Failure::Status(code, message))) => Finding::Ill(format!("HealthCheck answered {code:?}: {message}")),
+        Err(_) => Finding::Silent(format!("no answer to {} within {:?}", check.method(), probe.timeout)),
+        Ok(answer) => check.finding(&probe.instance, answer),
     };
     (probe, finding.clipped())
 }
 
-fn read(message: Bytes) -> Finding {
+impl Check {
+    fn finding(&self, instance: &Instance, answer: Result<Bytes, Failure>) -> Finding {
+        let judged = |told: Result<(), String>| told.map_or_else(Finding::Ill, |()| Finding::Alive(None));
+        match (&self.wellness, answer) {
+            (_, Err(Failure::Refused(why))) => Finding::Refused(why),
+            (_, Err(Failure::Unreachable(why))) => Finding::Silent(why),
+            (Wellness::Agent, Ok(message)) => of_agent(message),
+            // The Kotlin SDK and home-made ones: no reason to keep calls from somebody who is there.
+            (Wellness::Agent, Err(Failure::Status(Code::Unimplemented, _))) => {
+                Finding::Alive(Some("HealthCheck is not implemented; it answers, so it counts as healthy".into()))
+            }
+            (Wellness::Serving, Ok(message)) => of_standard(message),
+            (Wellness::Serving, Err(Failure::Status(Code::Unimplemented, _))) => {
+                let why =
+                    "it does not serve grpc.health.v1: name a method that it has as the cluster's `health.method`";
+                Finding::Ill(why.into())
+            }
+            (Wellness::Any, Ok(_)) => Finding::Alive(None),
+            (Wellness::Told(judge), Ok(message)) => judged(judge.judge(instance, Ok(&message))),
+            (Wellness::Told(judge), Err(Failure::Status(code, message))) => {
+                judged(judge.judge(instance, Err((code.into(), &message))))
+            }
+            (_, Err(Failure::Status(code, message))) => {
+                Finding::Ill(format!("{} answered {code:?}: {message}", self.method()))
+            }
+        }
+    }
+}
+
+fn of_agent(message: Bytes) -> Finding {
     match HealthCheckResponse::decode(message) {
         Ok(response) if response.healthy => Finding::Alive(None),
         Ok(response) if response.message.is_empty() => Finding::Ill("it answers that it is not healthy".into()),
         Ok(response) => Finding::Ill(format!("it answers that it is not healthy: {}", response.message)),
+        Err(error) => Finding::Ill(format!("its answer is no HealthCheckResponse: {error}")),
+    }
+}
+
+fn of_standard(message: Bytes) -> Finding {
+    match StandardResponse::decode(message) {
+        Ok(response) if response.status() == ServingStatus::Serving => Finding::Alive(None),
+        Ok(response) => Finding::Ill(format!("it answers {}", response.status().as_str_name())),
         Err(error) => Finding::Ill(format!("its answer is no HealthCheckResponse: {error}")),
     }
 }

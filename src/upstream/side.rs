@@ -39,7 +39,7 @@ pub trait UnaryClient: Send + Sync {
     fn unary(
         &self,
         instance: &Arc<Instance>,
-        path: &'static str,
+        path: &Arc<str>,
         message: Bytes,
     ) -> BoxFuture<'static, Result<Bytes, Failure>>;
 
@@ -61,14 +61,14 @@ impl UnaryClient for SideClient {
     fn unary(
         &self,
         instance: &Arc<Instance>,
-        path: &'static str,
+        path: &Arc<str>,
         message: Bytes,
     ) -> BoxFuture<'static, Result<Bytes, Failure>> {
         let (network, resting) = (Arc::clone(&self.network), Arc::clone(&self.resting));
-        let instance = Arc::clone(instance);
+        let (instance, path) = (Arc::clone(instance), Arc::clone(path));
         async move {
             let rested = resting.lock().remove(&instance.id);
-            let (line, answer) = ask(&*network, &instance, rested.map(|(_, line)| line), path, &message).await?;
+            let (line, answer) = ask(&*network, &instance, rested.map(|(_, line)| line), &path, &message).await?;
             if line.lasts() && !instance.is_gone() {
                 resting.lock().insert(instance.id, (Arc::downgrade(&instance), line));
             }

@@ -24,6 +24,7 @@ mod first;
 mod flow;
 mod forms;
 mod heads;
+mod health;
 mod held;
 mod held_answers;
 mod hostile;

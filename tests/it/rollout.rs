@@ -8,7 +8,7 @@ use portunus_proto::bindu::bindu_service_client::BinduServiceClient;
 use prost::Message as _;
 use tokio::time::Instant;
 
-use crate::harness::{Answer, Ask, Caller, Reflecting, TestProxy, eventually};
+use crate::harness::{Answer, Ask, Caller, Reflecting, Said, TestProxy, eventually};
 use crate::registrar::registration;
 
 const CALLERS: usize = 100;
@@ -59,7 +59,7 @@ async fn instance(is_new: bool) -> Reflecting {
         (proto(fields, "rpc Gone(R) returns (R);"), Old { secret, name, level: 7 }.encode_to_vec())
     };
     let instance = Reflecting::with(&text).await;
-    instance.say("/t.S/M", answer);
+    instance.say("/t.S/M", Said::Always(answer));
     instance.refuse("/bindu.grpc.AgentHandler/HealthCheck");
     instance
 }

@@ -65,7 +65,8 @@ pub(crate) async fn run(world: Arc<World>, disk: Disk) -> turmoil::Result {
     tokio::spawn(watch_over(Arc::clone(&registry), world));
 
     let network: Arc<dyn Network> = Arc::new(Simulated);
-    tokio::spawn(probe::run(Arc::clone(&registry), Arc::new(SideClient::new(Arc::clone(&network)))));
+    let client = Arc::new(SideClient::new(Arc::clone(&network)));
+    tokio::spawn(probe::run(Arc::clone(&registry), client, probe::Check::of_agents()));
     tokio::spawn(CoreClient::new(Arc::clone(&registry), Arc::clone(&network)).run());
     let schemas = Schemas::new(schemas::Settings::default(), Arc::clone(&counters));
     let cluster = Arc::new(Cluster {

@@ -186,7 +186,7 @@ impl Survey<'_> {
     /// An instance that gives no schema: how bad that is depends on who relies on it.
     fn unknown(&self, (place, address): (&Path, &str), report: Option<&InstanceReport>, findings: &mut Findings) {
         let at = &self.at;
-        let late = || format!("it did not answer within {:?}", self.visit.within);
+        let late = || format!("it did not answer within {:?}", self.visit.within).into();
         let why = report.and_then(|report| report.error.clone()).unwrap_or_else(late);
         let unoffered = report.is_some_and(|report| report.unoffered);
         match (&self.policies, &self.pinned) {

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::schemas::ClusterSchema;
 use super::{Expression, seconds};
-use crate::config::names::{AgentPattern, CallbackPattern, HostName, Methods};
+use crate::config::names::{AgentPattern, CallbackPattern, FullMethod, HostName, Methods};
 use crate::config::net::{Cidr, HostPort, Ports};
 use crate::route::AuthorityPattern;
 use filter_api::units::{Period, Size};
@@ -33,7 +33,8 @@ pub struct Cluster {
     /// pattern of methods (the most specific counts) and `default`. A call without a key, or whose expression fails, goes to any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hash_by: Option<HashBy>,
-    /// How often instances are asked whether they are well. Only in a registry cluster, where it is always on.
+    /// Whether and how instances are asked if they are well ([balancing.md](balancing.md#health-checks)). In a registry cluster that is
+    /// always so; in others only with this key, of which `{}` is enough.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub health: Option<Health>,
     /// Where the definitions of its messages come from.
@@ -213,6 +214,15 @@ pub struct Health {
     /// Successes in a row after which it gets calls again.
     #[schemars(range(min = 1, max = 100))]
     pub healthy_after: u32,
+    /// A unary method that is called with an empty message. Default: `bindu.grpc.AgentHandler/HealthCheck` in a registry cluster, where
+    /// `response.healthy` must hold; `grpc.health.v1.Health/Check` in others, where `response.status` must be `SERVING`. Of any other
+    /// method the status OK is enough, unless `expect` says more.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub method: Option<FullMethod>,
+    /// What must hold for the answer: an expression over `response` and `status.code`, such as `response.state == "ready"`. One that fails,
+    /// or whose message nobody has described yet, does not hold. Outside a registry cluster it needs `method`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub expect: Option<Expression>,
 }
 
 /// Bounds of each instance.
@@ -254,7 +264,14 @@ impl Endpoint {
 
 impl Default for Health {
     fn default() -> Self {
-        Self { interval: seconds(10), timeout: seconds(2), unhealthy_after: 2, healthy_after: 1 }
+        Self {
+            interval: seconds(10),
+            timeout: seconds(2),
+            unhealthy_after: 2,
+            healthy_after: 1,
+            method: None,
+            expect: None,
+        }
     }
 }
 

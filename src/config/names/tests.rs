@@ -1,4 +1,5 @@
 use super::*;
+use crate::route::ServicePattern;
 
 /// Each text reads as the type and prints the same again.
 fn reads<T: FromStr<Err = String> + fmt::Display>(texts: &[&str]) {

@@ -22,16 +22,15 @@ impl Rules<'_> {
                 );
             }
         }
-        match &cluster.health {
-            Some(_) if !has.contains(&"registry") && !has.is_empty() => {
-                let message = "only registry clusters have active checks so far: leave `health` out";
-                self.report(&at.with("health"), message.to_owned());
+        if let Some(health) = &cluster.health {
+            let at = at.with("health");
+            self.positive(health.interval, &at.with("interval"));
+            self.positive(health.timeout, &at.with("timeout"));
+            if health.expect.is_some() && health.method.is_none() && cluster.registry.is_none() {
+                let message = "needs `method`: say which method's answer it is about, for example \
+                               `method: grpc.health.v1.Health/Check`";
+                self.report(&at.with("expect"), message.to_owned());
             }
-            Some(health) => {
-                self.positive(health.interval, &at.with("health").with("interval"));
-                self.positive(health.timeout, &at.with("health").with("timeout"));
-            }
-            None => {}
         }
         if let Some(dns) = &cluster.dns {
             self.positive(dns.refresh, &at.with("dns").with("refresh"));

@@ -1,7 +1,7 @@
 //! Who gets in, who owns what, who keeps an address and a port.
 
 use super::super::Callback;
-use super::{Admitted, Beat, Departure, HOME, Settings, World, caller, owned, usable};
+use super::{Admitted, Beat, Departure, HOME, Patients, Settings, World, caller, owned, usable};
 
 #[test]
 fn the_view_tells_since_when() {

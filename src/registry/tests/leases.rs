@@ -1,6 +1,6 @@
 //! Heartbeat and UnregisterAgent: which instance is meant.
 
-use super::{Beat, Departure, Finding, HOME, World, caller, usable};
+use super::{Beat, Departure, Finding, HOME, Patients, World, caller, usable};
 
 #[test]
 fn a_heartbeat_renews_what_its_connection_registered() {

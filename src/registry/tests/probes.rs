@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Finding, HOME, Settings, World, caller, usable};
+use super::{Finding, HOME, Patients, Settings, World, caller, usable};
 
 #[test]
 fn a_new_instance_is_probed_at_once_and_every_200_ms() {

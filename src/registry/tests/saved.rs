@@ -5,7 +5,7 @@ use std::sync::mpsc;
 use portunus_proto::bindu::RegisterAgentResponse;
 
 use super::{Asked, Beat, HOME, Settings, World, caller};
-use crate::registry::{Callback, CoreState, Finding, Saved, Target, Wish};
+use crate::registry::{Callback, CoreState, Finding, Patients, Saved, Target, Wish};
 
 fn with_core() -> Settings {
     let callback = Callback::Ports { host: "proxy".into(), ports: 3800..=3801 };

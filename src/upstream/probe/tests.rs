@@ -15,7 +15,7 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep};
 use tonic::Code;
 
-use super::{AT_ONCE, run};
+use super::{AT_ONCE, Check, run};
 use crate::call::register::Registrar;
 use crate::observe::ClusterMetrics;
 use crate::registry::instance::Instance;
@@ -43,10 +43,10 @@ impl UnaryClient for Agents {
     fn unary(
         &self,
         instance: &Arc<Instance>,
-        path: &'static str,
+        path: &Arc<str>,
         message: Bytes,
     ) -> BoxFuture<'static, Result<Bytes, Failure>> {
-        assert!(path == "/bindu.grpc.AgentHandler/HealthCheck" && message.is_empty());
+        assert!(&**path == "/bindu.grpc.AgentHandler/HealthCheck" && message.is_empty());
         let address = instance.authority.to_string();
         self.asked.lock().entry(address.clone()).or_default().push(Instant::now());
         let manner = self.manners.lock().get(&address).cloned().unwrap_or(Manner::Answers(true));
@@ -95,7 +95,7 @@ impl Setup {
     fn new() -> Self {
         let registry = Registry::new("agents", Settings::default(), Arc::new(ClusterMetrics::default()));
         let agents = Arc::new(Agents::default());
-        let prober = tokio::spawn(run(Arc::clone(&registry), agents.clone()));
+        let prober = tokio::spawn(run(Arc::clone(&registry), agents.clone(), Check::of_agents()));
         let peer: SocketAddr = "127.0.0.1:40000".parse().unwrap();
         let owner = owner_by_address(peer.ip(), false);
         let sdk = Caller { peer, local: None, connection: Connection::opened(), owner };

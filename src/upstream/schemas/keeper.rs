@@ -95,11 +95,12 @@ pub async fn keep(cluster: Arc<Cluster>, network: Arc<dyn Network>) {
             keeper.anew.then(|| keeper.after(keeper.published)),
         ];
         let next = next.into_iter().flatten().min();
-        let registry = keeper.cluster.registry().cloned();
+        let cluster = Arc::clone(&keeper.cluster);
         let altered = async {
-            match registry {
-                Some(registry) => registry.altered().await,
-                None => std::future::pending().await,
+            match &cluster.group {
+                Group::Registered(registry) => registry.altered().await,
+                Group::Listed { health: Some(health), .. } => health.altered().await,
+                Group::Listed { health: None, .. } => std::future::pending().await,
             }
         };
         tokio::select! {
@@ -162,7 +163,7 @@ impl Keeper {
 
     /// Does what was asked for.
     fn heed(&mut self) {
-        let Asked { again, accept, judge, list, .. } = {
+        let Asked { again, answering, accept, judge, list, .. } = {
             let mut asked = self.schemas.asked.lock();
             let last = std::mem::take(&mut asked.last);
             let taken = std::mem::take(&mut *asked);
@@ -171,7 +172,12 @@ impl Keeper {
         };
         self.altered |= list;
         let now = Instant::now();
-        again.into_iter().for_each(|id| self.look_soon(id, now));
+        for id in &answering {
+            if let Some(watch) = self.watched.get_mut(id) {
+                watch.answers = true;
+            }
+        }
+        again.into_iter().chain(answering).for_each(|id| self.look_soon(id, now));
         if accept {
             let refused = self.schemas.load().refused();
             self.bench.accept(refused.into_iter().map(|refused| (refused.agent, refused.method)));
@@ -233,7 +239,7 @@ impl Keeper {
             }
             self.due.remove(&(at, id));
             let Some(watch) = self.watched.get_mut(&id).filter(|watch| !watch.busy) else { continue };
-            if !watch.instance.is_usable() {
+            if !watch.instance.is_usable() && !watch.answers {
                 // It is looked at when it is well again, which is told.
                 watch.due = now + self.refresh.max(LEAST) * RARELY;
                 self.due.insert((watch.due, id));
@@ -246,7 +252,7 @@ impl Keeper {
                 continue;
             }
             self.pace.take(now, rates);
-            (watch.busy, watch.looked) = (true, Some(now));
+            (watch.busy, watch.looked, watch.answers) = (true, Some(now), false);
             let looks = Arc::clone(&self.looks);
             let (instance, print) = (Arc::clone(&watch.instance), watch.print);
             let metrics = Arc::clone(&self.schemas.metrics);

@@ -60,6 +60,8 @@ pub struct Schemas {
 struct Asked {
     /// To look at these instances again.
     again: FxHashSet<u64>,
+    /// To look at these too, even if they are not well: they answer.
+    answering: FxHashSet<u64>,
     /// When that was asked last, over calls.
     last: FxHashMap<u64, Instant>,
     /// To take what is there as accepted.
@@ -188,6 +190,17 @@ impl Schemas {
                 .is_some_and(|kind| kind.definitions.get(service, method).is_some());
         if known {
             self.look_again(instance);
+        }
+    }
+
+    /// An instance answered its health check, and by what is known of its schema the answer says that it is not well, or says nothing. It
+    /// may have another schema by now; and one that is not well is not looked at otherwise.
+    pub fn doubted(&self, instance: u64) {
+        // With files, what it serves decides nothing.
+        if self.asks() && self.mode() == Mode::Live {
+            self.ask(|asked| {
+                asked.answering.insert(instance);
+            });
         }
     }
 

@@ -193,6 +193,12 @@ impl Published {
         }
     }
 
+    /// The definition of one instance, one too under which it gets no calls of the method.
+    pub fn own(&self, instance: u64, service: &str, method: &str) -> Option<&Definition> {
+        let kind = self.pinned.as_ref().or_else(|| self.reported(instance))?;
+        kind.definitions.get(service, method)
+    }
+
     /// Instances that get no calls of a method, sorted.
     pub fn excluded(&self, service: &str, method: &str) -> &[u64] {
         self.excluded.get(service).and_then(|methods| methods.get(method)).map_or(&[], Vec::as_slice)

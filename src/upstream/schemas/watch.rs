@@ -25,6 +25,8 @@ pub(super) struct Watch {
     pub(super) busy: bool,
     /// Something happened while it was being looked at.
     pub(super) again: bool,
+    /// It is not well, as far as its schema tells; but it answers.
+    pub(super) answers: bool,
     /// When the last look began.
     pub(super) looked: Option<Instant>,
     /// A look has ended.
@@ -49,6 +51,7 @@ impl Watch {
             due: now,
             busy: false,
             again: false,
+            answers: false,
             looked: None,
             asked: false,
             rarely: false,

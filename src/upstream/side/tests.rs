@@ -72,7 +72,7 @@ fn instance(target: Target) -> Arc<Instance> {
 
 async fn beat(client: &SideClient, instance: &Arc<Instance>) -> Result<i64, Failure> {
     let message = HeartbeatRequest { agent_id: "x".into(), timestamp: 41 }.encode_to_vec();
-    let answer = client.unary(instance, "/bindu.grpc.BinduService/Heartbeat", message.into()).await?;
+    let answer = client.unary(instance, &"/bindu.grpc.BinduService/Heartbeat".into(), message.into()).await?;
     Ok(HeartbeatResponse::decode(answer).unwrap().server_timestamp)
 }
 
@@ -83,7 +83,7 @@ async fn an_answer_and_the_ways_to_have_none() {
     let (client, there) = (SideClient::new(Arc::new(Tcp)), instance(Target::Socket(address)));
     assert_eq!(beat(&client, &there).await, Ok(42));
     assert_eq!(beat(&client, &there).await, Ok(42));
-    let fails = |path: &'static str| client.unary(&there, path, Bytes::new());
+    let fails = |path: &'static str| client.unary(&there, &path.into(), Bytes::new());
     assert_eq!(
         fails("/bindu.grpc.BinduService/UnregisterAgent").await,
         Err(Failure::Status(Code::Internal, "threw".into()))
@@ -206,7 +206,7 @@ fn respond(mut respond: SendResponse<Bytes>, http: u16, body: &[u8], status: Opt
 }
 
 async fn check(client: &SideClient, there: &Arc<Instance>) -> Result<Bytes, Failure> {
-    client.unary(there, "/bindu.grpc.AgentHandler/HealthCheck", Bytes::new()).await
+    client.unary(there, &"/bindu.grpc.AgentHandler/HealthCheck".into(), Bytes::new()).await
 }
 
 #[tokio::test]

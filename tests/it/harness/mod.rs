@@ -22,7 +22,7 @@ pub(crate) use filters::seen;
 pub(crate) use grpc::{chunk, framed, framed_with, messages, unchunk};
 pub(crate) use proxy::{Setup, TestProxy};
 pub(crate) use raw::{Frame, RawUpstream, RawWire, Say, kind};
-pub(crate) use reflecting::{Manner, Reflecting, set};
+pub(crate) use reflecting::{Manner, Reflecting, Said, set};
 pub(crate) use upstream::{Got, Upstream, fields, head};
 pub(crate) use worker::{Held, TestWorker};
 

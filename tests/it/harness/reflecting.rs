@@ -41,38 +41,47 @@ pub(crate) enum Manner {
     Silent,
 }
 
+/// What an instance answers to all calls of a method.
+#[derive(Clone, Debug)]
+pub(crate) enum Said {
+    /// This message.
+    Message(Vec<u8>),
+    /// This message, whatever it was asked.
+    Always(Vec<u8>),
+    /// This status.
+    Status(&'static str),
+    /// Nothing.
+    Hangs,
+}
+
 /// A running instance.
 pub(crate) struct Reflecting {
+    says: Arc<Mutex<HashMap<String, Said>>>,
     upstream: Upstream,
     manner: Arc<Mutex<Manner>>,
     refuses: Arc<Mutex<Vec<String>>>,
-    says: Arc<Mutex<HashMap<String, Vec<u8>>>>,
 }
 
 impl Reflecting {
     pub(crate) async fn start(manner: Manner) -> Self {
         let manner = Arc::new(Mutex::new(manner));
         let refuses: Arc<Mutex<Vec<String>>> = Arc::default();
-        let says: Arc<Mutex<HashMap<String, Vec<u8>>>> = Arc::default();
+        let says: Arc<Mutex<HashMap<String, Said>>> = Arc::default();
         let (told, refused, said) = (Arc::clone(&manner), Arc::clone(&refuses), Arc::clone(&says));
         let upstream = Upstream::start(move |mut got: Got| {
             let (manner, refused) = (told.lock().clone(), refused.lock().clone());
-            let path = got.head.uri.path().to_owned();
-            let said = said.lock().get(&path).cloned();
+            let said = said.lock().get(got.head.uri.path()).cloned();
             async move {
+                let path = got.head.uri.path().to_owned();
+                if let Some(said) = said {
+                    return say(got, said).await;
+                }
                 match path.strip_prefix("/grpc.reflection.v1") {
                     Some(rest) => reflect(got, manner, rest.starts_with("alpha")).await,
                     None if refused.contains(&path) => {
                         drop(got.reply.send_response(head(&[("grpc-status", "12")]), true));
                     }
-                    None => match said {
-                        Some(message) => {
-                            if got.read().await.is_ok() {
-                                got.succeed(&[message]);
-                            }
-                        }
-                        None => got.echo().await,
-                    },
+                    None => got.echo().await,
                 }
             }
         })
@@ -99,9 +108,9 @@ impl Reflecting {
         *self.manner.lock() = manner;
     }
 
-    /// Answers this path with this message from now on, whatever it is asked.
-    pub(crate) fn say(&self, path: &str, message: Vec<u8>) {
-        self.says.lock().insert(path.to_owned(), message);
+    /// Answers this to a path from now on.
+    pub(crate) fn say(&self, path: &str, said: Said) {
+        self.says.lock().insert(path.to_owned(), said);
     }
 
     /// Knows all paths again.
@@ -141,6 +150,21 @@ pub(crate) fn set(text: &str) -> Vec<u8> {
     let mut compiler = protox::Compiler::with_file_resolver(files);
     compiler.include_imports(true).open_file("t.proto").unwrap();
     compiler.encode_file_descriptor_set()
+}
+
+async fn say(mut got: Got, said: Said) {
+    let Ok(asked) = got.read().await else { return };
+    if let Said::Always(message) = said {
+        return got.succeed(&[message]);
+    }
+    // It is a call like any other: with a message, here an empty one.
+    assert_eq!(asked, [0; 5], "an empty message");
+    match said {
+        Said::Always(_) => {}
+        Said::Message(message) => got.succeed(&[message]),
+        Said::Status(code) => drop(got.reply.send_response(head(&[("grpc-status", code)]), true)),
+        Said::Hangs => std::future::pending().await,
+    }
 }
 
 async fn reflect(mut got: Got, manner: Manner, alpha: bool) {
