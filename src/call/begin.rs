@@ -289,6 +289,7 @@ fn read_head(
         listener: Arc::clone(&origin.listener),
         peer: origin.peer,
         agent: None,
+        claims: None,
     };
     let timeout = asked.timeout;
     let mut call = Box::new(Call::begin(info, metrics, head, now));

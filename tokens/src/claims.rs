@@ -85,11 +85,14 @@ fn time(claims: &Map<String, Value>, name: &str, round: Round) -> Result<Option<
 
 #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "between 0 and 2^38")]
 fn whole(time: f64, round: Round) -> Option<u64> {
+    if !(0.0..=253_402_300_799.0).contains(&time) {
+        return None;
+    }
     let whole = match round {
         Round::Up => time.ceil(),
         Round::Down => time.floor(),
     };
-    (0.0..=253_402_300_799.0).contains(&whole).then_some(whole as u64)
+    Some(whole as u64)
 }
 
 #[cfg(test)]

@@ -100,7 +100,9 @@ mod tests {
 
     #[test]
     fn only_what_can_be_read_in_one_way_is_read() {
-        for text in ["{}", " {\"a\": [1, -2, 1.5e3, true, null, {\"a\": \"\\u0061\"}]}\r\n", r#"{"a":18446744073709551616}"#] {
+        for text in
+            ["{}", " {\"a\": [1, -2, 1.5e3, true, null, {\"a\": \"\\u0061\"}]}\r\n", r#"{"a":18446744073709551616}"#]
+        {
             assert!(object(text.as_bytes()).is_some(), "{text}");
         }
         let deep = format!("{}1{}", "{\"a\":".repeat(200), "}".repeat(200));

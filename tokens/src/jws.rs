@@ -31,7 +31,8 @@ pub(crate) fn read(token: &[u8]) -> Result<Token<'_>, Rejection> {
     };
     let header_of = Header::read(header)?;
     let claims = decode(claims, "its claims are no base64url without padding")?;
-    let claims = json::object(&claims).ok_or(Rejection::Malformed("its claims are no JSON object with each name once"))?;
+    let claims =
+        json::object(&claims).ok_or(Rejection::Malformed("its claims are no JSON object with each name once"))?;
     let signed = token.get(..token.len() - signature.len() - 1).unwrap_or_default();
     let signature = decode(signature, "its signature is no base64url without padding")?;
     let Header { algorithm, kid, typ } = header_of;

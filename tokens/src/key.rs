@@ -46,7 +46,9 @@ impl Key {
             other => return Err(format!("kind `{}` is not supported", shown(other))),
         };
         if ["d", "p", "q", "k"].iter().any(|private| jwk.contains_key(*private)) {
-            return Err("its private part is there for everybody to read: make a new key, and publish its public part".into());
+            return Err(
+                "its private part is there for everybody to read: make a new key, and publish its public part".into()
+            );
         }
         is_for_signatures(jwk)?;
         let mut algorithms = kind.algorithms().to_vec();
@@ -152,7 +154,9 @@ impl Kind {
             Self::Rsa { n, e } => {
                 let bits = n.len() * 8 - n.first().map_or(0, |first| first.leading_zeros() as usize);
                 if !RSA_BITS.contains(&bits) {
-                    return Err(format!("its modulus has {bits} bits, and only 2048 to 8192 are taken: make a new key"));
+                    return Err(format!(
+                        "its modulus has {bits} bits, and only 2048 to 8192 are taken: make a new key"
+                    ));
                 }
                 // 65537 is what everybody uses; 3 and even numbers have been somebody's way in.
                 if e.len() < 3 || e.len() > 4 || e.last().is_none_or(|last| last.is_multiple_of(2)) {

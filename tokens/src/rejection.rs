@@ -10,7 +10,9 @@ pub enum Rejection {
     #[error("the token cannot be read: {0}")]
     Malformed(&'static str),
     /// Its header asks for something that must be understood, and is not.
-    #[error("the token's header asks for extensions (`crit`, `b64`), of which none is supported: ask for a token without them")]
+    #[error(
+        "the token's header asks for extensions (`crit`, `b64`), of which none is supported: ask for a token without them"
+    )]
     Critical,
     /// Its `alg` is none that its issuer, or its key, may use.
     #[error("the token is signed with an algorithm that is not allowed here: ask its issuer for another")]

@@ -41,7 +41,7 @@ pub struct Ring {
     /// Whether somebody fetches them.
     is_fetched: bool,
     state: Mutex<State>,
-    /// A token has named a key that is not there.
+    /// Rings when a token has named a key that is not there.
     wanted: Notify,
     /// Counts fetches that have ended.
     ended: watch::Sender<u64>,
@@ -53,6 +53,8 @@ struct State {
     obtained: Option<Instant>,
     begun: Option<Instant>,
     is_fetching: bool,
+    /// A token has named a key that was not there, since the last fetch began.
+    is_wanted: bool,
     failure: Option<String>,
 }
 
@@ -108,7 +110,7 @@ impl Ring {
         let other = other.state.lock();
         let mut state = self.state.lock();
         state.obtained = other.obtained;
-        state.begun = other.begun;
+        state.begun = other.begun.filter(|_| other.obtained.is_some());
     }
 
     /// The keys; none as long as they were never obtained.
@@ -138,7 +140,8 @@ impl Ring {
             return None;
         }
         let soon = {
-            let state = self.state.lock();
+            let mut state = self.state.lock();
+            state.is_wanted = true;
             state.is_fetching || state.begun.is_none_or(|begun| begun.elapsed() >= GAP)
         };
         let ended = self.ended.subscribe();
@@ -155,8 +158,8 @@ impl Ring {
     pub async fn keep(&self, fetch: &dyn Fetch, refresh: Duration) {
         let mut retry = FIRST_RETRY;
         // What was taken over is as good as fetched.
-        if let Some(obtained) = self.state.lock().obtained.filter(|_| self.keys.load().is_some()) {
-            let begun = self.state.lock().begun.unwrap_or(obtained);
+        let taken_over = self.state.lock().begun;
+        if let Some(begun) = taken_over {
             self.rest(begun, refresh).await;
         }
         loop {
@@ -165,6 +168,7 @@ impl Ring {
                 let mut state = self.state.lock();
                 state.begun = Some(begun);
                 state.is_fetching = true;
+                state.is_wanted = false;
             }
             let fetched = match timeout(PATIENCE, fetch.fetch()).await {
                 Ok(fetched) => fetched,
@@ -180,14 +184,16 @@ impl Ring {
 
     /// Until the next fetch is due.
     async fn rest(&self, begun: Instant, pause: Duration) {
-        let due = begun + pause;
-        tokio::select! {
-            () = sleep_until(due) => {}
-            () = self.wanted.notified() => sleep_until(due.min(begun + GAP)).await,
+        loop {
+            let pause = if self.state.lock().is_wanted { pause.min(GAP) } else { pause };
+            tokio::select! {
+                () = sleep_until(begun + pause) => return,
+                () = self.wanted.notified() => {}
+            }
         }
     }
 
-    fn publish(&self, keys: KeySet) {
+    pub(crate) fn publish(&self, keys: KeySet) {
         let before = self.keys.load_full();
         let keys = match &before {
             Some(before) => keys.taking_from(before),
@@ -200,7 +206,10 @@ impl Ring {
             }
         }
         if keys.is_empty() {
-            tracing::warn!(issuer = self.name, "the issuer publishes no key that can be used: all its tokens are refused");
+            tracing::warn!(
+                issuer = self.name,
+                "the issuer publishes no key that can be used: all its tokens are refused"
+            );
         }
         self.keys.store(Some(Arc::new(keys)));
         self.state.lock().obtained = Some(Instant::now());

@@ -33,7 +33,9 @@ impl KeySet {
             return Err(format!("the key set is over {MOST_OCTETS} octets"));
         }
         let set = json::object(octets).ok_or("it is no JSON object with each name once, so no key set")?;
-        let Some(Value::Array(all)) = set.get("keys") else { return Err("it has no list `keys`, so is no key set".into()) };
+        let Some(Value::Array(all)) = set.get("keys") else {
+            return Err("it has no list `keys`, so is no key set".into());
+        };
         if all.len() > MOST_KEYS {
             return Err(format!("the key set has {} keys, and {MOST_KEYS} is the most", all.len()));
         }
@@ -102,5 +104,12 @@ impl KeySet {
         }
         let signer = fit.take(MOST_TRIED).find(|key| key.has_signed(algorithm, text, signature));
         signer.ok_or(Rejection::Signature)
+    }
+}
+
+#[cfg(test)]
+impl KeySet {
+    pub(crate) fn all(&self) -> &[Arc<Key>] {
+        &self.keys
     }
 }

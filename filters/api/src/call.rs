@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use fields::{Fields, RequestHead};
 
-use crate::{Code, Reason, Refusal};
+use crate::{Claims, Code, Reason, Refusal};
 
 /// A filter, built once and shared by all calls.
 pub trait Filter: Send + Sync {
@@ -32,6 +32,8 @@ pub enum Start {
     Refuse(Box<Refusal>),
     /// The answer takes a while (a log that must be written first). The call waits, within its deadline.
     Wait(Pin<Box<dyn Future<Output = Start> + Send>>),
+    /// The head is to be shown again, now that what the filter waited for is there. Only as the answer of a [`Wait`](Self::Wait).
+    Again,
 }
 
 /// A filter on one call. Every hook has a default that lets the call through.
@@ -161,6 +163,8 @@ pub struct CallInfo {
     pub peer: SocketAddr,
     /// The agent that the call is for: of a call to a registry cluster, from phase Authorize on.
     pub agent: Option<Arc<AgentInfo>>,
+    /// What the caller's token says, once a filter has verified one.
+    pub claims: Option<Arc<Claims>>,
 }
 
 /// Who an agent is.
@@ -224,6 +228,8 @@ pub struct RequestView<'a> {
     pub head: &'a mut RequestHead,
     /// Bounds that the filter may tighten.
     pub bounds: &'a mut Bounds,
+    /// What a token says that the filter has verified: put here, it is [`CallInfo::claims`] for all that come after.
+    pub verified: &'a mut Option<Arc<Claims>>,
 }
 
 impl RequestView<'_> {

@@ -12,6 +12,8 @@ mod factory;
 mod readers;
 mod reason;
 mod refusal;
+mod target;
+mod tokens;
 pub mod units;
 
 pub use call::{
@@ -23,5 +25,7 @@ pub use factory::{Build, BuildCx, BuildError, Factory, Known, Phase};
 pub use readers::{Expression, Gives, Hidden, Readers, Redaction, Seen, Unevaluated, Unread};
 pub use reason::Reason;
 pub use refusal::{Detail, Refusal};
+pub use target::{MOST_VALUE, are_one_name, check_target, is_target_value};
+pub use tokens::{Claims, Issuers, Verification, Verifier};
 
 pub use fields;
