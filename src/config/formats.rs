@@ -6,11 +6,11 @@ use std::str::FromStr;
 use filter_api::units::{Percent, Period, Size};
 
 use super::names::{AgentPattern, CallbackPattern, HeaderName, HostName, LogFile, MethodName, Methods, Name};
-use super::net::{Cidr, HostPort, ListenAddress, Ports, SocketAddress};
+use super::net::{Cidr, HostPort, KeysUrl, ListenAddress, Ports, SocketAddress};
 use super::text::Format;
 use crate::route::{AuthorityPattern, HeaderRegex, ServicePattern};
 
-pub(super) const FORMATS: [Format; 19] = [
+pub(super) const FORMATS: [Format; 20] = [
     Format { name: "duration", what: "a duration", example: "30s", check: |text| unit::<Period>(text) },
     Format { name: "size", what: "a size", example: "4MiB", check: |text| unit::<Size>(text) },
     Format { name: "percent", what: "a share", example: "10%", check: |text| unit::<Percent>(text) },
@@ -18,6 +18,7 @@ pub(super) const FORMATS: [Format; 19] = [
     SocketAddress::FORMAT,
     ListenAddress::FORMAT,
     HostPort::FORMAT,
+    KeysUrl::FORMAT,
     Ports::FORMAT,
     Name::FORMAT,
     HostName::FORMAT,

@@ -10,7 +10,6 @@ use parking_lot::Mutex;
 
 use crate::claims::Times;
 use crate::key::Key;
-use crate::verifier::Verified;
 
 /// Parts with a lock each, so that workers seldom meet.
 const SHARDS: usize = 16;
@@ -20,9 +19,9 @@ const MOST_TOKENS: usize = 1024;
 const MOST_OCTETS: usize = 512 * 1024;
 
 /// A token that has passed, and what its passing hangs on.
-#[derive(Clone, Debug)]
-pub(crate) struct Passed {
-    pub(crate) verified: Arc<Verified>,
+#[derive(Debug)]
+pub(crate) struct Passed<T> {
+    pub(crate) verified: Arc<T>,
     pub(crate) times: Times,
     pub(crate) key: Arc<Key>,
     /// Which of the verifier's issuers.
@@ -30,33 +29,32 @@ pub(crate) struct Passed {
 }
 
 /// Tokens that have passed.
-pub(crate) struct Cache {
+pub(crate) struct Cache<T> {
     hasher: RandomState,
-    shards: [Mutex<Shard>; SHARDS],
+    shards: [Mutex<Shard<T>>; SHARDS],
 }
 
-#[derive(Default)]
-struct Shard {
-    entries: HashMap<u64, Entry, foldhash::fast::FixedState>,
+struct Shard<T> {
+    entries: HashMap<u64, Entry<T>, foldhash::fast::FixedState>,
     /// The oldest first.
     order: VecDeque<u64>,
     octets: usize,
 }
 
-struct Entry {
+struct Entry<T> {
     token: Box<[u8]>,
-    passed: Passed,
+    passed: Passed<T>,
     /// It was asked for since it was last looked at for room.
     is_used: bool,
 }
 
-impl Cache {
+impl<T> Cache<T> {
     pub(crate) fn new() -> Self {
         Self { hasher: RandomState::default(), shards: std::array::from_fn(|_| Mutex::default()) }
     }
 
     /// By the whole token: nothing else finds it again.
-    pub(crate) fn find(&self, token: &[u8]) -> Option<Passed> {
+    pub(crate) fn find(&self, token: &[u8]) -> Option<Passed<T>> {
         let hash = self.hasher.hash_one(token);
         let mut shard = self.shard(hash).lock();
         let entry = shard.entries.get_mut(&hash)?;
@@ -67,7 +65,7 @@ impl Cache {
         Some(entry.passed.clone())
     }
 
-    pub(crate) fn put(&self, token: &[u8], passed: Passed) {
+    pub(crate) fn put(&self, token: &[u8], passed: Passed<T>) {
         let hash = self.hasher.hash_one(token);
         let mut shard = self.shard(hash).lock();
         shard.remove(hash);
@@ -83,13 +81,26 @@ impl Cache {
         self.shard(hash).lock().remove(hash);
     }
 
-    fn shard(&self, hash: u64) -> &Mutex<Shard> {
+    fn shard(&self, hash: u64) -> &Mutex<Shard<T>> {
         // The remainder is below the number of shards.
         &self.shards[(hash >> 32) as usize % SHARDS]
     }
 }
 
-impl Shard {
+impl<T> Clone for Passed<T> {
+    fn clone(&self) -> Self {
+        let Self { verified, times, key, issuer } = self;
+        Self { verified: Arc::clone(verified), times: *times, key: Arc::clone(key), issuer: *issuer }
+    }
+}
+
+impl<T> Default for Shard<T> {
+    fn default() -> Self {
+        Self { entries: HashMap::default(), order: VecDeque::new(), octets: 0 }
+    }
+}
+
+impl<T> Shard<T> {
     fn remove(&mut self, hash: u64) {
         if let Some(entry) = self.entries.remove(&hash) {
             self.octets -= entry.token.len();
@@ -117,14 +128,14 @@ impl Shard {
     }
 }
 
-impl std::fmt::Debug for Cache {
+impl<T> std::fmt::Debug for Cache<T> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("Cache")
     }
 }
 
 #[cfg(test)]
-impl Cache {
+impl<T> Cache<T> {
     pub(crate) fn len(&self) -> usize {
         self.shards.iter().map(|shard| shard.lock().entries.len()).sum()
     }

@@ -7,12 +7,13 @@ use serde_json::{Map, Value};
 use crate::cache::{Cache, Passed};
 use crate::{Clock, Issuer, Rejection, Waiting, jws};
 
-/// Checks tokens.
+/// Checks tokens, and makes a `T` of each that passes.
 #[derive(Debug)]
-pub struct Verifier {
+pub struct Verifier<T> {
     issuers: Vec<Arc<Issuer>>,
-    cache: Cache,
+    cache: Cache<T>,
     clock: Arc<dyn Clock>,
+    make: fn(Verified) -> T,
 }
 
 /// A token that has passed.
@@ -27,19 +28,19 @@ pub struct Verified {
 
 /// What becomes of a token.
 #[derive(Debug)]
-pub enum Answer {
+pub enum Answer<T> {
     /// It has passed.
-    Verified(Arc<Verified>),
+    Verified(Arc<T>),
     /// It has not.
     Rejected(Rejection),
     /// Its key is not there, and a fetch under way may bring it: to be asked again when that is over.
     Wait(Waiting),
 }
 
-impl Verifier {
+impl<T> Verifier<T> {
     /// For tokens of these issuers, no two of which have the same `iss`.
-    pub fn new(issuers: Vec<Arc<Issuer>>, clock: Arc<dyn Clock>) -> Self {
-        Self { issuers, cache: Cache::new(), clock }
+    pub fn new(issuers: Vec<Arc<Issuer>>, clock: Arc<dyn Clock>, make: fn(Verified) -> T) -> Self {
+        Self { issuers, cache: Cache::new(), clock, make }
     }
 
     /// The issuers.
@@ -48,7 +49,7 @@ impl Verifier {
     }
 
     /// Checks a token.
-    pub fn verify(&self, token: &[u8]) -> Answer {
+    pub fn verify(&self, token: &[u8]) -> Answer<T> {
         let now = self.clock.now();
         if let Some(passed) = self.cache.find(token) {
             if self.passes_still(&passed, now) {
@@ -68,12 +69,12 @@ impl Verifier {
     }
 
     /// It was checked whole; of that only time and key can have changed.
-    fn passes_still(&self, passed: &Passed, now: u64) -> bool {
+    fn passes_still(&self, passed: &Passed<T>, now: u64) -> bool {
         let Some(issuer) = self.issuers.get(passed.issuer) else { return false };
         passed.times.check(now, issuer.leeway()).is_ok() && issuer.ring().has(&passed.key)
     }
 
-    fn check(&self, token: &[u8], now: u64) -> Result<Arc<Verified>, (Rejection, Option<&Issuer>)> {
+    fn check(&self, token: &[u8], now: u64) -> Result<Arc<T>, (Rejection, Option<&Issuer>)> {
         let read = jws::read(token).map_err(|rejection| (rejection, None))?;
         let named = match read.claims.get("iss") {
             Some(Value::String(named)) => named,
@@ -83,11 +84,11 @@ impl Verifier {
         let found = self.issuers.iter().enumerate().find(|(_, issuer)| *issuer.settings().issuer == **named);
         let (at, issuer) = found.ok_or((Rejection::Issuer, None))?;
         let (key, times) = issuer.check(&read, now).map_err(|rejection| (rejection, Some(&**issuer)))?;
-        let verified = Arc::new(Verified {
+        let verified = Arc::new((self.make)(Verified {
             issuer: Arc::clone(&issuer.settings().issuer),
             claims: read.claims,
             ends: times.ends(issuer.leeway()),
-        });
+        }));
         self.cache.put(token, Passed { verified: Arc::clone(&verified), times, key, issuer: at });
         Ok(verified)
     }

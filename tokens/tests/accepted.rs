@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use support::Signer;
-use tokens::{Algorithm, Answer, Issuer, KeySet, Rejection, Ring, Settings, System, Verifier};
+use tokens::{Algorithm, Answer, Issuer, KeySet, Rejection, Ring, Settings, System, Verified, Verifier};
 
 const FOREVER: u64 = 4_000_000_000;
 
@@ -24,13 +24,13 @@ fn settings(algorithms: &[Algorithm]) -> Settings {
     }
 }
 
-fn verifier(keys: KeySet) -> Verifier {
+fn verifier(keys: KeySet) -> Verifier<Verified> {
     let all: Vec<_> = Algorithm::PUBLIC.into_iter().chain(Algorithm::SECRET).collect();
     let issuer = Issuer::new(settings(&all), Arc::new(Ring::fixed("test", keys)));
-    Verifier::new(vec![Arc::new(issuer)], Arc::new(System))
+    Verifier::new(vec![Arc::new(issuer)], Arc::new(System), |verified| verified)
 }
 
-fn answer(verifier: &Verifier, token: &str) -> Result<Value, Rejection> {
+fn answer(verifier: &Verifier<Verified>, token: &str) -> Result<Value, Rejection> {
     match verifier.verify(token.as_bytes()) {
         Answer::Verified(verified) => Ok(Value::Object(verified.claims.clone())),
         Answer::Rejected(rejection) => Err(rejection),

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use support::{Signer, encode};
-use tokens::{Algorithm, Answer, Clock, Issuer, KeySet, Rejection, Ring, Settings, Verifier};
+use tokens::{Algorithm, Answer, Clock, Issuer, KeySet, Rejection, Ring, Settings, Verified, Verifier};
 
 const NOW: u64 = 1_800_000_000;
 
@@ -30,7 +30,7 @@ struct World {
     /// Of the other issuer, under the same name.
     other: Signer,
     secret: Signer,
-    verifier: Verifier,
+    verifier: Verifier<Verified>,
 }
 
 impl World {
@@ -55,7 +55,7 @@ impl World {
             ),
             public("later", Ring::fetched("later")),
         ];
-        let verifier = Verifier::new(issuers, Arc::new(Stopped));
+        let verifier = Verifier::new(issuers, Arc::new(Stopped), |verified| verified);
         Self { rsa, ec, ed, other, secret, verifier }
     }
 

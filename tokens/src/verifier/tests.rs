@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use super::{Answer, Verifier};
+use super::{Answer, Verified, Verifier};
 use crate::{Algorithm, Clock, Issuer, KeySet, Rejection, Ring, Settings};
 
 #[path = "../../tests/support/mod.rs"]
@@ -21,7 +21,7 @@ impl Clock for Moved {
     }
 }
 
-fn verifier(ring: &Arc<Ring>) -> (Verifier, Arc<Moved>) {
+fn verifier(ring: &Arc<Ring>) -> (Verifier<Verified>, Arc<Moved>) {
     let settings = Settings {
         issuer: "a".into(),
         audiences: vec!["aud".into()],
@@ -32,14 +32,14 @@ fn verifier(ring: &Arc<Ring>) -> (Verifier, Arc<Moved>) {
     };
     let clock = Arc::new(Moved(AtomicU64::new(1_000)));
     let issuer = Arc::new(Issuer::new(settings, Arc::clone(ring)));
-    (Verifier::new(vec![issuer], Arc::clone(&clock) as Arc<dyn Clock>), clock)
+    (Verifier::new(vec![issuer], Arc::clone(&clock) as Arc<dyn Clock>, |verified| verified), clock)
 }
 
 fn ring(signer: &Signer) -> Arc<Ring> {
     Arc::new(Ring::fixed("a", KeySet::read(signer.set().as_bytes()).unwrap()))
 }
 
-fn ask(verifier: &Verifier, token: &str) -> Result<u64, Rejection> {
+fn ask(verifier: &Verifier<Verified>, token: &str) -> Result<u64, Rejection> {
     match verifier.verify(token.as_bytes()) {
         Answer::Verified(verified) => Ok(verified.ends),
         Answer::Rejected(rejection) => Err(rejection),
