@@ -37,7 +37,7 @@ pub struct Signatory {
 pub struct Published {
     /// The URL.
     pub location: Location,
-    /// Who may vouch for its server; none for those whom the system trusts.
+    /// Who may vouch for its server; none where there is no TLS.
     pub authorities: Option<Arc<RootCertStore>>,
     /// From one fetch to the next.
     pub refresh: Duration,
@@ -124,7 +124,18 @@ fn fixed(jwks: &Jwks, source: &Source, place: &Path) -> Result<Option<KeySet>, W
 fn published(jwks: &Jwks, source: &Source, place: &Path) -> Result<Option<Published>, Wrong> {
     let Some(url) = &jwks.url else { return Ok(None) };
     let authorities = match &jwks.ca {
-        None => None,
+        None if !url.0.is_secure => None,
+        None => {
+            let found = rustls_native_certs::load_native_certs();
+            let mut store = RootCertStore::empty();
+            // Some of what a system trusts is older than what rustls reads.
+            store.add_parsable_certificates(found.certs);
+            if store.is_empty() {
+                let message = "needs authorities to vouch for its server, and this system has none: give `ca`";
+                return Err((place.with("url"), message.to_owned()));
+            }
+            Some(Arc::new(store))
+        }
         Some(file) => {
             let at = place.with("ca");
             let pem = read(file, source).map_err(|why| (at.clone(), why))?;

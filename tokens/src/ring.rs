@@ -38,6 +38,7 @@ pub struct Ring {
     /// For the log.
     name: String,
     keys: ArcSwapOption<KeySet>,
+    made: Instant,
     /// Whether somebody fetches them.
     is_fetched: bool,
     state: Mutex<State>,
@@ -89,6 +90,7 @@ impl Ring {
         Self {
             name: name.into(),
             keys: ArcSwapOption::empty(),
+            made: Instant::now(),
             is_fetched: true,
             state: Mutex::default(),
             wanted: Notify::new(),
@@ -123,9 +125,9 @@ impl Ring {
         self.keys.load().as_ref().is_some_and(|keys| keys.has(key))
     }
 
-    /// How old they are.
-    pub fn age(&self) -> Option<Duration> {
-        self.state.lock().obtained.map(|obtained| obtained.elapsed())
+    /// How old they are; where there are none, for how long they have been missing.
+    pub fn age(&self) -> Duration {
+        self.state.lock().obtained.unwrap_or(self.made).elapsed()
     }
 
     /// What went wrong with the last fetch, if it did.
