@@ -26,6 +26,7 @@ mod heads;
 mod held;
 mod held_answers;
 mod hostile;
+mod jwt;
 mod keys;
 mod listener;
 mod passing;
