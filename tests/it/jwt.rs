@@ -278,6 +278,25 @@ async fn a_thousand_unknown_keys_are_one_fetch_and_who_comes_while_it_lasts_wait
 }
 
 #[tokio::test]
+async fn an_open_stream_ends_with_its_token_where_that_is_asked_for() {
+    let upstream = echo("1").await;
+    let ann = Signer::new("EdDSA", "k");
+    let top = format!("issuers:\n{}", inline("one", &ann).replace("audiences", "leeway: 1s, audiences"));
+    for (enforce, wanted) in [("true", 1), ("false", 0)] {
+        let listener = format!("filters: [{{jwt: {{issuers: [one], enforce_expiry: {enforce}}}}}]");
+        let proxy =
+            TestProxy::with(&[upstream.address()], Setup { top: &top, listener: &listener, ..Setup::default() }).await;
+        let caller = proxy.caller().await;
+        let token = ann.token(&claims("one", "ann", json!({"exp": now() + 1})));
+        let mut open = caller.open(Ask::echo("Bidi").with("authorization", format!("Bearer {token}"))).await;
+        open.send(b"");
+        let answer = tokio::time::timeout(Duration::from_secs(4), open.answer()).await;
+        let refusals: Vec<_> = answer.iter().map(Answer::refusal).collect();
+        assert_eq!(refusals, vec![(16, "token_expired".to_owned()); wanted], "enforce_expiry: {enforce}");
+    }
+}
+
+#[tokio::test]
 async fn the_owner_of_an_agent_is_the_subject_of_the_token() {
     let (ann, other) = (Signer::new("EdDSA", "k"), Signer::new("EdDSA", "k"));
     let text = format!(

@@ -206,12 +206,19 @@ pub struct Bounds {
     pub duration: Option<Duration>,
     /// Without a byte in either direction.
     pub idle: Option<Duration>,
+    /// The second since 1970 in which the call ends with UNAUTHENTICATED, because what shows who its caller is has run out.
+    pub expires: Option<u64>,
 }
 
 impl Bounds {
     /// Ends the call after `duration` at the latest.
     pub fn limit_duration(&mut self, duration: Duration) {
         self.duration = Some(self.duration.map_or(duration, |have| have.min(duration)));
+    }
+
+    /// Ends the call at this second since 1970 at the latest, as its caller's token is not good any more.
+    pub fn limit_expiry(&mut self, ends: u64) {
+        self.expires = Some(self.expires.map_or(ends, |have| have.min(ends)));
     }
 
     /// Ends the call after this much silence at the latest.
@@ -275,7 +282,10 @@ mod tests {
         bounds.limit_duration(Duration::from_secs(9));
         bounds.limit_idle(Duration::from_secs(3));
         bounds.limit_idle(Duration::from_secs(2));
-        assert_eq!(bounds, Bounds { duration: Some(Duration::from_secs(5)), idle: Some(Duration::from_secs(2)) });
+        bounds.limit_expiry(7);
+        bounds.limit_expiry(8);
+        let (duration, idle) = (Some(Duration::from_secs(5)), Some(Duration::from_secs(2)));
+        assert_eq!(bounds, Bounds { duration, idle, expires: Some(7) });
     }
 
     #[test]

@@ -51,6 +51,9 @@ pub struct Config {
     /// Calls without a token pass too, and nobody is known then. A token that is not good never passes.
     #[serde(default)]
     pub optional: bool,
+    /// A call that is still open when its token expires (`exp`, and the issuer's `leeway`) ends then, with UNAUTHENTICATED `token_expired`.
+    #[serde(default)]
+    pub enforce_expiry: bool,
 }
 
 fn authorization() -> String {
@@ -63,7 +66,7 @@ impl Factory for Jwt {
     type Config = Config;
 
     fn build(config: Config, cx: &mut BuildCx<'_>) -> Result<Box<dyn Filter>, BuildError> {
-        let Config { issuers, metadata, from, forward, optional } = config;
+        let Config { issuers, metadata, from, forward, optional, enforce_expiry } = config;
         if issuers.is_empty() {
             return Err(BuildError::at(&["issuers"], "name one of the file's `issuers` at least: nobody could pass"));
         }
@@ -85,7 +88,7 @@ impl Factory for Jwt {
             }
             told.push(Told::new(claim, name));
         }
-        Ok(Box::new(Authenticated { verifier, told, from, forward, optional }))
+        Ok(Box::new(Authenticated { verifier, told, from, forward, optional, enforce_expiry }))
     }
 }
 
@@ -111,6 +114,7 @@ struct Authenticated {
     from: String,
     forward: bool,
     optional: bool,
+    enforce_expiry: bool,
 }
 
 impl Filter for Authenticated {
@@ -169,6 +173,9 @@ impl Authenticated {
                 // Another filter's, for another token: this one does not say it.
                 None => drop(metadata.remove(told.name())),
             }
+        }
+        if self.enforce_expiry {
+            view.bounds.limit_expiry(claims.ends);
         }
         *view.verified = Some(claims);
         Ok(Start::Pass)

@@ -47,6 +47,13 @@ fn a_good_token_passes_and_ends_here() {
 }
 
 #[test]
+fn a_call_ends_with_its_token_where_that_is_asked_for() {
+    let expires = |config| bench(config).call(&[("authorization", "Bearer good")]).unwrap().bounds.expires;
+    assert_eq!(expires(json!({"issuers": ["a"], "enforce_expiry": true})), Some(9));
+    assert_eq!(expires(json!({"issuers": ["a"]})), None);
+}
+
+#[test]
 fn the_scheme_stands_at_the_start_of_the_one_value() {
     for config in [json!({"issuers": ["a"]}), json!({"issuers": ["a"], "optional": true})] {
         let bench = bench(config);
