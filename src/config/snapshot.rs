@@ -28,7 +28,7 @@ pub struct Snapshot {
     pub applied_at: SystemTime,
     /// By name.
     pub listeners: FxHashMap<Arc<str>, Arc<Listener>>,
-    /// Names of metadata that filters set as identity, which no caller may send.
+    /// Names of metadata that filters set as identity, which no caller may send in any form; here without `-bin`, and with `-` for `_`.
     pub identity: Vec<String>,
     /// Who may sign tokens.
     pub issuers: Vec<Signatory>,

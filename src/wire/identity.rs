@@ -3,7 +3,7 @@
 use fields::Fields;
 
 /// Removes what a caller must not say about itself: `x-forwarded-*`, the client certificate's header, names of ours, and
-/// `extra` names (what filters set as identity), each also in its `-bin` form and with `_` for `-`.
+/// `extra` names (what filters set as identity, without `-bin` and with `-` for `_`), each also in its `-bin` form and with `_` for `-`.
 ///
 /// `x-portunus-agent` and `x-portunus-hops` are for callers to say; they stay. True if the latter is there.
 pub fn strip_identity(fields: &mut Fields, extra: &[String]) -> bool {
@@ -21,8 +21,6 @@ fn is_identity(name: &[u8], extra: &[String]) -> bool {
     of_ours
         || (!extra.is_empty()
             && extra.iter().any(|identity| {
-                // Of one that is binary itself, what is left without that too.
-                let identity = identity.strip_suffix("-bin").unwrap_or(identity);
                 let bare = name.strip_suffix(b"-bin").or_else(|| name.strip_suffix(b"_bin")).unwrap_or(name);
                 same_name(bare, identity)
             }))
@@ -76,7 +74,7 @@ mod tests {
             fields.push(name, b"v");
         }
         assert!(
-            strip_identity(&mut fields, &["x-user-id".to_owned(), "x-roles-bin".to_owned()]),
+            strip_identity(&mut fields, &["x-user-id".to_owned(), "x-roles".to_owned()]),
             "it says where it has been"
         );
         assert_eq!(fields.iter().map(|(name, _)| name).collect::<Vec<_>>(), kept);

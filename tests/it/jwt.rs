@@ -32,9 +32,12 @@ async fn tried(caller: &Caller, token: &str) -> Answer {
     caller.unary(asked(token), b"").await
 }
 
+/// The metadata of calls.
+type Kept = Arc<Mutex<Vec<Vec<(String, String)>>>>;
+
 /// An instance that keeps the metadata of every call.
-async fn keeping() -> (Upstream, Arc<Mutex<Vec<Vec<(String, String)>>>>) {
-    let kept = Arc::new(Mutex::new(Vec::new()));
+async fn keeping() -> (Upstream, Kept) {
+    let kept = Kept::default();
     let into = Arc::clone(&kept);
     let upstream = Upstream::start(move |mut got: Got| {
         let fields = got.head.headers.iter();
@@ -119,7 +122,7 @@ async fn nobody_says_who_they_are_in_any_form_on_any_listener() {
     let ann = Signer::new("EdDSA", "k");
     let text = format!(
         "workers: 1\nissuers:\n{}clusters: {{c: {{endpoints: [{}]}}}}\nlisteners:\n\
-         \x20 edge: {{address: \"127.0.0.1:0\", filters: [{{jwt: {{issuers: [one], metadata: {{sub: x-user-id, roles: x-roles-bin}}}}}}], routes: [{{cluster: c}}]}}\n\
+         \x20 edge: {{address: \"127.0.0.1:0\", filters: [{{jwt: {{issuers: [one], metadata: {{sub: x_user_id, roles: x-roles-bin}}}}}}], routes: [{{cluster: c}}]}}\n\
          \x20 side: {{address: \"127.0.0.1:0\", routes: [{{match: {{headers: {{x-user-id: root}}}}, cluster: nowhere}}, {{cluster: c}}]}}\n",
         inline("one", &ann),
         upstream.address()

@@ -1,6 +1,6 @@
 //! Good tokens, of every algorithm and in every form that is allowed; and keys that are used or not.
 
-#![allow(clippy::unwrap_used, reason = "helpers of tests, which clippy only knows inside of tests")]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "helpers of tests, which clippy only knows inside of tests")]
 
 mod support;
 

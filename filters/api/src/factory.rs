@@ -5,7 +5,7 @@ use std::sync::Arc;
 use schemars::{JsonSchema, Schema};
 use serde::de::DeserializeOwned;
 
-use crate::{Expression, Filter, Gives, Hidden, Issuers, Readers, Redaction, Verifier, check_target};
+use crate::{Expression, Filter, Gives, Hidden, Issuers, Readers, Redaction, Verifier, check_target, target::folded};
 
 /// When a filter runs. DESIGN.md §2 and docs/request-path.md have the order of a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -109,11 +109,11 @@ impl<'a> BuildCx<'a> {
     /// Nothing may be written under it.
     pub fn sets_identity(&mut self, path: &[&str], name: &str) -> Result<(), BuildError> {
         check_target(name).map_err(|message| BuildError::at(path, message))?;
-        self.identity.push(name.to_owned());
+        self.identity.push(folded(name));
         Ok(())
     }
 
-    /// The names under which it does.
+    /// The names under which it does, without `-bin` and with `-` for `_`: what all their forms have in common.
     pub fn into_identity(self) -> Vec<String> {
         self.identity
     }

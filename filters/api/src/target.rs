@@ -44,22 +44,25 @@ pub fn is_target_value(value: &str) -> bool {
 
 /// Whether two names are one to a server that folds `-` and `_`, or decodes a `-bin`.
 pub fn are_one_name(one: &str, other: &str) -> bool {
-    let folded = |name: &str| {
-        let name = name.replace('_', "-");
-        name.strip_suffix("-bin").map_or(name.clone(), str::to_owned)
-    };
     folded(one) == folded(other)
+}
+
+/// What all names have in common that are one to such a server.
+pub(crate) fn folded(name: &str) -> String {
+    let name = name.replace('_', "-");
+    name.strip_suffix("-bin").map_or(name.clone(), str::to_owned)
 }
 
 #[cfg(test)]
 mod tests {
-    use super::are_one_name;
+    use super::{are_one_name, folded};
 
     #[test]
     fn names_that_servers_fold_are_one() {
         for (one, other) in [("x-a", "x_a"), ("x-a-bin", "x-a"), ("x_a_bin", "x-a"), ("x-a-bin", "x-a_bin")] {
             assert!(are_one_name(one, other) && are_one_name(other, one), "{one} {other}");
         }
+        assert_eq!(["x_user_id", "x-user_id-bin", "x_user_id_bin"].map(folded), ["x-user-id"; 3]);
         assert!(!are_one_name("x-a", "x-ab") && !are_one_name("x-a", "x-a-binx"));
     }
 }
