@@ -24,7 +24,7 @@ pub(crate) struct Key {
 
 enum Check {
     Public(ParsedPublicKey),
-    Secret(hmac::Key),
+    Secret(Box<hmac::Key>),
 }
 
 impl Key {
@@ -72,7 +72,7 @@ impl Key {
                 Algorithm::HS384 => hmac::HMAC_SHA384,
                 _ => hmac::HMAC_SHA256,
             };
-            (algorithm, Check::Secret(hmac::Key::new(digest, secret)))
+            (algorithm, Check::Secret(Box::new(hmac::Key::new(digest, secret))))
         };
         let checks = Algorithm::SECRET.into_iter().filter(long_enough).map(check).collect();
         Self { kid: None, checks, public: Vec::new() }

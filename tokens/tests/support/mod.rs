@@ -103,7 +103,7 @@ impl Signer {
         } else {
             json!({"alg": self.algorithm, "typ": "JWT", "kid": self.kid})
         };
-        self.sign(&header.to_string(), &claims.to_string())
+        self.sign(header.to_string(), claims.to_string())
     }
 
     /// A token with this header and these claims, whatever they are.
