@@ -155,7 +155,8 @@ async fn a_server_must_show_a_certificate_of_its_name_from_an_authority_that_cou
     tokio::spawn(async move {
         let (mut stream, _) = listener.accept().await.unwrap();
         stream.write_all(whole("{}").as_bytes()).await.unwrap();
-        stream.read(&mut [0; 1024]).await.ok();
+        // Whatever the caller says first.
+        while stream.read_u8().await.is_ok() {}
     });
     assert!(fetch(&format!("https://127.0.0.1:{port}/"), Some(others)).await.unwrap_err().contains("TLS"));
 }
