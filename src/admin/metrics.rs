@@ -16,7 +16,7 @@ pub(super) fn metrics(state: &AdminState, request: &Parts) -> Reply {
     } else {
         (Format::Prometheus, "text/plain; version=0.0.4; charset=utf-8")
     };
-    match state.metrics.expose(format, instance_counts(state)) {
+    match state.metrics.expose(format, instance_counts(state), state.view.key_ages()) {
         Ok(page) => with_type(StatusCode::OK, HeaderValue::from_static(content_type), page.into_bytes()),
         Err(error) => {
             tracing::error!(%error, "the metrics could not be written; this is a bug");

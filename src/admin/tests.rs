@@ -411,7 +411,7 @@ fn docs_name_every_endpoint_and_every_metric() {
     for endpoint in ENDPOINTS {
         assert!(docs.contains(&format!("`{} {}`", endpoint.method, endpoint.path)), "undocumented: {}", endpoint.path);
     }
-    let page = Metrics::new().expose(Format::Prometheus, vec![]).unwrap();
+    let page = Metrics::new().expose(Format::Prometheus, vec![], vec![]).unwrap();
     for line in page.lines().filter_map(|line| line.strip_prefix("# TYPE ")) {
         let name = line.split(' ').next().unwrap();
         assert!(docs.contains(&format!("`{name}")), "undocumented: {name}");

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use crate::observe::Rfc3339;
+use crate::observe::metrics::KeyAge;
 
 /// The running proxy, as the admin endpoints see it. Each method is asked once a request, on the control runtime, and
 /// answers from memory: it must not wait for anything.
@@ -26,6 +27,10 @@ pub trait View: Send + Sync + 'static {
     fn accept_schemas(&self) -> Vec<(String, Vec<IncompatibleView>)>;
     /// Every route, in the order in which they are tried.
     fn routes(&self) -> Vec<RouteView>;
+    /// How old the keys of issuers are, of those whose keys are fetched.
+    fn key_ages(&self) -> Vec<KeyAge> {
+        Vec::new()
+    }
     /// The running configuration with every default, secrets as `***`.
     fn config(&self) -> serde_json::Value;
     /// Which configuration is in force since when, and why a newer one is not.

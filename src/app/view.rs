@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use super::schemas;
+use super::{issuers, schemas};
 use crate::admin::{
     AgentView, ClusterView, ConfigStatus, ConnectionCounts, CoreState, IncompatibleView, InstanceView, Readiness,
     RouteView, SchemaView, StateCounts, View,
@@ -14,7 +14,7 @@ use crate::admin::{
 use crate::call::Shared;
 use crate::config::snapshot::{Route, Target};
 use crate::observe::Rfc3339;
-use crate::observe::metrics::ConnectionState;
+use crate::observe::metrics::{ConnectionState, KeyAge};
 use crate::registry::{self, State};
 use crate::upstream::{Cluster, Group, Lister};
 
@@ -79,7 +79,7 @@ impl Running {
 impl View for Running {
     fn ready(&self) -> Readiness {
         let missing = if *self.closing.borrow() { vec!["the proxy is draining".to_owned()] } else { Vec::new() };
-        let mut degraded = Vec::new();
+        let mut degraded: Vec<String> = issuers::missing(&self.shared.snapshot.load()).collect();
         for cluster in self.in_order() {
             if let Some(why) = cluster.registry().and_then(|registry| registry.keeping_fails()) {
                 degraded.push(format!("cluster `{}`: new registrations cannot be kept: {why}", cluster.name));
@@ -176,6 +176,10 @@ impl View for Running {
             })
         });
         routes.collect()
+    }
+
+    fn key_ages(&self) -> Vec<KeyAge> {
+        issuers::ages(&self.shared.snapshot.load())
     }
 
     fn config(&self) -> serde_json::Value {

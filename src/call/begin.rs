@@ -1,7 +1,7 @@
 //! A request's head: what it is, where it goes. Decided at once where no filter takes its time, and beside the turn where one does.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use fields::{Method, RequestHead, ResponseHead};
 use filter_api::{CallInfo, Code, Depth, MethodKind, Reason, Refusal};
@@ -58,6 +58,7 @@ impl Turn<'_> {
             down,
             up: None,
             deadline: call.deadline,
+            expires: None,
             call: None,
             stage: Stage::Sent,
             answer: Scanner::default(),
@@ -170,6 +171,7 @@ impl Turn<'_> {
         {
             passage.stage = Stage::Sent;
             passage.deadline = call.deadline;
+            passage.expires = call.bounds.expires.map(|ends| instant_of(ends, self.now));
             passage.idle = call.bounds.idle.map(|limit| Idle { limit, moved: self.now });
         }
         match decided {
@@ -264,6 +266,14 @@ impl Turn<'_> {
     }
 }
 
+/// When a second since 1970 comes, if nobody sets the clock meanwhile.
+fn instant_of(second: u64, now: Instant) -> Instant {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let left = Duration::from_secs(second).saturating_sub(since);
+    // What is too far to be told is a hundred years away.
+    now.checked_add(left).unwrap_or(now + Duration::from_secs(100 * 365 * 24 * 3600))
+}
+
 /// Reads a head and takes off what only the proxy may write.
 fn read_head(
     shared: &Shared,
@@ -290,6 +300,7 @@ fn read_head(
         listener: Arc::clone(&origin.listener),
         peer: origin.peer,
         agent: None,
+        claims: None,
     };
     let timeout = asked.timeout;
     let mut call = Box::new(Call::begin(info, metrics, head, now));

@@ -195,6 +195,7 @@ impl Call {
         if !self.is_worth_a_line(shared, end) || !log.wants() {
             return;
         }
+        let claims = self.info.claims.as_deref();
         log.write(CallRecord {
             time: SystemTime::now().checked_sub(duration).unwrap_or_else(SystemTime::now),
             listener: Arc::clone(&origin.listener),
@@ -215,6 +216,8 @@ impl Call {
             instance: self.path.instance.take(),
             attempts: self.path.attempts,
             peer: origin.peer,
+            subject: claims.and_then(|claims| claims.subject()).map(str::to_owned),
+            issuer: claims.map(|claims| Arc::clone(&claims.issuer)),
             request_id: Some(String::from_utf8_lossy(&self.request_id).into_owned()).filter(|id| !id.is_empty()),
             trace_id: self.path.trace_id.take(),
         });

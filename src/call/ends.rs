@@ -124,6 +124,9 @@ impl Turn<'_> {
         if passage.deadline.is_some_and(|deadline| deadline <= now) {
             return self.stop(key, Stop::deadline());
         }
+        if passage.expires.is_some_and(|expires| expires <= now) {
+            return self.stop(key, Stop::expired());
+        }
         if let Some(idle) = passage.idle
             && idle.moved.checked_add(idle.limit).is_some_and(|until| until <= now)
         {

@@ -107,7 +107,12 @@ fn undecided(failure: Failure, what: &str, reason: Reason) -> Box<Refusal> {
 
 /// As whom a caller of the registrar acts.
 pub(super) fn owner(who: &Registrants, open: bool, origin: &Origin, call: &Call) -> Result<Arc<str>, Failure> {
-    who.owner(&Facts::of_call(&call.info, &call.head), || owner_by_address(origin.peer.ip(), open))
+    let by_default = || match &call.info.claims {
+        // No issuer has a blank in it: two that differ never make one owner. Who shows a token of nobody is nobody.
+        Some(claims) => Some(format!("{} {}", claims.issuer, claims.subject().filter(|sub| !sub.is_empty())?).into()),
+        None => Some(owner_by_address(origin.peer.ip(), open)),
+    };
+    who.owner(&Facts::of_call(&call.info, &call.head), by_default)
 }
 
 /// A call to a registrar that does not let everybody register.

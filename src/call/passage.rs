@@ -36,6 +36,8 @@ pub(super) struct Passage {
     /// Octets that a message may have, in the request and in the answer.
     pub(super) limits: (u64, u64),
     pub(super) deadline: Option<Instant>,
+    /// When what shows who its caller is runs out, where that ends the call.
+    pub(super) expires: Option<Instant>,
     /// What of the answer waited for the caller when it was complete.
     pub(super) unread: usize,
     pub(super) idle: Option<Idle>,
@@ -128,7 +130,7 @@ impl Passage {
             _ => None,
         };
         let idle = self.idle.and_then(|idle| idle.moved.checked_add(idle.limit));
-        [self.deadline, idle, stage].into_iter().flatten().min()
+        [self.deadline, self.expires, idle, stage].into_iter().flatten().min()
     }
 
     /// Octets of messages that it has from the allocator.

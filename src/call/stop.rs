@@ -29,6 +29,12 @@ impl Stop {
         Self(past_deadline())
     }
 
+    /// The token of the call has run out while it went on.
+    pub(super) fn expired() -> Self {
+        let message = "the token of this call has expired while it was open: call again with a new one";
+        Self::refuse(Code::Unauthenticated, Reason::TokenExpired, message)
+    }
+
     /// Nothing moved for too long.
     pub(super) fn idle(limit: Duration) -> Self {
         let message =

@@ -1,6 +1,6 @@
 //! Makes what runs out of what a file says: filters are built, expressions compiled, schemas of files linked. Every error that there is.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path as FilePath;
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -10,6 +10,7 @@ use rustc_hash::FxHashMap;
 
 use super::expressions::{Compiler, Keys, Registrants};
 use super::health;
+use super::issuers::Signatories;
 use super::policies::{Gathering, Policy};
 use super::snapshot::{FirstMessage, HealthCheck, Limits, Listener, Route, Snapshot, Split, Target};
 use super::{Errors, FilterUse, Loaded, Path, Problem, Served, Source, Target as FileTarget};
@@ -38,8 +39,11 @@ pub fn build(loaded: &Loaded, known: &[Known], generation: u64) -> Result<Snapsh
         compiler,
         policies: Gathering::default(),
         clusters: FxHashMap::default(),
+        issuers: Signatories::default(),
+        identity: BTreeSet::new(),
         problems: Vec::new(),
     };
+    builder.issuers = Signatories::build(&loaded.config.issuers, &loaded.source, &mut builder.problems);
     builder.clusters = loaded.config.clusters.iter().map(|(name, cluster)| builder.cluster(name, cluster)).collect();
     let log_when = loaded.config.access_log.as_ref().and_then(|log| log.when.as_ref());
     let log_when = log_when.and_then(|when| {
@@ -67,7 +71,8 @@ pub fn build(loaded: &Loaded, known: &[Known], generation: u64) -> Result<Snapsh
         generation,
         applied_at: SystemTime::now(),
         listeners,
-        identity: Vec::new(),
+        identity: builder.identity.into_iter().collect(),
+        issuers: builder.issuers.into_all(),
         log_when,
         schemas,
         checks,
@@ -83,6 +88,9 @@ struct Builder<'a> {
     policies: Gathering,
     /// What there is to know of a cluster before any of its instances is.
     clusters: FxHashMap<Arc<str>, ClusterPolicy>,
+    issuers: Signatories,
+    /// Names under which filters tell instances who calls.
+    identity: BTreeSet<String>,
     problems: Vec<Problem>,
 }
 
@@ -305,7 +313,10 @@ impl Builder<'_> {
             let Some(known) = self.known.iter().find(|known| known.name == entry.name) else { continue };
             let text = place.to_string();
             let readers = self.compiler.for_filters(known.phase);
-            match (known.build)(entry.config.clone(), &mut BuildCx::new(&text, &readers)) {
+            let mut cx = BuildCx::new(&text, &readers).with_issuers(&self.issuers);
+            let built = (known.build)(entry.config.clone(), &mut cx);
+            self.identity.extend(cx.into_identity());
+            match built {
                 Ok(filter) => {
                     filters.placed.push((known.phase, Arc::from(filter)));
                     let policies = readers.policies.into_inner().into_iter();

@@ -119,9 +119,9 @@ impl Registrants {
     ///
     /// # Errors
     /// The expression gives nobody.
-    pub fn owner(&self, facts: &Facts<'_>, otherwise: impl FnOnce() -> Arc<str>) -> Result<Arc<str>, Failure> {
+    pub fn owner(&self, facts: &Facts<'_>, otherwise: impl FnOnce() -> Option<Arc<str>>) -> Result<Arc<str>, Failure> {
         match &self.owner {
-            None => Ok(otherwise()),
+            None => otherwise().ok_or(Failure::NoValue),
             Some(owner) => {
                 let owner = owner.gives(facts, None)?.filter(|owner| !owner.is_empty());
                 owner.map(Arc::from).ok_or(Failure::NoValue)

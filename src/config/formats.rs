@@ -8,11 +8,11 @@ use filter_api::units::{Percent, Period, Size};
 use super::names::{
     AgentPattern, CallbackPattern, FullMethod, HeaderName, HostName, LogFile, MethodName, Methods, Name,
 };
-use super::net::{Cidr, HostPort, ListenAddress, Ports, SocketAddress};
+use super::net::{Cidr, HostPort, KeysUrl, ListenAddress, Ports, SocketAddress};
 use super::text::Format;
 use crate::route::{AuthorityPattern, HeaderRegex, MethodPattern, ServicePattern};
 
-pub(super) const FORMATS: [Format; 21] = [
+pub(super) const FORMATS: [Format; 22] = [
     Format { name: "duration", what: "a duration", example: "30s", check: |text| unit::<Period>(text) },
     Format { name: "size", what: "a size", example: "4MiB", check: |text| unit::<Size>(text) },
     Format { name: "percent", what: "a share", example: "10%", check: |text| unit::<Percent>(text) },
@@ -20,6 +20,7 @@ pub(super) const FORMATS: [Format; 21] = [
     SocketAddress::FORMAT,
     ListenAddress::FORMAT,
     HostPort::FORMAT,
+    KeysUrl::FORMAT,
     Ports::FORMAT,
     Name::FORMAT,
     HostName::FORMAT,

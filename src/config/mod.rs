@@ -11,6 +11,7 @@ mod expressions;
 mod file;
 mod formats;
 mod health;
+mod issuers;
 pub mod names;
 pub mod net;
 pub mod policies;
@@ -33,9 +34,10 @@ pub use env::{Environment, process};
 pub use error::{Errors, Path, Position, Problem, Step};
 pub use file::{
     AccessLog, Admin, Balance, Callback, CallbackPorts, Cluster, ClusterLimits, ClusterSchema, Config, Dns, Endpoint,
-    Expr, Expression, FilterUse, HashBy, HeaderMatch, HeaderPattern, Health, HoldFirst, KeptState, Listener,
-    ListenerLimits, Match, Members, Memory, Present, Reflection, ReflectionSettings, Registry, RegistryLimits, Route,
-    SchemaMode, Serve, ServeSettings, Served, ServedReflection, SplitShare, State, Target, WeightedEndpoint,
+    Expr, Expression, FilterUse, HashBy, HeaderMatch, HeaderPattern, Health, HoldFirst, Issuer, Jwks, KeptState,
+    Listener, ListenerLimits, Match, Members, Memory, Present, Reflection, ReflectionSettings, Registry,
+    RegistryLimits, Route, SchemaMode, Serve, ServeSettings, Served, ServedReflection, SplitShare, State, Target,
+    WeightedEndpoint,
 };
 pub use render::{render_defaults, view};
 pub use schema::compose;

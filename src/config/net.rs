@@ -10,6 +10,7 @@ use ipnet::IpNet;
 
 use super::names::HostName;
 use super::text::text_type;
+use tokens::Location;
 
 /// Addresses by prefix: `10.0.0.0/8`, `fd00::/8`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -44,10 +45,29 @@ pub enum Host {
     Name(String),
 }
 
+/// Where a key set is published: `https://idp.example/certs`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct KeysUrl(pub Location);
+text_type!(KeysUrl, "portunus-keys-url", "an `https` URL", "https://idp.example/certs");
+
 /// Ports from the first to the last: `3800-3899`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Ports(pub RangeInclusive<u16>);
 text_type!(Ports, "portunus-ports", "a range of ports", "3800-3899");
+
+impl FromStr for KeysUrl {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        text.parse().map(Self)
+    }
+}
+
+impl fmt::Display for KeysUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
 
 impl FromStr for Cidr {
     type Err = String;

@@ -13,6 +13,7 @@ use rustc_hash::FxHashMap;
 pub use super::build::build;
 pub use super::expressions::{Keys, Registrants};
 pub use super::health::{Expected, HealthCheck, Wellness};
+pub use super::issuers::{Published, Signatory};
 use super::policies::Policies;
 use crate::expr::Expression;
 use crate::filters::Chain;
@@ -28,8 +29,10 @@ pub struct Snapshot {
     pub applied_at: SystemTime,
     /// By name.
     pub listeners: FxHashMap<Arc<str>, Arc<Listener>>,
-    /// Names of metadata that filters set as identity, which no caller may send.
+    /// Names of metadata that filters set as identity, which no caller may send in any form; here without `-bin`, and with `-` for `_`.
     pub identity: Vec<String>,
+    /// Who may sign tokens.
+    pub issuers: Vec<Signatory>,
     /// Whether a call gets a line in the access log; without it every call.
     pub log_when: Option<Arc<Expression>>,
     /// The schemas that files pin, by the cluster.

@@ -1,6 +1,7 @@
 //! The names that expressions of a configuration may use, where each of them is known, and what a call has under them.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use fields::{Fields, RequestHead};
 use filter_api::{AgentInfo, CallInfo};
@@ -60,9 +61,10 @@ enum Known {
     Message,
     Response,
     StatusCode,
+    Claims,
 }
 
-const NAMES: [(&str, Known); 20] = [
+const NAMES: [(&str, Known); 21] = [
     ("request.service", Known::Service),
     ("request.method", Known::Method),
     ("request.authority", Known::Authority),
@@ -83,6 +85,7 @@ const NAMES: [(&str, Known); 20] = [
     ("message", Known::Message),
     ("response", Known::Response),
     ("status.code", Known::StatusCode),
+    ("claims", Known::Claims),
 ];
 
 /// Where [`Known::Message`], [`Known::Response`] and [`Known::StatusCode`] are among the names.
@@ -107,6 +110,8 @@ pub struct Facts<'a> {
     pub metadata: Option<&'a Fields>,
     /// Where the call comes from.
     pub peer: Option<IpAddr>,
+    /// What the caller's token says, if there is one.
+    pub claims: Option<&'a serde_json::Map<String, serde_json::Value>>,
     /// The agent that it is for.
     pub agent: Option<&'a AgentInfo>,
     /// What is to be registered.
@@ -144,6 +149,7 @@ impl<'a> Facts<'a> {
             protocol: Some(call.protocol.as_str()),
             metadata: Some(&head.fields),
             peer: Some(call.peer.ip()),
+            claims: call.claims.as_deref().map(|claims| &claims.all),
             agent: call.agent.as_deref(),
             ..Self::default()
         }
@@ -171,6 +177,7 @@ impl Known {
             Self::Message => matches!(place, Place::When | Place::Agent | Place::HashBy | Place::Judge),
             Self::Response => place == Place::Expect,
             Self::StatusCode => matches!(place, Place::AccessLog | Place::Expect),
+            Self::Claims => !matches!(place, Place::Expect | Place::EarlyFilter),
         }
     }
 
@@ -178,7 +185,7 @@ impl Known {
         match self {
             Self::Time => Type::Time,
             Self::Metadata => Type::Map(Box::new((Type::Text, Type::Text))),
-            Self::RegistrationConfig => Type::open_map(),
+            Self::RegistrationConfig | Self::Claims => Type::open_map(),
             Self::StatusCode => Type::Int,
             // Known once it is bound to a schema.
             Self::Message | Self::Response => Type::Dyn,
@@ -212,6 +219,9 @@ impl Known {
             Self::Message => "in `match.when`, `agent`, `hash_by`, and in filters that decide (authz, rate_limit)",
             Self::Response => "in a health check's `expect`",
             Self::StatusCode => "in the access log's `when` and in a health check's `expect`",
+            Self::Claims => {
+                "once the caller's token is verified: not in filters that run before, and where there is a call"
+            }
             _ => "where there is a call",
         }
     }
@@ -245,6 +255,11 @@ impl<'a, 'f: 'a> Names<'a> for Facts<'f> {
             Known::RegistrationConfig => self.registration.map(|own| Value::json(own.config)),
             Known::Message => body(self.message),
             Known::Response => body(self.response),
+            // Who has no token has no claims: to ask for one fails, which denies.
+            Known::Claims => Some(Value::Map(match self.claims {
+                Some(claims) => Map::Json(claims),
+                None => Map::Made(Arc::new(Vec::new())),
+            })),
             Known::StatusCode => self.status.map(|code| Value::Int(code.into())),
         }
     }

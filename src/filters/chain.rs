@@ -33,8 +33,8 @@ type Reader = (Arc<dyn Filter>, Reads);
 
 /// What the filters of a chain look at, and may change.
 pub struct Seen<'a> {
-    /// What is known of the call.
-    pub info: &'a CallInfo,
+    /// What is known of the call; claims are added where a filter verifies some.
+    pub info: &'a mut CallInfo,
     /// The head.
     pub head: &'a mut RequestHead,
     /// Bounds on the call.
@@ -92,12 +92,21 @@ impl Chain {
         let (mut at, mut answer) = answered.map_or((0, None), |Answered { start, at }| (at, Some(start)));
         while let Some((filter, reads)) = filters.get(at) {
             let Seen { info, head, bounds, .. } = seen;
-            let ask = || filter.request_head(&mut RequestView { call: info, head, bounds });
-            match answer.take().unwrap_or_else(ask) {
+            let mut verified = None;
+            let view = &mut RequestView { call: info, head, bounds, verified: &mut verified };
+            let start = match answer.take() {
+                Some(Start::Again) | None => filter.request_head(view),
+                Some(answer) => answer,
+            };
+            if verified.is_some() {
+                info.claims = verified;
+            }
+            match start {
                 Start::Pass => {}
                 Start::Follow(one) => seen.followers.add(one, *reads),
                 Start::Refuse(refusal) => return Err(refusal),
                 Start::Wait(later) => return Ok(Some(Waiting { later, at })),
+                Start::Again => return Err(endless()),
             }
             at += 1;
         }
@@ -261,6 +270,12 @@ impl Drop for Followers {
             });
         }
     }
+}
+
+/// A filter that asks to be asked, and has waited for nothing.
+fn endless() -> Box<Refusal> {
+    let message = "a filter gives no answer: look at the route's filters on the admin port";
+    Box::new(Refusal::new(Code::Internal, Reason::Filter, message))
 }
 
 fn passed(verdict: Verdict) -> Result<(), Box<Refusal>> {

@@ -11,6 +11,7 @@ use filter_api::Known;
 /// Every filter that a configuration can name.
 pub const ALL: &[Known] = &[
     Known::of::<filter_authz::Authz>(),
+    Known::of::<filter_jwt::Jwt>(),
     Known::of::<filter_limits::Limits>(),
     Known::of::<filter_metadata::Metadata>(),
     Known::of::<filter_redact::Redact>(),

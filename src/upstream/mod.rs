@@ -8,6 +8,7 @@ mod cluster;
 mod connect;
 pub mod core;
 mod dns;
+mod fetch;
 mod line;
 mod network;
 mod pool;
@@ -19,6 +20,7 @@ pub mod side;
 pub use cluster::{Cluster, ClusterLimits, Clusters, Group, Lister, Methods};
 pub use connect::{ConnectError, connect, knock};
 pub use dns::keep_resolving;
+pub use fetch::Fetcher;
 pub use network::{Io, Network, Place, Tcp};
 pub use pool::{Found, Lane, PATIENCE, Pool, Room};
 

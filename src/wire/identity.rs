@@ -3,7 +3,7 @@
 use fields::Fields;
 
 /// Removes what a caller must not say about itself: `x-forwarded-*`, the client certificate's header, names of ours, and
-/// `extra` names (what filters set as identity), each also in its `-bin` form and with `_` for `-`.
+/// `extra` names (what filters set as identity, without `-bin` and with `-` for `_`), each also in its `-bin` form and with `_` for `-`.
 ///
 /// `x-portunus-agent` and `x-portunus-hops` are for callers to say; they stay. True if the latter is there.
 pub fn strip_identity(fields: &mut Fields, extra: &[String]) -> bool {
@@ -21,8 +21,8 @@ fn is_identity(name: &[u8], extra: &[String]) -> bool {
     of_ours
         || (!extra.is_empty()
             && extra.iter().any(|identity| {
-                same_name(name.strip_suffix(b"-bin").unwrap_or(name), identity)
-                    || same_name(name.strip_suffix(b"_bin").unwrap_or(name), identity)
+                let bare = name.strip_suffix(b"-bin").or_else(|| name.strip_suffix(b"_bin")).unwrap_or(name);
+                same_name(bare, identity)
             }))
 }
 
@@ -62,6 +62,10 @@ mod tests {
             "x_user_id",
             "x-user-id-bin",
             "x_user_id_bin",
+            "x-user_id-bin",
+            "x-roles-bin",
+            "x-roles",
+            "x_roles_bin",
         ];
         let kept =
             ["x-portunus-agent", "x-portunus-hops", "x-user-idx", "x-f", "x-forwarded", "authorization", "user-id"];
@@ -69,7 +73,10 @@ mod tests {
         for name in gone.iter().chain(&kept) {
             fields.push(name, b"v");
         }
-        assert!(strip_identity(&mut fields, &["x-user-id".to_owned()]), "it says where it has been");
+        assert!(
+            strip_identity(&mut fields, &["x-user-id".to_owned(), "x-roles".to_owned()]),
+            "it says where it has been"
+        );
         assert_eq!(fields.iter().map(|(name, _)| name).collect::<Vec<_>>(), kept);
     }
 }

@@ -19,6 +19,9 @@ pub fn refusal_trailers(refusal: &Refusal) -> Fields {
         // So that the caller can send it again in a way that is read (gRPC, "Compression").
         trailers.push("grpc-accept-encoding", ACCEPTED.as_bytes());
     }
+    if let Some(challenge) = challenge(refusal) {
+        trailers.push("www-authenticate", challenge.as_bytes());
+    }
     for detail in &refusal.details {
         if let Detail::RetryAfter(wait) = detail {
             // gRFC A6: grpc clients wait this long before they try again by themselves.
@@ -26,6 +29,15 @@ pub fn refusal_trailers(refusal: &Refusal) -> Fields {
         }
     }
     trailers
+}
+
+/// How a caller shows who it is (RFC 6750 §3): who sent no token is told of no error.
+fn challenge(refusal: &Refusal) -> Option<&'static str> {
+    match (refusal.code, refusal.reason) {
+        (Code::Unauthenticated, Reason::TokenMissing) => Some("Bearer"),
+        (Code::Unauthenticated, _) => Some("Bearer error=\"invalid_token\""),
+        _ => None,
+    }
 }
 
 /// A whole answer without messages ("Trailers-Only") from the status fields.

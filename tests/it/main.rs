@@ -28,6 +28,7 @@ mod health;
 mod held;
 mod held_answers;
 mod hostile;
+mod jwt;
 mod keys;
 mod listener;
 mod memory;

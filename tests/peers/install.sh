@@ -19,6 +19,8 @@ main() {
   part "grpcui-$(sha256sum "$here/grpcui/go.sum" | cut -c1-12)" grpcui
   part "buf-$BUF" buf
   part "bindu-$BINDU" bindu_core
+  part "pyjwt-$PYJWT-$CRYPTOGRAPHY" pyjwt
+  part "jose-$JOSE" jose
   part "cel-spec-$CEL_SPEC-$PROTOBUF_ES" cel_spec
   echo "peers: everything is in $PEERS_DIR"
 }
@@ -96,6 +98,16 @@ buf() {
 
 bindu_core() {
   venv "$PEERS_DIR/bindu" "bindu==$BINDU"
+}
+
+pyjwt() {
+  venv "$PEERS_DIR/pyjwt" "pyjwt==$PYJWT" "cryptography==$CRYPTOGRAPHY"
+}
+
+jose() {
+  need npm "Node.js 18 or newer with npm"
+  mkdir -p "$PEERS_DIR/jose"
+  npm install --prefix "$PEERS_DIR/jose" --no-audit --no-fund --silent "jose@$JOSE"
 }
 
 # venv DIR PACKAGE...: a fresh virtual environment on Python 3.12 (bindu asks for 3.12 or newer).

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use fields::{Fields, RequestHead};
 
-use crate::{Code, Reason, Refusal, Seen};
+use crate::{Claims, Code, Reason, Refusal, Seen};
 
 /// A filter, built once and shared by all calls.
 pub trait Filter: Send + Sync {
@@ -32,6 +32,8 @@ pub enum Start {
     Refuse(Box<Refusal>),
     /// The answer takes a while (a log that must be written first). The call waits, within its deadline.
     Wait(Pin<Box<dyn Future<Output = Start> + Send>>),
+    /// The head is to be shown again, now that what the filter waited for is there. Only as the answer of a [`Wait`](Self::Wait).
+    Again,
 }
 
 /// A filter on one call. Every hook has a default that lets the call through.
@@ -176,6 +178,8 @@ pub struct CallInfo {
     pub peer: SocketAddr,
     /// The agent that the call is for: of a call to a registry cluster, from phase Authorize on.
     pub agent: Option<Arc<AgentInfo>>,
+    /// What the caller's token says, once a filter has verified one.
+    pub claims: Option<Arc<Claims>>,
 }
 
 /// Who an agent is.
@@ -217,12 +221,19 @@ pub struct Bounds {
     pub duration: Option<Duration>,
     /// Without a byte in either direction.
     pub idle: Option<Duration>,
+    /// The second since 1970 in which the call ends with UNAUTHENTICATED, because what shows who its caller is has run out.
+    pub expires: Option<u64>,
 }
 
 impl Bounds {
     /// Ends the call after `duration` at the latest.
     pub fn limit_duration(&mut self, duration: Duration) {
         self.duration = Some(self.duration.map_or(duration, |have| have.min(duration)));
+    }
+
+    /// Ends the call at this second since 1970 at the latest, as its caller's token is not good any more.
+    pub fn limit_expiry(&mut self, ends: u64) {
+        self.expires = Some(self.expires.map_or(ends, |have| have.min(ends)));
     }
 
     /// Ends the call after this much silence at the latest.
@@ -239,6 +250,8 @@ pub struct RequestView<'a> {
     pub head: &'a mut RequestHead,
     /// Bounds that the filter may tighten.
     pub bounds: &'a mut Bounds,
+    /// What a token says that the filter has verified: put here, it is [`CallInfo::claims`] for all that come after.
+    pub verified: &'a mut Option<Arc<Claims>>,
 }
 
 impl RequestView<'_> {
@@ -284,7 +297,10 @@ mod tests {
         bounds.limit_duration(Duration::from_secs(9));
         bounds.limit_idle(Duration::from_secs(3));
         bounds.limit_idle(Duration::from_secs(2));
-        assert_eq!(bounds, Bounds { duration: Some(Duration::from_secs(5)), idle: Some(Duration::from_secs(2)) });
+        bounds.limit_expiry(7);
+        bounds.limit_expiry(8);
+        let (duration, idle) = (Some(Duration::from_secs(5)), Some(Duration::from_secs(2)));
+        assert_eq!(bounds, Bounds { duration, idle, expires: Some(7) });
     }
 
     #[test]

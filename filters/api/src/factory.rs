@@ -5,7 +5,10 @@ use std::sync::Arc;
 use schemars::{JsonSchema, Schema};
 use serde::de::DeserializeOwned;
 
-use crate::{Expression, Filter, Gives, Hidden, Readers, Redaction, Rules, Validation};
+use crate::{
+    Expression, Filter, Gives, Hidden, Issuers, Readers, Redaction, Rules, Validation, Verifier, check_target,
+    target::folded,
+};
 
 /// When a filter runs. DESIGN.md §2 and docs/request-path.md have the order of a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -58,12 +61,20 @@ pub trait Factory {
 pub struct BuildCx<'a> {
     place: &'a str,
     readers: &'a dyn Readers,
+    issuers: Option<&'a dyn Issuers>,
+    identity: Vec<String>,
 }
 
 impl<'a> BuildCx<'a> {
     /// `place` is where the filter stands in the configuration, such as `listeners.edge.filters[0]`.
     pub fn new(place: &'a str, readers: &'a dyn Readers) -> Self {
-        Self { place, readers }
+        Self { place, readers, issuers: None, identity: Vec::new() }
+    }
+
+    /// The same, with those who may sign tokens.
+    #[must_use]
+    pub fn with_issuers(self, issuers: &'a dyn Issuers) -> Self {
+        Self { issuers: Some(issuers), ..self }
     }
 
     /// Where the filter stands in the configuration: unique within it, and stable over reloads of an unchanged file.
@@ -77,6 +88,37 @@ impl<'a> BuildCx<'a> {
     /// What is wrong with it, at that place.
     pub fn expression(&self, path: &[&str], text: &str, gives: Gives) -> Result<Arc<dyn Expression>, BuildError> {
         self.readers.expression(text, gives).map_err(|message| BuildError::at(path, message))
+    }
+
+    /// What checks tokens of the issuers that stand at `path` below the filter's key.
+    ///
+    /// # Errors
+    /// The first of them that cannot be used, at its place.
+    pub fn verifier(&self, path: &[&str], names: &[String]) -> Result<Arc<dyn Verifier>, BuildError> {
+        let verifier = match self.issuers {
+            Some(issuers) => issuers.verifier(names),
+            None => Err((0, "nobody may sign tokens here".to_owned())),
+        };
+        verifier.map_err(|(at, message)| {
+            let at = at.to_string();
+            BuildError::at(&path.iter().copied().chain([at.as_str()]).collect::<Vec<_>>(), message)
+        })
+    }
+
+    /// Says that the filter tells instances under this name, which stands at `path` below its key, who calls. No caller of any listener
+    /// can send it any more, in none of its forms.
+    ///
+    /// # Errors
+    /// Nothing may be written under it.
+    pub fn sets_identity(&mut self, path: &[&str], name: &str) -> Result<(), BuildError> {
+        check_target(name).map_err(|message| BuildError::at(path, message))?;
+        self.identity.push(folded(name));
+        Ok(())
+    }
+
+    /// The names under which it does, without `-bin` and with `-` for `_`: what all their forms have in common.
+    pub fn into_identity(self) -> Vec<String> {
+        self.identity
     }
 
     /// What hides fields of messages.

@@ -13,6 +13,8 @@ mod methods;
 mod readers;
 mod reason;
 mod refusal;
+mod target;
+mod tokens;
 pub mod units;
 
 pub use call::{
@@ -27,5 +29,7 @@ pub use readers::{
 };
 pub use reason::Reason;
 pub use refusal::{Detail, Refusal};
+pub use target::{MOST_VALUE, are_one_name, check_target, is_target_value};
+pub use tokens::{Claims, Issuers, Verification, Verifier};
 
 pub use fields;

@@ -56,6 +56,32 @@ pub enum Reason {
     SchemaUnavailable,
     /// The registrar refused, because another owner holds the agent.
     Owner,
+    /// There is no token.
+    TokenMissing,
+    /// The token is none that can be read.
+    TokenMalformed,
+    /// The token is of a type that is not taken.
+    TokenType,
+    /// The token is signed with an algorithm that is not allowed.
+    TokenAlgorithm,
+    /// The token is from nobody who may sign one.
+    TokenIssuer,
+    /// The token's issuer has no such key.
+    TokenKey,
+    /// The token's signature does not fit.
+    TokenSignature,
+    /// The token's time is over.
+    TokenExpired,
+    /// The token's time has not come.
+    TokenEarly,
+    /// A claim that the token must have is not there, or not of its kind.
+    TokenClaim,
+    /// The token is for somebody else.
+    Audience,
+    /// A claim that an instance is to be told cannot be metadata.
+    ClaimUnfit,
+    /// The keys of the token's issuer were never obtained.
+    KeysUnavailable,
     /// The upstream answered without a gRPC status.
     UpstreamHttp,
     /// The upstream ended the call before it was complete.
@@ -90,6 +116,19 @@ impl Reason {
         Self::RouteUndecided,
         Self::Schema,
         Self::SchemaUnavailable,
+        Self::TokenMissing,
+        Self::TokenMalformed,
+        Self::TokenType,
+        Self::TokenAlgorithm,
+        Self::TokenIssuer,
+        Self::TokenKey,
+        Self::TokenSignature,
+        Self::TokenExpired,
+        Self::TokenEarly,
+        Self::TokenClaim,
+        Self::Audience,
+        Self::ClaimUnfit,
+        Self::KeysUnavailable,
         Self::UpstreamHttp,
         Self::UpstreamReset,
     ];
@@ -122,6 +161,19 @@ impl Reason {
             Self::RouteUndecided => "route_undecided",
             Self::Schema => "schema",
             Self::SchemaUnavailable => "schema_unavailable",
+            Self::TokenMissing => "token_missing",
+            Self::TokenMalformed => "token_malformed",
+            Self::TokenType => "token_type",
+            Self::TokenAlgorithm => "token_algorithm",
+            Self::TokenIssuer => "token_issuer",
+            Self::TokenKey => "token_key",
+            Self::TokenSignature => "token_signature",
+            Self::TokenExpired => "token_expired",
+            Self::TokenEarly => "token_early",
+            Self::TokenClaim => "token_claim",
+            Self::Audience => "audience",
+            Self::ClaimUnfit => "claim_unfit",
+            Self::KeysUnavailable => "keys_unavailable",
             Self::UpstreamHttp => "upstream_http",
             Self::UpstreamReset => "upstream_reset",
         }

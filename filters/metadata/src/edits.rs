@@ -3,26 +3,10 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use fields::{Fields, is_name};
-use filter_api::{BuildCx, BuildError, Code, Expression, Gives, Reason, Refusal, Seen};
-
-/// The longest value that an expression may give.
-const MOST_VALUE: usize = 1024;
-
-/// Names that are the protocol's or the proxy's own (DESIGN.md §4): nothing may be written under them.
-const RESERVED: [&str; 10] = [
-    "te",
-    "host",
-    "connection",
-    "keep-alive",
-    "proxy-connection",
-    "transfer-encoding",
-    "upgrade",
-    "content-type",
-    "authorization",
-    "content-length",
-];
-const RESERVED_PREFIXES: [&str; 3] = [":", "grpc-", "x-portunus-"];
+use fields::Fields;
+use filter_api::{
+    BuildCx, BuildError, Code, Expression, Gives, MOST_VALUE, Reason, Refusal, Seen, check_target, is_target_value,
+};
 
 /// What to do with a list, in this order.
 #[derive(Debug, Default)]
@@ -47,16 +31,16 @@ impl Edits {
         for (index, name) in remove.iter().enumerate() {
             // A token may be removed; what gRPC itself needs may not.
             if name != "authorization" {
-                writable(name).map_err(|message| place(&["remove", &index.to_string()], message))?;
+                check_target(name).map_err(|message| place(&["remove", &index.to_string()], message))?;
             }
         }
         for (from, to) in &rename {
             for name in [from, to] {
-                writable(name).map_err(|message| place(&["rename", from], message))?;
+                check_target(name).map_err(|message| place(&["rename", from], message))?;
             }
         }
         for (name, value) in &set {
-            writable(name).map_err(|message| place(&["set", name], message))?;
+            check_target(name).map_err(|message| place(&["set", name], message))?;
             let text = value.bytes().all(|b| (0x20..=0x7e).contains(&b)) && value.trim() == value;
             if !text {
                 let message = format!(
@@ -104,7 +88,7 @@ impl Computed {
     pub(crate) fn build(at: &[&str], set: BTreeMap<String, String>, cx: &mut BuildCx<'_>) -> Result<Self, BuildError> {
         let compiled = set.into_iter().map(|(name, text)| {
             let path: Vec<&str> = at.iter().copied().chain(["set_expr", &name]).collect();
-            writable(&name).map_err(|message| BuildError::at(&path, message))?;
+            check_target(&name).map_err(|message| BuildError::at(&path, message))?;
             let expression = cx.expression(&path, &text, Gives::Text)?;
             Ok((name, expression))
         });
@@ -127,7 +111,7 @@ impl Computed {
         };
         let values = self.0.iter().map(|(name, expression)| {
             let value = expression.text(seen).map_err(|why| denied(name, why.to_string()))?;
-            if value.as_ref().is_some_and(|value| !is_writable_value(value)) {
+            if value.as_ref().is_some_and(|value| !is_target_value(value)) {
                 let why =
                     format!("its value is not 1 to {MOST_VALUE} printable ASCII characters without blanks around them");
                 return Err(denied(name, why));
@@ -148,21 +132,4 @@ pub(crate) fn put<'v>(fields: &mut Fields, values: impl IntoIterator<Item = (&'v
             }
         }
     }
-}
-
-fn is_writable_value(value: &str) -> bool {
-    !value.is_empty()
-        && value.len() <= MOST_VALUE
-        && value.bytes().all(|octet| (0x20..=0x7e).contains(&octet))
-        && value.trim() == value
-}
-
-fn writable(name: &str) -> Result<(), String> {
-    if !is_name(name) {
-        return Err(format!("`{name}` is no name of metadata: write it in lower case, for example `x-team`"));
-    }
-    if RESERVED.contains(&name) || RESERVED_PREFIXES.iter().any(|prefix| name.starts_with(prefix)) {
-        return Err(format!("`{name}` belongs to the protocol or to Portunus: choose another name"));
-    }
-    Ok(())
 }

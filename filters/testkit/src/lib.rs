@@ -8,9 +8,9 @@ use std::time::Duration;
 
 use fields::{Fields, Method, RequestHead};
 use filter_api::{
-    Bounds, BuildCx, BuildError, CallFilter, CallInfo, Code, Depth, Expression, Factory, Filter, Gives, Hidden, Known,
-    Message, Misfit, Outcome, Phase, Protocol, Readers, Reads, Reason, Redaction, Refusal, RequestView, ResponseView,
-    Rules, Seen, Start, Types, Unevaluated, Unread, Validation, Verdict,
+    Bounds, BuildCx, BuildError, CallFilter, CallInfo, Claims, Code, Depth, Expression, Factory, Filter, Gives, Hidden,
+    Issuers, Known, Message, Misfit, Outcome, Phase, Protocol, Readers, Reads, Reason, Redaction, Refusal, RequestView,
+    ResponseView, Rules, Seen, Start, Types, Unevaluated, Unread, Validation, Verdict, Verification, Verifier,
 };
 
 /// A filter that was built.
@@ -44,6 +44,20 @@ impl Bench {
         Ok(Self { filter, phase: F::PHASE, types: None })
     }
 
+    /// The same, where an issuer `a` has signed these tokens.
+    ///
+    /// # Errors
+    /// What the filter says of the configuration.
+    pub fn with_tokens<F: Factory>(
+        config: serde_json::Value,
+        tokens: &[(&str, Arc<Claims>)],
+    ) -> Result<Self, BuildError> {
+        let tokens = Tokens(tokens.iter().map(|(token, claims)| ((*token).to_owned(), Arc::clone(claims))).collect());
+        let mut cx = BuildCx::new("listeners.test.filters[0]", &Plain).with_issuers(&tokens);
+        let filter = (Known::of::<F>().build)(config, &mut cx)?;
+        Ok(Self { filter, phase: F::PHASE, types: None })
+    }
+
     /// The same, whose messages come with these types.
     #[must_use]
     pub fn with_types(mut self, types: Arc<Types>) -> Self {
@@ -72,6 +86,7 @@ impl Bench {
             listener: "test".into(),
             peer: SocketAddr::new(Ipv4Addr::LOCALHOST.into(), 40_000),
             agent: None,
+            claims: None,
         };
         let mut call = TestCall {
             head,
@@ -83,9 +98,12 @@ impl Bench {
             types: self.types.clone(),
             counts: (0, 0),
         };
-        let view = &mut RequestView { call: &call.info, head: &mut call.head, bounds: &mut call.bounds };
-        match self.filter.request_head(view) {
-            Start::Pass | Start::Wait(_) => {}
+        let mut verified = None;
+        let TestCall { info, head, bounds, .. } = &mut call;
+        let start = self.filter.request_head(&mut RequestView { call: info, head, bounds, verified: &mut verified });
+        call.info.claims = verified;
+        match start {
+            Start::Pass | Start::Wait(_) | Start::Again => {}
             Start::Follow(follower) => call.follower = Some(follower),
             Start::Refuse(refusal) => return Err(refusal),
         }
@@ -94,6 +112,11 @@ impl Bench {
 }
 
 impl TestCall {
+    /// What the filter has verified.
+    pub fn claims(&self) -> Option<&Claims> {
+        self.info.claims.as_deref()
+    }
+
     /// Whether the filter follows the call: what costs a box.
     pub fn is_followed(&self) -> bool {
         self.follower.is_some()
@@ -210,6 +233,31 @@ impl Readers for Plain {
             (Gives::Truth, text) if truth => Ok(Arc::new(Said(text.to_owned()))),
             (Gives::Text, text) if truth || quoted || text == "null" => Ok(Arc::new(Said(text.to_owned()))),
             _ => Err(format!("`{text}` is none of true, false, null, fails, says WORD and 'text'")),
+        }
+    }
+}
+
+/// Tokens that an issuer `a` has signed.
+#[derive(Clone, Debug)]
+struct Tokens(Vec<(String, Arc<Claims>)>);
+
+impl Issuers for Tokens {
+    fn verifier(&self, names: &[String]) -> Result<Arc<dyn Verifier>, (usize, String)> {
+        match names.iter().position(|name| name != "a") {
+            Some(at) => Err((at, format!("no issuer is named `{}`", names[at]))),
+            None => Ok(Arc::new(self.clone())),
+        }
+    }
+}
+
+impl Verifier for Tokens {
+    fn verify(&self, token: &[u8]) -> Verification {
+        match self.0.iter().find(|(good, _)| good.as_bytes() == token) {
+            Some((_, claims)) => Verification::Passed(Arc::clone(claims)),
+            None => {
+                let message = "the token's signature does not fit";
+                Verification::Refused(Box::new(Refusal::new(Code::Unauthenticated, Reason::TokenSignature, message)))
+            }
         }
     }
 }

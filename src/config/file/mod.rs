@@ -2,6 +2,7 @@
 //! become the JSON Schema and docs/configuration. Read by `load`; what runs is made from it by `snapshot`.
 
 mod cluster;
+mod issuer;
 mod listener;
 mod route;
 mod schemas;
@@ -18,6 +19,7 @@ pub use cluster::{
     Balance, Callback, CallbackPorts, Cluster, ClusterLimits, Dns, Endpoint, HashBy, Health, Members, Registry,
     RegistryLimits, WeightedEndpoint,
 };
+pub use issuer::{Issuer, Jwks};
 pub use listener::{FilterUse, Listener, ListenerLimits};
 pub use route::{HeaderMatch, HeaderPattern, HoldFirst, Match, Present, Route, Share as SplitShare, Target};
 pub use schemas::{ClusterSchema, Reflection, ReflectionSettings, SchemaMode};
@@ -50,6 +52,10 @@ pub struct Config {
     /// Bounds on expressions.
     #[serde(default)]
     pub expr: Expr,
+    /// Who may sign tokens, by a name of your choice.
+    #[serde(default)]
+    #[schemars(extend("propertyNames" = { "type": "string", "format": "portunus-name" }))]
+    pub issuers: BTreeMap<String, Issuer>,
     /// Where calls go, by a name of your choice.
     #[serde(default)]
     #[schemars(extend("propertyNames" = { "type": "string", "format": "portunus-name" }))]

@@ -2,6 +2,7 @@
 //! safe when spelled out. Called by `load` after the types are read; like every step, it reports all it finds.
 
 mod clusters;
+mod issuers;
 mod listeners;
 mod routes;
 
@@ -17,6 +18,9 @@ use filter_api::units::Period;
 pub(super) fn check(config: &Config, source: &Source, filters: &[Known], gaps: Vec<Path>) -> Vec<Problem> {
     let mut rules = Rules { config, source, filters, gaps: gaps.into_iter().collect(), problems: Vec::new() };
     rules.admin();
+    for (name, issuer) in &config.issuers {
+        rules.issuer(name, issuer);
+    }
     for (name, cluster) in &config.clusters {
         rules.cluster(name, cluster);
     }

@@ -84,10 +84,11 @@ impl Rules<'_> {
                            (they are then gone after a restart, until the SDK instances register again)";
             self.report(&target, message.to_owned());
         }
-        if !listener.address.is_loopback() && !route.open_registration {
+        let is_guarded = self.authenticates(&listener.filters) || self.authenticates(&route.filters);
+        if !listener.address.is_loopback() && !route.open_registration && !is_guarded {
             let message = format!(
-                "anybody who reaches `{}` could register: listen on loopback, or add `open_registration: true` to this \
-                 route",
+                "anybody who reaches `{}` could register: listen on loopback, add a `jwt` filter (not an optional one), or add \
+                 `open_registration: true` to this route",
                 listener.address
             );
             self.report(&target, message);
@@ -130,6 +131,8 @@ impl Rules<'_> {
     pub(super) fn authenticates(&self, filters: &[FilterUse]) -> bool {
         let known =
             |name: &str| self.filters.iter().any(|known| known.name == name && known.phase == Phase::Authenticate);
-        filters.iter().any(|filter| known(&filter.name))
+        // A filter that may let strangers pass tells nobody apart.
+        let is_optional = |filter: &FilterUse| filter.config.get("optional").is_some_and(|optional| optional == true);
+        filters.iter().any(|filter| known(&filter.name) && !is_optional(filter))
     }
 }

@@ -40,11 +40,25 @@ pub struct InstanceCount {
     pub count: u64,
 }
 
+/// How old the keys of an issuer are. Looked at when it is scraped.
+#[derive(Clone, Debug, PartialEq)]
+pub struct KeyAge {
+    /// The issuer's name in the configuration.
+    pub issuer: Arc<str>,
+    /// Since they were fetched; as long as they never were, since they have been asked for.
+    pub seconds: f64,
+}
+
 impl Metrics {
     /// All series as text. Fails only if a formatter of the library does, which is a bug.
-    pub fn expose(self: &Arc<Self>, format: Format, instances: Vec<InstanceCount>) -> Result<String, fmt::Error> {
+    pub fn expose(
+        self: &Arc<Self>,
+        format: Format,
+        instances: Vec<InstanceCount>,
+        keys: Vec<KeyAge>,
+    ) -> Result<String, fmt::Error> {
         let mut registry = Registry::default();
-        registry.register_collector(Box::new(Scrape { metrics: Arc::clone(self), instances }));
+        registry.register_collector(Box::new(Scrape { metrics: Arc::clone(self), instances, keys }));
         let mut out = String::with_capacity(64 * 1024);
         match format {
             Format::OpenMetrics => text::encode(&mut out, &registry)?,
@@ -81,6 +95,7 @@ fn classic(open: &str) -> String {
 struct Scrape {
     metrics: Arc<Metrics>,
     instances: Vec<InstanceCount>,
+    keys: Vec<KeyAge>,
 }
 
 impl Collector for Scrape {
@@ -93,6 +108,7 @@ impl Collector for Scrape {
         write_upstream(&mut sheet, &clusters, &self.instances)?;
         write_registrar(&mut sheet, &clusters)?;
         write_schemas(&mut sheet, &clusters)?;
+        write_keys(&mut sheet, &self.keys)?;
         write_whole(&mut sheet, metrics)?;
         write_process(&mut sheet, &Process::look(metrics.started))
     }
@@ -237,6 +253,12 @@ fn words(
         }
     }
     Ok(())
+}
+
+fn write_keys(sheet: &mut Sheet<'_>, keys: &[KeyAge]) -> fmt::Result {
+    let help = "Time since the keys of an issuer were fetched; as long as they never were, since they are asked for";
+    let mut family = sheet.gauge("portunus_jwks_age_seconds", help)?;
+    keys.iter().try_for_each(|age| family.level(&[("issuer", &*age.issuer)], age.seconds))
 }
 
 fn write_whole(sheet: &mut Sheet<'_>, metrics: &Metrics) -> fmt::Result {

@@ -9,7 +9,7 @@ use super::{CallKind, ConnectionState, Format, InstanceCount, Metrics};
 
 fn page(metrics: &Arc<Metrics>, format: Format) -> String {
     let instances = vec![InstanceCount { cluster: Arc::from("agents"), state: "healthy", count: 3 }];
-    metrics.expose(format, instances).unwrap()
+    metrics.expose(format, instances, vec![]).unwrap()
 }
 
 /// The lines of the families in question, without those that differ at each run.

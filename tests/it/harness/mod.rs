@@ -5,9 +5,12 @@ mod admin;
 mod caller;
 mod filters;
 mod grpc;
+mod issuer;
 mod proxy;
 mod raw;
 mod reflecting;
+#[path = "../../../tokens/tests/support/mod.rs"]
+mod signing;
 mod upstream;
 mod worker;
 
@@ -20,6 +23,7 @@ pub(crate) use admin::{Series, get};
 pub(crate) use caller::{Answer, Ask, Caller};
 pub(crate) use filters::seen;
 pub(crate) use grpc::{chunk, framed, framed_with, messages, unchunk};
+pub(crate) use issuer::{KeyServer, Signer, claims, now};
 pub(crate) use proxy::{Setup, TestProxy};
 pub(crate) use raw::{Frame, RawUpstream, RawWire, Say, kind};
 pub(crate) use reflecting::{Manner, Reflecting, Said, set};

@@ -1,0 +1,262 @@
+//! Those who may sign tokens, built: key sets and secrets are read, and what checks tokens for filters is made of them.
+
+use std::collections::BTreeMap;
+use std::io::Read as _;
+use std::path::Path as FilePath;
+use std::sync::Arc;
+use std::time::Duration;
+
+use filter_api::{Claims, Code, Detail, Issuers, Reason, Refusal, Verification, Verifier};
+use rustls::RootCertStore;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject as _;
+use tokens::{Algorithm, Answer, KeySet, Location, Rejection, Ring, Settings, System, least_secret};
+
+use super::file::{Issuer, Jwks};
+use super::{Path, Problem, Source, suggest};
+use crate::path;
+
+/// The longest file of keys, secrets or authorities, in octets.
+const MOST_OCTETS: u64 = 1 << 20;
+/// How soon a call may come back that found no keys.
+const SOON: Duration = Duration::from_secs(1);
+
+/// Somebody who may sign tokens.
+#[derive(Clone, Debug)]
+pub struct Signatory {
+    /// The name in the file.
+    pub name: Arc<str>,
+    /// What tokens must be, and the keys.
+    pub issuer: Arc<tokens::Issuer>,
+    /// Where the keys are to be fetched from, if they are.
+    pub published: Option<Published>,
+}
+
+/// Where keys are published.
+#[derive(Clone, Debug)]
+pub struct Published {
+    /// The URL.
+    pub location: Location,
+    /// Who may vouch for its server; none where there is no TLS.
+    pub authorities: Option<Arc<RootCertStore>>,
+    /// From one fetch to the next.
+    pub refresh: Duration,
+}
+
+/// All of a file, by name. One that could not be built is none: that it could not is said elsewhere.
+#[derive(Debug, Default)]
+pub(super) struct Signatories(BTreeMap<String, Option<Signatory>>);
+
+impl Signatories {
+    /// Builds them.
+    pub(super) fn build(issuers: &BTreeMap<String, Issuer>, source: &Source, problems: &mut Vec<Problem>) -> Self {
+        let built = issuers.iter().map(|(name, issuer)| {
+            let place = path!["issuers", name];
+            let built = signatory((name, issuer), source, &place);
+            (name.clone(), built.map_err(|(at, message)| problems.push(source.error_at(&at, message))).ok())
+        });
+        Self(built.collect())
+    }
+
+    pub(super) fn into_all(self) -> Vec<Signatory> {
+        self.0.into_values().flatten().collect()
+    }
+}
+
+/// What is wrong, and where.
+type Wrong = (Path, String);
+
+fn signatory((name, issuer): (&str, &Issuer), source: &Source, place: &Path) -> Result<Signatory, Wrong> {
+    let mut published = None;
+    let (ring, algorithms) = match (&issuer.jwks, &issuer.secret_file) {
+        (_, Some(file)) => {
+            let at = place.with("secret_file");
+            let secret = read(file, source).map_err(|why| (at.clone(), why))?;
+            let secret = trimmed(&secret);
+            let algorithms = fitting(secret, issuer).map_err(|why| (at, why))?;
+            (Ring::fixed(name, KeySet::of_secret(secret)), algorithms)
+        }
+        (Some(jwks), None) => {
+            let place = place.with("jwks");
+            published = self::published(jwks, source, &place)?;
+            let ring = match fixed(jwks, source, &place)? {
+                Some(keys) => Ring::fixed(name, keys),
+                None => Ring::fetched(name),
+            };
+            (ring, issuer.algorithms())
+        }
+        // The rules have refused it.
+        (None, None) => return Err((place.clone(), "has no keys".to_owned())),
+    };
+    let settings = Settings {
+        issuer: issuer.issuer.as_str().into(),
+        audiences: issuer.audiences.clone(),
+        algorithms,
+        leeway: issuer.leeway.0,
+        types: issuer.types.clone(),
+        require: issuer.require.clone(),
+    };
+    Ok(Signatory { name: name.into(), issuer: Arc::new(tokens::Issuer::new(settings, Arc::new(ring))), published })
+}
+
+/// Keys that stand in the configuration, or beside it.
+fn fixed(jwks: &Jwks, source: &Source, place: &Path) -> Result<Option<KeySet>, Wrong> {
+    let (at, octets) = match (&jwks.file, &jwks.inline) {
+        (Some(file), _) => {
+            let at = place.with("file");
+            let octets = read(file, source).map_err(|why| (at.clone(), why))?;
+            (at, octets)
+        }
+        (None, Some(inline)) => (place.with("inline"), inline.as_bytes().to_vec()),
+        (None, None) => return Ok(None),
+    };
+    let keys = KeySet::read(&octets).map_err(|why| (at.clone(), format!("cannot be used: {why}")))?;
+    if keys.is_empty() {
+        let why = match keys.skipped() {
+            [] => "it is empty".to_owned(),
+            skipped => skipped.join("; "),
+        };
+        return Err((at, format!("has no key that can be used: {why}")));
+    }
+    Ok(Some(keys))
+}
+
+fn published(jwks: &Jwks, source: &Source, place: &Path) -> Result<Option<Published>, Wrong> {
+    let Some(url) = &jwks.url else { return Ok(None) };
+    let authorities = match &jwks.ca {
+        None if !url.0.is_secure => None,
+        None => {
+            let found = rustls_native_certs::load_native_certs();
+            let mut store = RootCertStore::empty();
+            // Some of what a system trusts is older than what rustls reads.
+            store.add_parsable_certificates(found.certs);
+            if store.is_empty() {
+                let message = "needs authorities to vouch for its server, and this system has none: give `ca`";
+                return Err((place.with("url"), message.to_owned()));
+            }
+            Some(Arc::new(store))
+        }
+        Some(file) => {
+            let at = place.with("ca");
+            let pem = read(file, source).map_err(|why| (at.clone(), why))?;
+            Some(Arc::new(authorities(&pem).map_err(|why| (at, why))?))
+        }
+    };
+    Ok(Some(Published { location: url.0.clone(), authorities, refresh: jwks.refresh().0 }))
+}
+
+fn authorities(pem: &[u8]) -> Result<RootCertStore, String> {
+    let mut store = RootCertStore::empty();
+    for certificate in CertificateDer::pem_slice_iter(pem) {
+        let certificate = certificate.map_err(|error| format!("cannot be read as PEM: {error}"))?;
+        store.add(certificate).map_err(|error| format!("has a certificate that cannot be used: {error}"))?;
+    }
+    if store.is_empty() { Err("has no certificate in PEM form in it".to_owned()) } else { Ok(store) }
+}
+
+/// The algorithms for which a secret is long enough: all that are asked for, or those of the default that are.
+fn fitting(secret: &[u8], issuer: &Issuer) -> Result<Vec<Algorithm>, String> {
+    let mut algorithms = issuer.algorithms();
+    let is_short = |algorithm: &Algorithm| secret.len() < least_secret(*algorithm);
+    if issuer.algorithms.is_none() {
+        algorithms.retain(|algorithm| !is_short(algorithm) || *algorithm == Algorithm::HS256);
+    }
+    match algorithms.iter().find(|algorithm| is_short(algorithm)) {
+        Some(algorithm) => {
+            let (has, least) = (secret.len(), least_secret(*algorithm));
+            Err(format!(
+                "has {has} octets, and {algorithm} needs {least} at least: make a new secret (`openssl rand -hex 64`)"
+            ))
+        }
+        None => Ok(algorithms),
+    }
+}
+
+/// Editors and `openssl rand` put a line end behind it, which nobody means.
+fn trimmed(secret: &[u8]) -> &[u8] {
+    let secret = secret.strip_suffix(b"\n").unwrap_or(secret);
+    secret.strip_suffix(b"\r").unwrap_or(secret)
+}
+
+fn read(file: &FilePath, source: &Source) -> Result<Vec<u8>, String> {
+    let path = source.resolve(file);
+    let unreadable = |error: std::io::Error| format!("`{}` cannot be read: {error}", file.display());
+    let opened = std::fs::File::open(path).map_err(unreadable)?;
+    if !opened.metadata().map_err(unreadable)?.is_file() {
+        return Err(format!("`{}` is no file", file.display()));
+    }
+    let mut octets = Vec::new();
+    opened.take(MOST_OCTETS + 1).read_to_end(&mut octets).map_err(unreadable)?;
+    if octets.len() as u64 > MOST_OCTETS {
+        return Err(format!("`{}` is over {MOST_OCTETS} octets", file.display()));
+    }
+    Ok(octets)
+}
+
+impl Issuers for Signatories {
+    fn verifier(&self, names: &[String]) -> Result<Arc<dyn Verifier>, (usize, String)> {
+        let mut issuers: Vec<Arc<tokens::Issuer>> = Vec::new();
+        for (at, name) in names.iter().enumerate() {
+            let Some(known) = self.0.get(name) else {
+                let known: Vec<&str> = self.0.keys().map(String::as_str).collect();
+                let hint = if known.is_empty() {
+                    ": the file has no `issuers`".to_owned()
+                } else {
+                    suggest::hint(name, &known)
+                };
+                return Err((at, format!("no issuer is named `{name}`{hint}")));
+            };
+            let Some(known) = known else { continue };
+            let iss = &known.issuer.settings().issuer;
+            if issuers.iter().any(|other| other.settings().issuer == *iss) {
+                let message = format!(
+                    "another issuer of this list has `issuer: {iss}` too, and only that tells tokens apart: keep one"
+                );
+                return Err((at, message));
+            }
+            issuers.push(Arc::clone(&known.issuer));
+        }
+        Ok(Arc::new(Checked(tokens::Verifier::new(issuers, Arc::new(System), claims))))
+    }
+}
+
+#[derive(Debug)]
+struct Checked(tokens::Verifier<Claims>);
+
+impl Verifier for Checked {
+    fn verify(&self, token: &[u8]) -> Verification {
+        match self.0.verify(token) {
+            Answer::Verified(claims) => Verification::Passed(claims),
+            Answer::Rejected(rejection) => Verification::Refused(Box::new(refusal(&rejection))),
+            Answer::Wait(waiting) => Verification::Later(Box::pin(waiting.over())),
+        }
+    }
+}
+
+fn claims(verified: tokens::Verified) -> Claims {
+    let tokens::Verified { issuer, claims, ends } = verified;
+    Claims { issuer, all: claims, ends }
+}
+
+/// DESIGN.md §4's table.
+fn refusal(rejection: &Rejection) -> Refusal {
+    let (code, reason) = match rejection {
+        Rejection::TooLarge | Rejection::Malformed(_) | Rejection::Critical => {
+            (Code::Unauthenticated, Reason::TokenMalformed)
+        }
+        Rejection::Algorithm => (Code::Unauthenticated, Reason::TokenAlgorithm),
+        Rejection::Type => (Code::Unauthenticated, Reason::TokenType),
+        Rejection::Issuer => (Code::Unauthenticated, Reason::TokenIssuer),
+        Rejection::UnknownKey => (Code::Unauthenticated, Reason::TokenKey),
+        Rejection::Signature => (Code::Unauthenticated, Reason::TokenSignature),
+        Rejection::Expired => (Code::Unauthenticated, Reason::TokenExpired),
+        Rejection::Early => (Code::Unauthenticated, Reason::TokenEarly),
+        Rejection::Claim(_) => (Code::Unauthenticated, Reason::TokenClaim),
+        Rejection::Audience => (Code::PermissionDenied, Reason::Audience),
+        Rejection::KeysUnavailable => {
+            let refusal = Refusal::new(Code::Unavailable, Reason::KeysUnavailable, rejection.to_string());
+            return refusal.with(Detail::RetryAfter(SOON));
+        }
+    };
+    Refusal::new(code, reason, rejection.to_string())
+}

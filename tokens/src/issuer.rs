@@ -1,0 +1,81 @@
+//! Who may sign tokens, and what a token of theirs must be.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::claims::{self, Times};
+use crate::jws::Token;
+use crate::key::Key;
+use crate::{Algorithm, Rejection, Ring};
+
+/// What a token of an issuer must be.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Its `iss`, letter for letter.
+    pub issuer: Arc<str>,
+    /// Its `aud` holds one of these.
+    pub audiences: Vec<String>,
+    /// It is signed with one of these.
+    pub algorithms: Vec<Algorithm>,
+    /// By how much clocks may differ.
+    pub leeway: Duration,
+    /// Its `typ`, if it has one, is one of these.
+    pub types: Vec<String>,
+    /// Claims that it must have beside `exp`.
+    pub require: Vec<String>,
+}
+
+/// Who may sign tokens.
+#[derive(Debug)]
+pub struct Issuer {
+    settings: Settings,
+    ring: Arc<Ring>,
+}
+
+impl Issuer {
+    /// With these keys.
+    pub fn new(settings: Settings, ring: Arc<Ring>) -> Self {
+        Self { settings, ring }
+    }
+
+    /// What a token must be.
+    pub fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    /// Its keys.
+    pub fn ring(&self) -> &Arc<Ring> {
+        &self.ring
+    }
+
+    /// Seconds by which clocks may differ.
+    pub(crate) fn leeway(&self) -> u64 {
+        self.settings.leeway.as_secs()
+    }
+
+    /// Checks everything but `iss`: first what says by which key, then the signature, and only then what the token says.
+    pub(crate) fn check(&self, token: &Token<'_>, now: u64) -> Result<(Arc<Key>, Times), Rejection> {
+        if !self.settings.algorithms.contains(&token.algorithm) {
+            return Err(Rejection::Algorithm);
+        }
+        if token.typ.as_ref().is_some_and(|typ| !self.takes_type(typ)) {
+            return Err(Rejection::Type);
+        }
+        let keys = self.ring.keys().ok_or(Rejection::KeysUnavailable)?;
+        let key = keys.signer((token.kid.as_deref(), token.algorithm), token.signed, &token.signature)?;
+        let times = Times::of(&token.claims)?;
+        times.check(now, self.leeway())?;
+        claims::check(&token.claims, &self.settings)?;
+        Ok((Arc::clone(key), times))
+    }
+
+    /// Media types are the same in any case, and `application/` may be left out (RFC 7515 §4.1.9).
+    fn takes_type(&self, typ: &str) -> bool {
+        let bare = |typ: &str| {
+            let lower = typ.to_ascii_lowercase();
+            lower.strip_prefix("application/").map_or(lower.clone(), str::to_owned)
+        };
+        let typ = bare(typ);
+        self.settings.types.iter().any(|own| bare(own) == typ)
+    }
+}
