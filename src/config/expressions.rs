@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use filter_api::Phase;
 
+use super::extract::{Calls, Hiding};
 use super::names::Methods;
 use super::readers::ForFilters;
 use super::{Expression as Written, HashBy, Path, Problem, Source};
@@ -81,10 +82,10 @@ impl<'a> Compiler<'a> {
         keys
     }
 
-    /// For the filters of a phase.
-    pub(super) fn for_filters(&self, phase: Phase) -> ForFilters {
+    /// For the filters of a phase, which these calls meet.
+    pub(super) fn for_filters(&self, phase: Phase, calls: Calls, hiding: Arc<Hiding>) -> ForFilters {
         let place = if phase >= Phase::Authorize { Place::Filter } else { Place::EarlyFilter };
-        ForFilters { place, max_cost: self.max_cost, policies: RefCell::default() }
+        ForFilters { place, max_cost: self.max_cost, calls, hiding, policies: RefCell::default() }
     }
 }
 

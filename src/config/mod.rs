@@ -8,6 +8,7 @@ mod build;
 mod env;
 mod error;
 mod expressions;
+mod extract;
 mod file;
 mod formats;
 pub mod names;

@@ -8,6 +8,7 @@ use arc_swap::ArcSwap;
 use filter_api::{Gives, Hidden, Message, Readers, Reads, Seen, Unevaluated, Unread};
 
 use super::expressions::unusable;
+use super::extract::{Calls, Extraction, Hiding};
 use super::policies::Policy;
 use crate::expr::{Expression, Facts, Place, Wanted};
 use crate::schema::{Definition, InForce, Meter, Redaction, Side, Unreadable};
@@ -21,6 +22,10 @@ pub(super) struct ForFilters {
     pub(super) place: Place,
     /// Steps that an expression, or a redaction, may take.
     pub(super) max_cost: u64,
+    /// The calls that come by.
+    pub(super) calls: Calls,
+    /// What redactions of the listener and its routes hide.
+    pub(super) hiding: Arc<Hiding>,
     /// Those that read messages, of the filters that were built.
     pub(super) policies: RefCell<Vec<Arc<dyn Policy>>>,
 }
@@ -54,7 +59,14 @@ impl Readers for ForFilters {
     }
 
     fn redaction(&self, hidden: Hidden) -> Arc<dyn filter_api::Redaction> {
+        self.hiding.add(&self.calls, &hidden.request);
         let made = Arc::new(Redactions { hidden, max_cost: self.max_cost, bound: ArcSwap::default() });
+        self.policies.borrow_mut().push(Arc::clone(&made) as Arc<dyn Policy>);
+        made
+    }
+
+    fn extract(&self, paths: Vec<String>) -> Arc<dyn filter_api::Extract> {
+        let made = Arc::new(Extraction::new(paths, self.max_cost, Arc::clone(&self.hiding)));
         self.policies.borrow_mut().push(Arc::clone(&made) as Arc<dyn Policy>);
         made
     }

@@ -1,11 +1,13 @@
 //! How a filter comes into being: from its part of the configuration, once, before any call.
 
+use std::any::Any;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use schemars::{JsonSchema, Schema};
 use serde::de::DeserializeOwned;
 
-use crate::{Expression, Filter, Gives, Hidden, Readers, Redaction};
+use crate::{Expression, Extract, Filter, Gives, Hidden, Keep, Readers, Redaction};
 
 /// When a filter runs. DESIGN.md §2 and docs/request-path.md have the order of a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -58,12 +60,37 @@ pub trait Factory {
 pub struct BuildCx<'a> {
     place: &'a str,
     readers: &'a dyn Readers,
+    folder: &'a Path,
+    keep: Keep,
 }
 
 impl<'a> BuildCx<'a> {
     /// `place` is where the filter stands in the configuration, such as `listeners.edge.filters[0]`.
     pub fn new(place: &'a str, readers: &'a dyn Readers) -> Self {
-        Self { place, readers }
+        Self { place, readers, folder: Path::new(""), keep: Keep::default() }
+    }
+
+    /// Relative paths are relative to this folder.
+    #[must_use]
+    pub fn within(self, folder: &'a Path) -> Self {
+        Self { folder, ..self }
+    }
+
+    /// What filters keep is kept here.
+    #[must_use]
+    pub fn keeping(self, keep: &Keep) -> Self {
+        Self { keep: keep.clone(), ..self }
+    }
+
+    /// A path of the configuration, as it is to be opened.
+    pub fn resolve(&self, path: &Path) -> PathBuf {
+        self.folder.join(path)
+    }
+
+    /// What filters of the configuration before this one kept under a name, or a new one: counters and open files survive a reload so. A
+    /// filter that shares it with no other takes [`place`](Self::place) as the name.
+    pub fn keep<T: Any + Send + Sync>(&self, name: &str, make: impl FnOnce() -> T) -> Arc<T> {
+        self.keep.find_or_make(name, make)
     }
 
     /// Where the filter stands in the configuration: unique within it, and stable over reloads of an unchanged file.
@@ -82,6 +109,11 @@ impl<'a> BuildCx<'a> {
     /// What hides fields of messages.
     pub fn redaction(&self, hidden: Hidden) -> Arc<dyn Redaction> {
         self.readers.redaction(hidden)
+    }
+
+    /// What reads fields of request messages, by their paths, less those that somebody hides.
+    pub fn extract(&self, paths: Vec<String>) -> Arc<dyn Extract> {
+        self.readers.extract(paths)
     }
 }
 

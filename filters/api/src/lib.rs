@@ -9,19 +9,23 @@
 mod call;
 mod code;
 mod factory;
+mod keep;
 mod readers;
 mod reason;
 mod refusal;
+mod time;
 pub mod units;
 
 pub use call::{
     AgentInfo, Bounds, CallFilter, CallInfo, Depth, Filter, Message, MethodKind, Outcome, Protocol, Reads, RequestView,
-    ResponseView, Start, Types, Verdict,
+    ResponseView, Start, Types, Verdict, Who,
 };
 pub use code::Code;
 pub use factory::{Build, BuildCx, BuildError, Factory, Known, Phase};
-pub use readers::{Expression, Gives, Hidden, Readers, Redaction, Seen, Unevaluated, Unread};
+pub use keep::Keep;
+pub use readers::{Expression, Extract, Extracted, Gives, Hidden, Readers, Redaction, Seen, Unevaluated, Unread};
 pub use reason::Reason;
 pub use refusal::{Detail, Refusal};
+pub use time::Rfc3339;
 
 pub use fields;

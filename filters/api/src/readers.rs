@@ -74,6 +74,24 @@ pub struct Hidden {
     pub mask: String,
 }
 
+/// Reads fields of messages of the request.
+pub trait Extract: Send + Sync + std::fmt::Debug {
+    /// What a message has in them.
+    ///
+    /// # Errors
+    /// It cannot be told what is in it.
+    fn request(&self, message: &Message<'_>) -> Result<Extracted, Unread>;
+}
+
+/// What a message has in chosen fields.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Extracted {
+    /// Fields that are there, by their paths, in the order in which they were asked for. Long values are cut.
+    pub fields: serde_json::Map<String, serde_json::Value>,
+    /// Paths of fields that were asked for, and that somebody else hides.
+    pub hidden: Vec<Arc<str>>,
+}
+
 /// Why a message could not be read.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Unread {
@@ -112,4 +130,8 @@ pub trait Readers {
     /// Hides fields. What they are is looked up for each definition of a method's messages, as it comes up; where one does not have them,
     /// its calls are refused.
     fn redaction(&self, hidden: Hidden) -> Arc<dyn Redaction>;
+
+    /// Reads fields of request messages, by their paths. A field that a message's type does not have is not there; one that a redaction of
+    /// the same listener or route hides is left out.
+    fn extract(&self, paths: Vec<String>) -> Arc<dyn Extract>;
 }

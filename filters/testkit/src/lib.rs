@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use fields::{Fields, Method, RequestHead};
 use filter_api::{
-    Bounds, BuildCx, BuildError, CallFilter, CallInfo, Code, Depth, Expression, Factory, Filter, Gives, Hidden, Known,
+    Bounds, BuildCx, BuildError, CallFilter, CallInfo, Code, Depth, Expression, Extract, Extracted, Factory, Filter, Gives, Hidden, Keep, Known,
     Message, Outcome, Phase, Protocol, Readers, Reads, Reason, Redaction, Refusal, RequestView, ResponseView, Seen,
     Start, Types, Unevaluated, Unread, Verdict,
 };
@@ -40,7 +40,16 @@ impl Bench {
     /// # Errors
     /// What the filter says of the configuration.
     pub fn build<F: Factory>(config: serde_json::Value) -> Result<Self, BuildError> {
-        let filter = (Known::of::<F>().build)(config, &mut BuildCx::new("listeners.test.filters[0]", &Plain))?;
+        Self::build_keeping::<F>(config, &Keep::default())
+    }
+
+    /// The same, where the filter finds what one before it kept.
+    ///
+    /// # Errors
+    /// As [`build`](Self::build).
+    pub fn build_keeping<F: Factory>(config: serde_json::Value, keep: &Keep) -> Result<Self, BuildError> {
+        let mut cx = BuildCx::new("listeners.test.filters[0]", &Plain).keeping(keep);
+        let filter = (Known::of::<F>().build)(config, &mut cx)?;
         Ok(Self { filter, phase: F::PHASE, types: None })
     }
 
@@ -56,11 +65,30 @@ impl Bench {
         self.filter.reads()
     }
 
-    /// Takes a call with this metadata past it.
+    /// Takes a call with this metadata past it. A filter that takes its time lets it pass.
     ///
     /// # Errors
     /// Its refusal.
     pub fn call(&self, metadata: &[(&str, &str)]) -> Result<TestCall, Box<Refusal>> {
+        let (mut call, start) = self.begin(metadata);
+        call.take(start)?;
+        Ok(call)
+    }
+
+    /// Takes a call with this metadata past it, and waits where the filter takes its time.
+    ///
+    /// # Errors
+    /// Its refusal.
+    pub async fn call_in_time(&self, metadata: &[(&str, &str)]) -> Result<TestCall, Box<Refusal>> {
+        let (mut call, mut start) = self.begin(metadata);
+        while let Start::Wait(later) = start {
+            start = later.await;
+        }
+        call.take(start)?;
+        Ok(call)
+    }
+
+    fn begin(&self, metadata: &[(&str, &str)]) -> (TestCall, Start) {
         let mut head = RequestHead::new(Method::Post, "/test.Service/Method", "test.local", (8, 256));
         for (name, value) in metadata {
             head.fields.push(name, value.as_bytes());
@@ -84,16 +112,23 @@ impl Bench {
             counts: (0, 0),
         };
         let view = &mut RequestView { call: &call.info, head: &mut call.head, bounds: &mut call.bounds };
-        match self.filter.request_head(view) {
-            Start::Pass | Start::Wait(_) => {}
-            Start::Follow(follower) => call.follower = Some(follower),
-            Start::Refuse(refusal) => return Err(refusal),
-        }
-        Ok(call)
+        let start = self.filter.request_head(view);
+        (call, start)
     }
 }
 
 impl TestCall {
+    fn take(&mut self, start: Start) -> Result<(), Box<Refusal>> {
+        match start {
+            Start::Pass | Start::Wait(_) => Ok(()),
+            Start::Refuse(refusal) => Err(refusal),
+            Start::Follow(follower) => {
+                self.follower = Some(follower);
+                Ok(())
+            }
+        }
+    }
+
     /// Whether the filter follows the call: what costs a box.
     pub fn is_followed(&self) -> bool {
         self.follower.is_some()
@@ -170,7 +205,7 @@ impl TestCall {
     pub fn end(mut self, code: Code) {
         let (request_messages, response_messages) = self.counts;
         let outcome =
-            Outcome { code, reason: None, duration: Duration::from_millis(1), request_messages, response_messages };
+            Outcome { call: Some(&self.info), code, reason: None, duration: Duration::from_millis(1), request_messages, response_messages };
         if let Some(mut follower) = self.follower.take() {
             follower.end(&outcome);
         }
@@ -187,6 +222,10 @@ struct Said(String);
 impl Readers for Plain {
     fn redaction(&self, hidden: Hidden) -> Arc<dyn Redaction> {
         Arc::new(Struck(hidden))
+    }
+
+    fn extract(&self, paths: Vec<String>) -> Arc<dyn Extract> {
+        Arc::new(Words(paths))
     }
 
     fn expression(&self, text: &str, gives: Gives) -> Result<Arc<dyn Expression>, String> {
@@ -214,6 +253,24 @@ impl Struck {
         }
         let struck = paths.iter().fold(text.to_owned(), |text, word| text.replace(word.as_str(), &self.0.mask));
         Ok((struck != text).then(|| struck.into_bytes()))
+    }
+}
+
+/// Messages are texts of words `name=value`, of which one that says `?` cannot be read. Paths stand for names.
+#[derive(Debug)]
+struct Words(Vec<String>);
+
+impl Extract for Words {
+    fn request(&self, message: &Message<'_>) -> Result<Extracted, Unread> {
+        let body = message.body.ok_or(Unread::NoSchema)?;
+        let text = std::str::from_utf8(body).map_err(|_| Unread::Malformed("it is no text".into()))?;
+        if text.contains('?') {
+            return Err(Unread::Malformed("it asks".into()));
+        }
+        let named = text.split(' ').filter_map(|word| word.split_once('='));
+        let wanted = named.filter(|(name, _)| self.0.iter().any(|path| path == name));
+        let fields = wanted.map(|(name, value)| (name.to_owned(), value.into())).collect();
+        Ok(Extracted { fields, hidden: Vec::new() })
     }
 }
 
