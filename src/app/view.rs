@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use super::schemas;
+use super::{audit, schemas};
 use crate::admin::{
     AgentView, ClusterView, ConfigStatus, ConnectionCounts, CoreState, IncompatibleView, InstanceView, Readiness,
     RouteView, SchemaView, StateCounts, View,
@@ -14,7 +14,7 @@ use crate::admin::{
 use crate::call::Shared;
 use crate::config::snapshot::{Route, Target};
 use crate::observe::Rfc3339;
-use crate::observe::metrics::ConnectionState;
+use crate::observe::metrics::{AuditFile, ConnectionState};
 use crate::registry::{self, State};
 use crate::upstream::{Cluster, Group, Lister};
 
@@ -77,6 +77,9 @@ impl View for Running {
     fn ready(&self) -> Readiness {
         let missing = if *self.closing.borrow() { vec!["the proxy is draining".to_owned()] } else { Vec::new() };
         let mut degraded = Vec::new();
+        for AuditFile { file, .. } in self.audit_files().into_iter().filter(|audit| audit.failing) {
+            degraded.push(format!("the audit file `{file}` cannot be written"));
+        }
         for cluster in self.in_order() {
             if let Some(why) = cluster.registry().and_then(|registry| registry.keeping_fails()) {
                 degraded.push(format!("cluster `{}`: new registrations cannot be kept: {why}", cluster.name));
@@ -99,6 +102,10 @@ impl View for Running {
             }
         }
         Readiness { missing, degraded }
+    }
+
+    fn audit_files(&self) -> Vec<AuditFile> {
+        audit::readings(&self.shared.snapshot.load())
     }
 
     fn instances(&self) -> Vec<InstanceView> {

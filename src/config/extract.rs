@@ -60,6 +60,7 @@ struct Fields {
     input: TypeId,
     found: Vec<(Box<str>, Vec<FieldId>)>,
     hidden: Vec<Arc<str>>,
+    unknown: Vec<Arc<str>>,
 }
 
 impl Hiding {
@@ -98,16 +99,19 @@ impl Extraction {
     }
 
     fn find(&self, service: &str, method: &str, definition: &Definition) -> Result<Fields, String> {
-        let (mut found, mut hidden) = (Vec::new(), Vec::new());
+        let (mut found, mut hidden, mut unknown) = (Vec::new(), Vec::new(), Vec::new());
         for path in &self.paths {
             if self.hiding.hides(service, method, path) {
                 hidden.push(Arc::from(path.as_str()));
                 continue;
             }
             let steps = steps(definition.input(), path).map_err(|why| format!("`{path}`: {why}"))?;
-            found.extend(steps.map(|steps| (Box::from(path.as_str()), steps)));
+            match steps {
+                Some(steps) => found.push((Box::from(path.as_str()), steps)),
+                None => unknown.push(Arc::from(path.as_str())),
+            }
         }
-        Ok(Fields { schema: Arc::clone(&definition.schema), input: definition.input().id(), found, hidden })
+        Ok(Fields { schema: Arc::clone(&definition.schema), input: definition.input().id(), found, hidden, unknown })
     }
 }
 
@@ -142,10 +146,13 @@ impl filter_api::Extract for Extraction {
         let mut extracted: Option<Extracted> = None;
         for id in &in_force.0 {
             let fields = bound.iter().find(|(bound, _)| bound == id).and_then(|(_, fields)| fields.as_ref());
-            let one = fields.ok_or(Unread::NoSchema)?.read(body, &mut meter).map_err(|unreadable| match unreadable {
-                Unreadable::Malformed(why) => Unread::Malformed(why.to_owned()),
-                Unreadable::Spent => Unread::Malformed("it takes more steps than `expr.max_cost` allows".to_owned()),
-            })?;
+            let one =
+                fields.ok_or(Unread::NoSchema)?.read(body, &mut meter).map_err(|unreadable| match unreadable {
+                    Unreadable::Malformed(why) => Unread::Malformed(why.to_owned()),
+                    Unreadable::Spent => {
+                        Unread::Malformed("it takes more steps than `expr.max_cost` allows".to_owned())
+                    }
+                })?;
             if extracted.as_ref().is_some_and(|other| *other != one) {
                 return Err(Unread::NoSchema);
             }
@@ -198,7 +205,7 @@ impl Fields {
                 fields.insert(path.to_string(), value);
             }
         }
-        Ok(Extracted { fields, hidden: self.hidden.clone() })
+        Ok(Extracted { fields, hidden: self.hidden.clone(), unknown: self.unknown.clone() })
     }
 
     /// What is at the end of the way; none where it is not there.
@@ -220,7 +227,11 @@ impl Fields {
         let mut items = Vec::new();
         let mut more = false;
         message.all(field, meter, |key, item| {
-            if items.len() < MOST_ITEMS { items.push((key, item)) } else { more = true }
+            if items.len() < MOST_ITEMS {
+                items.push((key, item))
+            } else {
+                more = true
+            }
             Ok(())
         })?;
         let (mut list, mut map) = (Vec::new(), Map::new());
@@ -244,13 +255,7 @@ impl Fields {
         })
     }
 
-    fn value(
-        &self,
-        item: &Item<'_>,
-        rest: &[FieldId],
-        left: &mut usize,
-        meter: &mut Meter,
-    ) -> Result<Option<Value>> {
+    fn value(&self, item: &Item<'_>, rest: &[FieldId], left: &mut usize, meter: &mut Meter) -> Result<Option<Value>> {
         match item {
             Item::Message(inner) => self.follow(inner, rest, left, meter),
             item => Ok(Some(scalar(item, left))),

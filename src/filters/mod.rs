@@ -10,7 +10,9 @@ use filter_api::Known;
 
 /// Every filter that a configuration can name.
 pub const ALL: &[Known] = &[
+    Known::of::<filter_audit::Audit>(),
     Known::of::<filter_limits::Limits>(),
     Known::of::<filter_metadata::Metadata>(),
+    Known::of::<filter_rate_limit::RateLimit>(),
     Known::of::<filter_redact::Redact>(),
 ];

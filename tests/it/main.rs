@@ -13,6 +13,7 @@ mod harness;
 
 mod accounting;
 mod agents;
+mod audit;
 mod bad_input;
 mod balancing;
 mod cancel;
@@ -30,6 +31,7 @@ mod keys;
 mod listener;
 mod passing;
 mod policies;
+mod rate_limit;
 mod registrar;
 mod retries;
 mod routing;

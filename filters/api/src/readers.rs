@@ -90,6 +90,8 @@ pub struct Extracted {
     pub fields: serde_json::Map<String, serde_json::Value>,
     /// Paths of fields that were asked for, and that somebody else hides.
     pub hidden: Vec<Arc<str>>,
+    /// Paths of fields that messages of this type do not have.
+    pub unknown: Vec<Arc<str>>,
 }
 
 /// Why a message could not be read.

@@ -8,9 +8,9 @@ use std::time::Duration;
 
 use fields::{Fields, Method, RequestHead};
 use filter_api::{
-    Bounds, BuildCx, BuildError, CallFilter, CallInfo, Code, Depth, Expression, Extract, Extracted, Factory, Filter, Gives, Hidden, Keep, Known,
-    Message, Outcome, Phase, Protocol, Readers, Reads, Reason, Redaction, Refusal, RequestView, ResponseView, Seen,
-    Start, Types, Unevaluated, Unread, Verdict,
+    Bounds, BuildCx, BuildError, CallFilter, CallInfo, Code, Depth, Expression, Extract, Extracted, Factory, Filter,
+    Gives, Hidden, Keep, Known, Message, Outcome, Phase, Protocol, Readers, Reads, Reason, Redaction, Refusal,
+    RequestView, ResponseView, Seen, Start, Types, Unevaluated, Unread, Verdict,
 };
 
 /// A filter that was built.
@@ -204,8 +204,14 @@ impl TestCall {
     /// The end of the call.
     pub fn end(mut self, code: Code) {
         let (request_messages, response_messages) = self.counts;
-        let outcome =
-            Outcome { call: Some(&self.info), code, reason: None, duration: Duration::from_millis(1), request_messages, response_messages };
+        let outcome = Outcome {
+            call: Some(&self.info),
+            code,
+            reason: None,
+            duration: Duration::from_millis(1),
+            request_messages,
+            response_messages,
+        };
         if let Some(mut follower) = self.follower.take() {
             follower.end(&outcome);
         }
@@ -270,7 +276,7 @@ impl Extract for Words {
         let named = text.split(' ').filter_map(|word| word.split_once('='));
         let wanted = named.filter(|(name, _)| self.0.iter().any(|path| path == name));
         let fields = wanted.map(|(name, value)| (name.to_owned(), value.into())).collect();
-        Ok(Extracted { fields, hidden: Vec::new() })
+        Ok(Extracted { fields, ..Extracted::default() })
     }
 }
 

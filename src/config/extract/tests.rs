@@ -86,7 +86,10 @@ fn what_a_redaction_hides_is_left_out() {
     let definition = definitions.get("a.S", "M").unwrap();
     let wire = definition
         .schema
-        .request_from_json(definition.method, r#"{"name": "n", "labels": {"k": "v"}, "in": {"secret": "s", "open": "o"}}"#)
+        .request_from_json(
+            definition.method,
+            r#"{"name": "n", "labels": {"k": "v"}, "in": {"secret": "s", "open": "o"}}"#,
+        )
         .unwrap();
     let others = Calls { service: None, method: Some("Other".into()) };
     let table: [(&[&str], &[&str], Value); 5] = [
@@ -126,6 +129,8 @@ fn what_is_not_known_or_torn_is_told() {
     let made = extraction(definition, &["name"], Hiding::default()).unwrap();
     assert_eq!(read(&made, &[], b""), Err(Unread::NoSchema));
     assert_eq!(read(&made, &[definition.id + 1], b""), Err(Unread::NoSchema));
+    let typo = extraction(definition, &["nam", "in.opem"], Hiding::default()).unwrap();
+    assert_eq!(read(&typo, &[definition.id], b"").unwrap().unknown, ["nam".into(), "in.opem".into()]);
     assert!(matches!(read(&made, &[definition.id], &[10, 9]), Err(Unread::Malformed(_))));
 }
 
