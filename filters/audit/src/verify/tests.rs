@@ -215,6 +215,9 @@ fn no_damage_goes_unseen() {
         for _ in 0..random.random_range(1..4) {
             let at = random.random_range(0..lines.len());
             let other = random.random_range(0..lines.len());
+            if lines[at].is_empty() {
+                continue;
+            }
             match random.random_range(0..8) {
                 0 => {
                     let octet = random.random_range(0..lines[at].len());
@@ -225,7 +228,7 @@ fn no_damage_goes_unseen() {
                 3 => lines.insert(other, lines[at].clone()),
                 4 => lines.truncate(at.max(1)),
                 5 => {
-                    let length = random.random_range(1..lines[at].len());
+                    let length = random.random_range(0..lines[at].len());
                     lines[at].truncate(length);
                 }
                 6 => lines.insert(at, (0..random.random_range(1..200)).map(|_| random.random::<u8>()).collect()),
