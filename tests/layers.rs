@@ -47,7 +47,7 @@ const ALLOWED: [(&str, &[&str]); 20] = [
     ("balance", &["registry"]),
     ("store", &["registry"]),
     ("registry", &["observe"]),
-    ("config", &["balance", "expr", "filters", "observe", "route", "schema"]),
+    ("config", &["balance", "expr", "filters", "observe", "route", "schema", "validate"]),
     ("admin", &["observe"]),
     ("filters", &[]),
     ("observe", &[]),
@@ -57,7 +57,7 @@ const ALLOWED: [(&str, &[&str]); 20] = [
 ];
 
 /// Other people's types that must not spread: the crate, and the modules whose matter they are.
-const AT_THE_RIM: [(&str, &[&str]); 22] = [
+const AT_THE_RIM: [(&str, &[&str]); 23] = [
     ("buffa", &["schema"]),
     ("buffa_descriptor", &["schema"]),
     ("cel", &["expr"]),
@@ -98,6 +98,7 @@ const AT_THE_RIM: [(&str, &[&str]); 22] = [
     ("filter_audit", &["app::audit", "cli::audit", "filters"]),
     ("filter_rate_limit", &["filters"]),
     ("filter_redact", &["filters"]),
+    ("filter_validate", &["filters"]),
 ];
 
 /// Files over 500 lines, and why they are.

@@ -9,8 +9,8 @@ use filter_api::{BuildCx, Filter, Keep, Known, Phase};
 use rustc_hash::FxHashMap;
 
 use super::expressions::{Compiler, Keys, Registrants};
-use super::extract::{Calls, Hiding};
 use super::policies::{Gathering, Policy};
+use super::readers::{Calls, Hiding};
 use super::snapshot::{FirstMessage, Limits, Listener, Route, Snapshot, Split, Target};
 use super::{Errors, FilterUse, Loaded, Path, Problem, Served, Source, Target as FileTarget};
 use crate::expr::{Expression, Place as ExprPlace, Wanted};

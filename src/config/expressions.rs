@@ -5,9 +5,8 @@ use std::sync::Arc;
 
 use filter_api::Phase;
 
-use super::extract::{Calls, Hiding};
 use super::names::Methods;
-use super::readers::ForFilters;
+use super::readers::{Calls, ForFilters, Hiding};
 use super::{Expression as Written, HashBy, Path, Problem, Source};
 use crate::expr::{Expression, Facts, Failure, Place, Wanted, problems_in_words};
 use crate::route::MethodPattern;
@@ -83,9 +82,10 @@ impl<'a> Compiler<'a> {
     }
 
     /// For the filters of a phase, which these calls meet.
-    pub(super) fn for_filters(&self, phase: Phase, calls: Calls, hiding: Arc<Hiding>) -> ForFilters {
+    pub(super) fn for_filters(&self, phase: Phase, calls: Calls, hiding: Arc<Hiding>) -> ForFilters<'a> {
         let place = if phase >= Phase::Authorize { Place::Filter } else { Place::EarlyFilter };
-        ForFilters { place, max_cost: self.max_cost, calls, hiding, policies: RefCell::default() }
+        let (source, max_cost) = (self.source, self.max_cost);
+        ForFilters { source, place, max_cost, calls, hiding, policies: RefCell::default() }
     }
 }
 

@@ -8,7 +8,6 @@ mod build;
 mod env;
 mod error;
 mod expressions;
-mod extract;
 mod file;
 mod formats;
 pub mod names;

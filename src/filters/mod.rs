@@ -15,4 +15,5 @@ pub const ALL: &[Known] = &[
     Known::of::<filter_metadata::Metadata>(),
     Known::of::<filter_rate_limit::RateLimit>(),
     Known::of::<filter_redact::Redact>(),
+    Known::of::<filter_validate::Validate>(),
 ];

@@ -38,3 +38,4 @@ mod routing;
 mod schemas;
 mod serve;
 mod state;
+mod validate;

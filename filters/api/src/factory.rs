@@ -7,7 +7,7 @@ use std::sync::Arc;
 use schemars::{JsonSchema, Schema};
 use serde::de::DeserializeOwned;
 
-use crate::{Expression, Extract, Filter, Gives, Hidden, Keep, Readers, Redaction};
+use crate::{Expression, Extract, Filter, Gives, Hidden, Keep, Readers, Redaction, Rules, Validation};
 
 /// When a filter runs. DESIGN.md §2 and docs/request-path.md have the order of a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -114,6 +114,14 @@ impl<'a> BuildCx<'a> {
     /// What reads fields of request messages, by their paths, less those that somebody hides.
     pub fn extract(&self, paths: Vec<String>) -> Arc<dyn Extract> {
         self.readers.extract(paths)
+    }
+
+    /// What judges messages. The files are named at `path` below the filter's key, each by the path that it is for.
+    ///
+    /// # Errors
+    /// What is wrong with a file, at its place.
+    pub fn validation(&self, path: &[&str], rules: Rules) -> Result<Arc<dyn Validation>, BuildError> {
+        self.readers.validation(rules).map_err(|(key, message)| BuildError::at(&[path, &[&key]].concat(), message))
     }
 }
 

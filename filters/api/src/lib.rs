@@ -23,7 +23,10 @@ pub use call::{
 pub use code::Code;
 pub use factory::{Build, BuildCx, BuildError, Factory, Known, Phase};
 pub use keep::Keep;
-pub use readers::{Expression, Extract, Extracted, Gives, Hidden, Readers, Redaction, Seen, Unevaluated, Unread};
+pub use readers::{
+    Expression, Extract, Extracted, Gives, Hidden, Misfit, Readers, Redaction, Rules, Seen, Unevaluated, Unread,
+    Validation,
+};
 pub use reason::Reason;
 pub use refusal::{Detail, Refusal};
 pub use time::Rfc3339;

@@ -1,6 +1,7 @@
 //! What reads calls and messages for filters: made when a filter is built, used as often as it wants. How a message is to be read is the
 //! proxy's matter: it knows what the instances serve.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use fields::RequestHead;
@@ -94,6 +95,33 @@ pub struct Extracted {
     pub unknown: Vec<Arc<str>>,
 }
 
+/// Says whether messages of the request are as they must be.
+pub trait Validation: Send + Sync + std::fmt::Debug {
+    /// What of a message does not fit; nothing for one that does.
+    ///
+    /// # Errors
+    /// It cannot be told: it must not go on.
+    fn request(&self, message: &Message<'_>) -> Result<Vec<Misfit>, Unread>;
+}
+
+/// By what messages are judged.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Rules {
+    /// The rules that their descriptors carry.
+    pub protovalidate: bool,
+    /// Files of JSON Schema, by the path of the texts whose JSON they are for.
+    pub json_schema: Vec<(String, PathBuf)>,
+}
+
+/// Something that a message must not have.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Misfit {
+    /// The path of the field; empty for the whole message.
+    pub field: String,
+    /// What is wrong with it.
+    pub description: String,
+}
+
 /// Why a message could not be read.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Unread {
@@ -136,4 +164,10 @@ pub trait Readers {
     /// Reads fields of request messages, by their paths. A field that a message's type does not have is not there; one that a redaction of
     /// the same listener or route hides is left out.
     fn extract(&self, paths: Vec<String>) -> Arc<dyn Extract>;
+
+    /// Judges messages, for each definition as [`redaction`](Self::redaction) hides fields; under all that are in force, where several are.
+    ///
+    /// # Errors
+    /// A file cannot be used: its path in the message, and why.
+    fn validation(&self, rules: Rules) -> Result<Arc<dyn Validation>, (String, String)>;
 }

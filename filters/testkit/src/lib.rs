@@ -9,8 +9,8 @@ use std::time::Duration;
 use fields::{Fields, Method, RequestHead};
 use filter_api::{
     Bounds, BuildCx, BuildError, CallFilter, CallInfo, Code, Depth, Expression, Extract, Extracted, Factory, Filter,
-    Gives, Hidden, Keep, Known, Message, Outcome, Phase, Protocol, Readers, Reads, Reason, Redaction, Refusal,
-    RequestView, ResponseView, Seen, Start, Types, Unevaluated, Unread, Verdict,
+    Gives, Hidden, Keep, Known, Message, Misfit, Outcome, Phase, Protocol, Readers, Reads, Reason, Redaction, Refusal,
+    RequestView, ResponseView, Rules, Seen, Start, Types, Unevaluated, Unread, Validation, Verdict,
 };
 
 /// A filter that was built.
@@ -234,6 +234,14 @@ impl Readers for Plain {
         Arc::new(Words(paths))
     }
 
+    fn validation(&self, rules: Rules) -> Result<Arc<dyn Validation>, (String, String)> {
+        let missing = rules.json_schema.iter().find(|(_, file)| file.as_os_str() == "missing");
+        match missing {
+            Some((path, _)) => Err((path.clone(), "cannot be read".into())),
+            None => Ok(Arc::new(Wordings)),
+        }
+    }
+
     fn expression(&self, text: &str, gives: Gives) -> Result<Arc<dyn Expression>, String> {
         let truth = matches!(text, "true" | "false");
         let quoted = text.len() > 1 && text.starts_with('\'') && text.ends_with('\'');
@@ -287,6 +295,22 @@ impl Redaction for Struck {
 
     fn response(&self, message: &Message<'_>) -> Result<Option<Vec<u8>>, Unread> {
         self.strike(message, &self.0.response)
+    }
+}
+
+/// Messages are texts: each word of them that begins with `!` does not fit, and one that says `?` cannot be read.
+#[derive(Debug)]
+struct Wordings;
+
+impl Validation for Wordings {
+    fn request(&self, message: &Message<'_>) -> Result<Vec<Misfit>, Unread> {
+        let body = message.body.ok_or(Unread::NoSchema)?;
+        let text = std::str::from_utf8(body).map_err(|_| Unread::Malformed("it is no text".into()))?;
+        if text.contains('?') {
+            return Err(Unread::Malformed("it asks".into()));
+        }
+        let misfit = |word: &str| Some(Misfit { field: word.strip_prefix('!')?.into(), description: "shouts".into() });
+        Ok(text.split(' ').filter_map(misfit).collect())
     }
 }
 

@@ -99,16 +99,31 @@ impl Reflecting {
     }
 }
 
-/// The descriptor set of a `.proto` text.
+/// A descriptor set whose files stay as they are: options that `prost` does not know would be lost in its own type.
+#[derive(Clone, PartialEq, prost::Message)]
+struct Files {
+    #[prost(bytes = "vec", repeated, tag = "1")]
+    file: Vec<Vec<u8>>,
+}
+
+/// The descriptor set of a `.proto` text, with what it imports.
 pub(crate) fn set(text: &str) -> Vec<u8> {
+    use protox::file::{ChainFileResolver, File, FileResolver, GoogleFileResolver, IncludeFileResolver};
     struct One(String);
-    impl protox::file::FileResolver for One {
-        fn open_file(&self, name: &str) -> Result<protox::file::File, protox::Error> {
-            protox::file::File::from_source(name, &self.0)
+    impl FileResolver for One {
+        fn open_file(&self, name: &str) -> Result<File, protox::Error> {
+            match name {
+                "t.proto" => File::from_source(name, &self.0),
+                other => Err(protox::Error::file_not_found(other)),
+            }
         }
     }
-    let mut compiler = protox::Compiler::with_file_resolver(One(text.to_owned()));
-    compiler.open_file("t.proto").unwrap();
+    let mut files = ChainFileResolver::new();
+    files.add(One(text.to_owned()));
+    files.add(GoogleFileResolver::new());
+    files.add(IncludeFileResolver::new(concat!(env!("CARGO_MANIFEST_DIR"), "/proto/protos").into()));
+    let mut compiler = protox::Compiler::with_file_resolver(files);
+    compiler.include_imports(true).open_file("t.proto").unwrap();
     compiler.encode_file_descriptor_set()
 }
 
@@ -168,7 +183,8 @@ fn answer(manner: &Manner, question: MessageRequest, number: usize) -> Option<Me
     };
     match manner {
         Manner::Honest(set) | Manner::Alpha(set) => {
-            let set = FileDescriptorSet::decode(&set[..]).unwrap();
+            let octets = &set[..];
+            let set = FileDescriptorSet::decode(octets).unwrap();
             if lists {
                 let of = |file: &FileDescriptorProto| {
                     let package = file.package().to_owned();
@@ -176,8 +192,9 @@ fn answer(manner: &Manner, question: MessageRequest, number: usize) -> Option<Me
                 };
                 return names(set.file.iter().flat_map(of).collect());
             }
-            // As they came: decoded, options that prost does not know would be lost.
-            files(set.file)
+            let raw = Files::decode(octets).unwrap();
+            let response = FileDescriptorResponse { file_descriptor_proto: raw.file };
+            Some(MessageResponse::FileDescriptorResponse(response))
         }
         _ if lists => names(vec!["p2.S".into()]),
         Manner::Endless => {

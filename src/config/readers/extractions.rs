@@ -3,17 +3,17 @@
 
 use std::sync::Arc;
 
-use arc_swap::ArcSwap;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use filter_api::{Extracted, Message, Unread};
 use parking_lot::RwLock;
 use serde_json::{Map, Number, Value};
 
-use super::policies::Policy;
+use super::bound::{Bound, under};
+use crate::config::policies::Policy;
 use crate::route::ServicePattern;
 use crate::schema::{
-    Definition, FieldId, InForce, Item, Kind, MessageType, Meter, Octets, Schema, Shape, Side, TypeId, Unreadable, View,
+    Definition, FieldId, Item, Kind, MessageType, Meter, Octets, Schema, Shape, Side, TypeId, Unreadable, View,
 };
 
 /// The most names in a path.
@@ -24,12 +24,10 @@ const MOST_TEXT: usize = 1_024;
 const MOST_ITEMS: usize = 64;
 /// Octets of all values of a message together, about.
 const MOST_OCTETS: usize = 8 * 1_024;
-/// Definitions for which what is made of them is remembered.
-const BOUND: usize = 64;
 
 /// What redactions of a listener and its routes hide in requests. Filled while they are built, and read once all are.
 #[derive(Debug, Default)]
-pub(super) struct Hiding(RwLock<Vec<HiddenPath>>);
+pub(in crate::config) struct Hiding(RwLock<Vec<HiddenPath>>);
 
 #[derive(Debug)]
 struct HiddenPath {
@@ -39,18 +37,18 @@ struct HiddenPath {
 
 /// The calls that a route takes, as far as names tell; those of a listener are all.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Calls {
-    pub(super) service: Option<ServicePattern>,
-    pub(super) method: Option<Box<str>>,
+pub(in crate::config) struct Calls {
+    pub(in crate::config) service: Option<ServicePattern>,
+    pub(in crate::config) method: Option<Box<str>>,
 }
 
 /// Reads fields, for each definition that is in force.
 #[derive(Debug)]
-pub(super) struct Extraction {
+pub(super) struct Extractions {
     paths: Vec<String>,
     max_cost: u64,
     hiding: Arc<Hiding>,
-    bound: ArcSwap<Vec<(u64, Option<Arc<Fields>>)>>,
+    bound: Bound<Fields>,
 }
 
 /// Where the fields are in messages of one definition.
@@ -93,9 +91,9 @@ fn plain(path: &str) -> String {
     path.split('.').filter(|name| *name != "*").collect::<Vec<_>>().join(".")
 }
 
-impl Extraction {
+impl Extractions {
     pub(super) fn new(paths: Vec<String>, max_cost: u64, hiding: Arc<Hiding>) -> Self {
-        Self { paths, max_cost, hiding, bound: ArcSwap::default() }
+        Self { paths, max_cost, hiding, bound: Bound::default() }
     }
 
     fn find(&self, service: &str, method: &str, definition: &Definition) -> Result<Fields, String> {
@@ -115,20 +113,9 @@ impl Extraction {
     }
 }
 
-impl Policy for Extraction {
+impl Policy for Extractions {
     fn bind(&self, service: &str, method: &str, definition: &Definition) -> Result<(), String> {
-        let (fields, result) = match self.find(service, method, definition) {
-            Ok(fields) => (Some(Arc::new(fields)), Ok(())),
-            Err(why) => (None, Err(why)),
-        };
-        self.bound.rcu(|bound| {
-            let others = bound.iter().filter(|(id, _)| *id != definition.id);
-            let newest = bound.len().saturating_sub(BOUND - 1);
-            let mut bound: Vec<_> = others.skip(newest).cloned().collect();
-            bound.push((definition.id, fields.clone()));
-            bound
-        });
-        result
+        self.bound.keep(definition.id, self.find(service, method, definition))
     }
 
     fn conflicts(&self, definition: &Definition, accepted: &Definition) -> Option<String> {
@@ -136,23 +123,17 @@ impl Policy for Extraction {
     }
 }
 
-impl filter_api::Extract for Extraction {
+impl filter_api::Extract for Extractions {
     /// Where several definitions are in force, all must find the same.
     fn request(&self, message: &Message<'_>) -> Result<Extracted, Unread> {
-        let body = message.body.ok_or(Unread::NoSchema)?;
-        let in_force = message.types.and_then(|types| types.downcast_ref::<InForce>()).ok_or(Unread::NoSchema)?;
-        let bound = self.bound.load();
+        let (body, ids) = under(message)?;
         let mut meter = Meter::new(self.max_cost);
         let mut extracted: Option<Extracted> = None;
-        for id in &in_force.0 {
-            let fields = bound.iter().find(|(bound, _)| bound == id).and_then(|(_, fields)| fields.as_ref());
-            let one =
-                fields.ok_or(Unread::NoSchema)?.read(body, &mut meter).map_err(|unreadable| match unreadable {
-                    Unreadable::Malformed(why) => Unread::Malformed(why.to_owned()),
-                    Unreadable::Spent => {
-                        Unread::Malformed("it takes more steps than `expr.max_cost` allows".to_owned())
-                    }
-                })?;
+        for id in ids {
+            let one = self.bound.of(*id)?.read(body, &mut meter).map_err(|unreadable| match unreadable {
+                Unreadable::Malformed(why) => Unread::Malformed(why.to_owned()),
+                Unreadable::Spent => Unread::Malformed("it takes more steps than `expr.max_cost` allows".to_owned()),
+            })?;
             if extracted.as_ref().is_some_and(|other| *other != one) {
                 return Err(Unread::NoSchema);
             }

@@ -3,7 +3,7 @@ use std::sync::Arc;
 use filter_api::{Extract as _, Extracted, Message, Unread};
 use serde_json::{Value, json};
 
-use super::{Calls, Extraction, Hiding};
+use super::{Calls, Extractions, Hiding};
 use crate::config::policies::Policy as _;
 use crate::schema::tests::compile;
 use crate::schema::{Definition, Definitions, InForce};
@@ -21,12 +21,12 @@ fn definitions() -> Definitions {
     Definitions::of(Arc::new(compile::with(BODY)))
 }
 
-fn extraction(definition: &Definition, paths: &[&str], hiding: Hiding) -> Result<Extraction, String> {
-    let made = Extraction::new(paths.iter().map(|path| (*path).to_owned()).collect(), 100_000, Arc::new(hiding));
+fn extraction(definition: &Definition, paths: &[&str], hiding: Hiding) -> Result<Extractions, String> {
+    let made = Extractions::new(paths.iter().map(|path| (*path).to_owned()).collect(), 100_000, Arc::new(hiding));
     made.bind("a.S", "M", definition).map(|()| made)
 }
 
-fn read(made: &Extraction, ids: &[u64], body: &[u8]) -> Result<Extracted, Unread> {
+fn read(made: &Extractions, ids: &[u64], body: &[u8]) -> Result<Extracted, Unread> {
     let in_force = InForce(ids.into());
     let message = Message { number: 1, size: 0, compressed: false, body: Some(body), types: Some(&in_force) };
     made.request(&message)
