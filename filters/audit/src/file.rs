@@ -28,6 +28,11 @@ impl Entry {
     pub(crate) fn new(fields: Vec<u8>) -> Self {
         Self { time: SystemTime::now(), fields, sync: false }
     }
+
+    /// What it takes while it waits, about.
+    pub(crate) fn weight(&self) -> usize {
+        self.fields.len() + 128
+    }
 }
 
 /// A file that is open, and its chain.

@@ -18,8 +18,9 @@ use crate::line::Link;
 
 /// Lines that somebody waits for, at once: more calls than that begin faster than the disk takes them.
 const MOST_WAITED: usize = 4_096;
-/// Lines that nobody waits for: ends of calls that began. Beyond it, while nothing can be written, they are lost and counted.
-const MOST_KEPT: usize = 65_536;
+/// Octets of lines that nobody waits for, such as ends of calls that began: once in the queue, and once with the writer. Beyond it, while
+/// nothing can be written, they are lost and counted.
+const MOST_KEPT: usize = 16 * 1_024 * 1_024;
 /// The most lines of one go.
 const BATCH: usize = 1_024;
 /// Until what could not be written is tried again.
@@ -73,6 +74,8 @@ struct Queue {
     lines: VecDeque<Waiting>,
     /// Of those, such as somebody waits for.
     waited: usize,
+    /// What all of them take.
+    octets: usize,
     open: bool,
     reopen: Vec<mpsc::SyncSender<Result<bool, String>>>,
 }
@@ -127,6 +130,7 @@ impl Trail {
         }
         let (told, written) = oneshot::channel();
         queue.waited += 1;
+        queue.octets += entry.weight();
         queue.lines.push_back(Waiting { entry, told: Some(told), keeps });
         drop(queue);
         self.shared.woken.notify_one();
@@ -136,11 +140,12 @@ impl Trail {
     /// Gives a line to the writer that nobody waits for.
     pub(crate) fn record(&self, entry: Entry) {
         let mut queue = self.shared.queue.lock();
-        if !queue.open || queue.lines.len() - queue.waited >= MOST_KEPT {
+        if !queue.open || queue.octets >= MOST_KEPT {
             drop(queue);
             self.shared.lost.fetch_add(1, Ordering::Relaxed);
             return;
         }
+        queue.octets += entry.weight();
         queue.lines.push_back(Waiting { entry, told: None, keeps: true });
         drop(queue);
         self.shared.woken.notify_one();
@@ -261,13 +266,16 @@ impl Writer {
         if !queue.reopen.is_empty() {
             let askers = std::mem::take(&mut queue.reopen);
             self.waiting.extend(queue.lines.drain(..));
-            queue.waited = 0;
+            (queue.waited, queue.octets) = (0, 0);
             return Work::Reopen(askers);
         }
         let most = BATCH.min(queue.lines.len());
         let had = self.waiting.len();
         self.waiting.extend(queue.lines.drain(..most));
-        queue.waited -= self.waiting.iter().skip(had).filter(|line| line.told.is_some()).count();
+        for Waiting { told, entry, .. } in self.waiting.iter().skip(had) {
+            queue.waited -= usize::from(told.is_some());
+            queue.octets -= entry.weight();
+        }
         if most == 0 && !queue.open { Work::Close } else { Work::Lines }
     }
 
@@ -303,11 +311,14 @@ impl Writer {
         if !self.shared.failing.swap(true, Ordering::Relaxed) {
             tracing::error!(%error, "the audit file cannot be written: calls are refused, or go on unwritten where `on_failure: allow` says so");
         }
-        let mut kept = VecDeque::new();
+        let (mut kept, mut octets) = (VecDeque::new(), 0);
         for mut waiting in self.waiting.drain(..) {
             tell(waiting.told.take(), false);
             match waiting.keeps {
-                true if kept.len() < MOST_KEPT => kept.push_back(waiting),
+                true if octets < MOST_KEPT => {
+                    octets += waiting.entry.weight();
+                    kept.push_back(waiting);
+                }
                 true => drop(self.shared.lost.fetch_add(1, Ordering::Relaxed)),
                 false => {}
             }

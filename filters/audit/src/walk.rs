@@ -138,10 +138,9 @@ impl<'a> Walk<'a> {
         let skipped = line.number - chain.number - 1;
         if skipped == 0 && (between.is_empty() || recovers) && line.before != chain.seal {
             self.tell(self.at, What::Forked { number: line.number });
-        } else if skipped > 0 && is_first && between.is_empty() && line.event == "open" {
-            // What the file before lacks is at its end.
+        } else if let Some(file) = open.filter(|_| skipped > 0 && is_first && between.is_empty()) {
+            // What the file before lacks is at its end; of one that was closed, a whole file is not here.
             let what = What::CutTail { last: chain.number, wanted: line.number - 1 };
-            let file = open.unwrap_or_else(|| self.file.clone());
             self.report.push(Finding { file, line: 0, what });
         } else {
             self.tell_missing(chain.number + 1, line.number - 1, between);

@@ -88,3 +88,20 @@ fn filters_that_name_a_file_share_its_writer_and_its_key() {
     files.declare(&folder.join("a"), "a", Key::none()).unwrap();
     fs::remove_dir_all(folder).unwrap();
 }
+
+#[tokio::test]
+async fn what_was_lost_is_said_once() {
+    let folder = folder("lost");
+    let trail = Trail::new(folder.join("a"), "a".into(), Key::none());
+    trail.open(Duration::from_secs(60)).unwrap();
+    assert!(trail.submit(entry("one"), false).unwrap().await.unwrap());
+    (0..3).for_each(|_| trail.lose());
+    for event in ["two", "three"] {
+        assert!(trail.submit(entry(event), false).unwrap().await.unwrap());
+    }
+    assert_eq!(events(&folder.join("a")), ["open", "one", "gap", "two", "three"]);
+    assert!(fs::read_to_string(folder.join("a")).unwrap().contains("\"event\":\"gap\",\"lost\":3,"));
+    assert_eq!(trail.reading().lost, 3);
+    trail.close().unwrap().join().unwrap();
+    fs::remove_dir_all(folder).unwrap();
+}

@@ -134,6 +134,13 @@ fn a_cut_tail_shows_against_a_number_or_the_next_file() {
     let report = report_with(&[cut, second.clone()], &key(), None);
     let wanted = Finding { file: "0".into(), line: 0, what: What::CutTail { last: 6, wanted: 9 } };
     assert_eq!(report.findings, [wanted]);
+    // A file that was closed lacks nothing at its end: there was another one.
+    let mut closed = Made::new(&key(), Link::default());
+    closed.line("\"event\":\"rotated\"");
+    let later = Made::new(&key(), Link { number: 7, ..closed.last });
+    let report = report_with(&[closed.lines.concat(), later.lines.concat()], &key(), Some(8));
+    let wanted = Finding { file: "1".into(), line: 1, what: What::Missing { from: 3, to: 7 } };
+    assert_eq!(report.findings, [wanted]);
     // Without the file before it, a file says that there was one.
     assert_eq!(found(&report_with(&[second], &key(), None)), [(1, What::Continues { after: 9 })]);
 }
