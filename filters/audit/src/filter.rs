@@ -9,7 +9,7 @@ use filter_api::{
     Reason, Refusal, RequestView, Start, Verdict,
 };
 use schemars::JsonSchema;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use crate::event;
 use crate::file::Entry;
@@ -43,7 +43,7 @@ pub struct Config {
 }
 
 /// What becomes of a call that cannot be written.
-#[derive(Clone, Copy, Debug, Default, Deserialize, JsonSchema, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, Deserialize, Serialize, JsonSchema, PartialEq, Eq)]
 #[serde(rename_all = "snake_case")]
 pub enum OnFailure {
     /// It is refused: nothing runs unwritten.
@@ -54,7 +54,7 @@ pub enum OnFailure {
 }
 
 /// When a call's beginning counts as written.
-#[derive(Clone, Copy, Debug, Default, Deserialize, JsonSchema, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, Deserialize, Serialize, JsonSchema, PartialEq, Eq)]
 #[serde(rename_all = "snake_case")]
 pub enum Sync {
     /// Once the system has it: it outlives the proxy, not the machine.

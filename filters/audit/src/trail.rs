@@ -293,23 +293,24 @@ impl Writer {
             if own > 0 {
                 self.told_lost = lost;
             }
+            // Before anybody is told: a call that goes on must not be ended by a failure that is over.
+            if error.is_none() && self.shared.failing.swap(false, Ordering::Relaxed) {
+                tracing::info!(file = %self.file.path().display(), "the audit file is written again");
+            }
             for Waiting { told, .. } in self.waiting.drain(..lines - own) {
                 tell(told, true);
             }
-            let Some(error) = error else {
-                if self.shared.failing.swap(false, Ordering::Relaxed) {
-                    tracing::info!("the audit file is written again");
-                }
-                continue;
-            };
-            return self.give_up(&error);
+            if let Some(error) = error {
+                return self.give_up(&error);
+            }
         }
     }
 
     /// It cannot be written now: those who wait are told, and what keeps is kept.
     fn give_up(&mut self, error: &std::io::Error) {
         if !self.shared.failing.swap(true, Ordering::Relaxed) {
-            tracing::error!(%error, "the audit file cannot be written: calls are refused, or go on unwritten where `on_failure: allow` says so");
+            let file = self.file.path().display();
+            tracing::error!(%file, %error, "the audit file cannot be written: calls are refused, or go on unwritten where `on_failure: allow` says so");
         }
         let (mut kept, mut octets) = (VecDeque::new(), 0);
         for mut waiting in self.waiting.drain(..) {
