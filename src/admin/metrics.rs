@@ -8,7 +8,7 @@ use http::{HeaderMap, StatusCode};
 
 use super::AdminState;
 use super::reply::{Reply, refuse, with_type};
-use crate::observe::metrics::{Format, InstanceCount};
+use crate::observe::metrics::{Format, InstanceCount, Seen};
 
 pub(super) fn metrics(state: &AdminState, request: &Parts) -> Reply {
     let (format, content_type) = if prefers_open_metrics(&request.headers) {
@@ -16,7 +16,7 @@ pub(super) fn metrics(state: &AdminState, request: &Parts) -> Reply {
     } else {
         (Format::Prometheus, "text/plain; version=0.0.4; charset=utf-8")
     };
-    match state.metrics.expose(format, instance_counts(state), state.view.key_ages()) {
+    match state.metrics.expose(format, seen(state)) {
         Ok(page) => with_type(StatusCode::OK, HeaderValue::from_static(content_type), page.into_bytes()),
         Err(error) => {
             tracing::error!(%error, "the metrics could not be written; this is a bug");
@@ -25,14 +25,14 @@ pub(super) fn metrics(state: &AdminState, request: &Parts) -> Reply {
     }
 }
 
-fn instance_counts(state: &AdminState) -> Vec<InstanceCount> {
+fn seen(state: &AdminState) -> Seen {
     let mut counts = Vec::new();
     for cluster in state.view.clusters() {
         let name: Arc<str> = Arc::from(cluster.name);
         let states = cluster.instances.into_iter();
         counts.extend(states.map(|(state, count)| InstanceCount { cluster: Arc::clone(&name), state, count }));
     }
-    counts
+    Seen { instances: counts, keys: state.view.key_ages(), audit: state.view.audit_files() }
 }
 
 /// Whether OpenMetrics is named, and no less welcome than plain text. Who names neither (curl) gets plain text.

@@ -14,7 +14,7 @@ use super::router::ENDPOINTS;
 use super::server::{Bounds, serve_within};
 use super::*;
 use crate::observe::Rfc3339;
-use crate::observe::metrics::Format;
+use crate::observe::metrics::{Format, Seen};
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -411,7 +411,7 @@ fn docs_name_every_endpoint_and_every_metric() {
     for endpoint in ENDPOINTS {
         assert!(docs.contains(&format!("`{} {}`", endpoint.method, endpoint.path)), "undocumented: {}", endpoint.path);
     }
-    let page = Metrics::new().expose(Format::Prometheus, vec![], vec![]).unwrap();
+    let page = Metrics::new().expose(Format::Prometheus, Seen::default()).unwrap();
     for line in page.lines().filter_map(|line| line.strip_prefix("# TYPE ")) {
         let name = line.split(' ').next().unwrap();
         assert!(docs.contains(&format!("`{name}")), "undocumented: {name}");

@@ -6,13 +6,17 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use crate::observe::Rfc3339;
-use crate::observe::metrics::KeyAge;
+use crate::observe::metrics::{AuditFile, KeyAge};
 
 /// The running proxy, as the admin endpoints see it. Each method is asked once a request, on the control runtime, and
 /// answers from memory: it must not wait for anything.
 pub trait View: Send + Sync + 'static {
     /// Whether the proxy is fit to be sent traffic.
     fn ready(&self) -> Readiness;
+    /// Every audit file that is in use.
+    fn audit_files(&self) -> Vec<AuditFile> {
+        Vec::new()
+    }
     /// Every instance of every cluster.
     fn instances(&self) -> Vec<InstanceView>;
     /// Every agent of every registry cluster.

@@ -3,6 +3,7 @@
 //! The control runtime (the caller's) accepts connections and does what must not delay calls: health checks, names, the
 //! core, the admin port. Workers carry calls, one thread and one runtime each.
 
+mod audit;
 mod clusters;
 mod health;
 mod issuers;
@@ -101,6 +102,7 @@ pub async fn start(loaded: Loaded) -> Result<Proxy, StartError> {
     let state = state::open(&loaded, &admin_socket, &surface, &metrics).await?;
     let sockets = bind_listeners(&snapshot)?;
     let addresses = bound(&sockets)?;
+    audit::open(&snapshot)?;
 
     let mut background = JoinSet::new();
     let reserved = clusters::reserved(&addresses, admin);
@@ -142,6 +144,13 @@ impl Proxy {
         self.addresses.iter().map(|(name, addresses)| (&**name, addresses.as_slice()))
     }
 
+    /// Looks whether audit files have been moved aside, and goes on in new ones. Answers what went wrong.
+    pub async fn reopen_audit(&self) -> Vec<String> {
+        let shared = Arc::clone(&self.shared);
+        let reopened = tokio::task::spawn_blocking(move || audit::reopen(&shared.snapshot.load())).await;
+        reopened.unwrap_or_else(|error| vec![error.to_string()])
+    }
+
     /// Ends well: takes no new connections, says goodbye on those there are (GOAWAY), waits for open calls at most
     /// `patience`, then ends what is left. True if nothing was left.
     pub async fn drain(mut self, patience: Duration) -> bool {
@@ -161,7 +170,8 @@ impl Proxy {
         let flushed = tokio::task::spawn_blocking(move || {
             // Writes what is left, and lets a standby have the state.
             drop(store);
-            shared.access_log.as_ref().is_none_or(|log| log.flush(Duration::from_secs(2)))
+            let audited = audit::close(&shared.snapshot.load());
+            audited & shared.access_log.as_ref().is_none_or(|log| log.flush(Duration::from_secs(2)))
         });
         clean && flushed.await.unwrap_or(false)
     }

@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use super::{issuers, schemas};
+use super::{audit, issuers, schemas};
 use crate::admin::{
     AgentView, ClusterView, ConfigStatus, ConnectionCounts, CoreState, IncompatibleView, InstanceView, Readiness,
     RouteView, SchemaView, StateCounts, View,
@@ -14,7 +14,7 @@ use crate::admin::{
 use crate::call::Shared;
 use crate::config::snapshot::{Route, Target};
 use crate::observe::Rfc3339;
-use crate::observe::metrics::{ConnectionState, KeyAge};
+use crate::observe::metrics::{AuditFile, ConnectionState, KeyAge};
 use crate::registry::{self, State};
 use crate::upstream::{Cluster, Group, Lister};
 
@@ -80,6 +80,9 @@ impl View for Running {
     fn ready(&self) -> Readiness {
         let missing = if *self.closing.borrow() { vec!["the proxy is draining".to_owned()] } else { Vec::new() };
         let mut degraded: Vec<String> = issuers::missing(&self.shared.snapshot.load()).collect();
+        for AuditFile { file, .. } in self.audit_files().into_iter().filter(|audit| audit.failing) {
+            degraded.push(format!("the audit file `{file}` cannot be written"));
+        }
         for cluster in self.in_order() {
             if let Some(why) = cluster.registry().and_then(|registry| registry.keeping_fails()) {
                 degraded.push(format!("cluster `{}`: new registrations cannot be kept: {why}", cluster.name));
@@ -102,6 +105,10 @@ impl View for Running {
             }
         }
         Readiness { missing, degraded }
+    }
+
+    fn audit_files(&self) -> Vec<AuditFile> {
+        audit::readings(&self.shared.snapshot.load())
     }
 
     fn instances(&self) -> Vec<InstanceView> {

@@ -185,6 +185,7 @@ impl Call {
             shared.metrics.learn(&self.info.service, &self.info.method);
         }
         self.followers.end(&Outcome {
+            call: Some(&self.info),
             code: end.code,
             reason: end.reason,
             duration,

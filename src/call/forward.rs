@@ -279,6 +279,7 @@ impl Turn<'_> {
         }
         let duration = self.now.saturating_duration_since(call.started);
         let outcome = Outcome {
+            call: Some(&call.info),
             code: refusal.code,
             reason: Some(refusal.reason),
             duration,

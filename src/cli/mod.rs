@@ -1,5 +1,6 @@
 //! The commands: one file each.
 
+mod audit;
 mod call;
 pub mod check;
 mod demo;
@@ -45,6 +46,11 @@ enum Command {
     Schema,
     /// Call any method of any server, with JSON in and out, by its reflection or by files. The exit code is the gRPC status.
     Call(call::Arguments),
+    /// Audit files: whether they are as they were written.
+    Audit {
+        #[command(subcommand)]
+        action: audit::Action,
+    },
     /// Schemas as files.
     Descriptors {
         #[command(subcommand)]
@@ -85,6 +91,7 @@ pub fn main() -> ExitCode {
             let input = Box::new(BufReader::new(stdin()));
             call::run(&arguments, call::Streams { input, out: &mut stdout(), err: &mut stderr() })
         }
+        Command::Audit { action } => audit::run(&action, &mut stdout(), &mut stderr()),
         Command::Descriptors { action } => descriptors::run(&action, &mut stdout(), &mut stderr()),
         Command::Demo { once } => demo::run(once),
         Command::Schema => schema::run(filters::ALL, &mut stdout()).map_or(ExitCode::FAILURE, |()| ExitCode::SUCCESS),

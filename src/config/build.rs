@@ -1,17 +1,18 @@
 //! Makes what runs out of what a file says: filters are built, expressions compiled, schemas of files linked. Every error that there is.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path as FilePath;
+use std::path::{Path as FilePath, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use filter_api::{BuildCx, Filter, Known, Phase};
+use filter_api::{BuildCx, Filter, Keep, Known, Phase};
 use rustc_hash::FxHashMap;
 
 use super::expressions::{Compiler, Keys, Registrants};
 use super::health;
 use super::issuers::Signatories;
 use super::policies::{Gathering, Policy};
+use super::readers::{Calls, Hiding};
 use super::snapshot::{FirstMessage, HealthCheck, Limits, Listener, Route, Snapshot, Split, Target};
 use super::{Errors, FilterUse, Loaded, Path, Problem, Served, Source, Target as FileTarget};
 use crate::expr::{Expression, Place as ExprPlace, Wanted};
@@ -32,12 +33,22 @@ const HEALTH: [(&str, &str); 1] = [("grpc.health.v1.Health", "grpc.health.")];
 /// # Errors
 /// What a filter cannot make of its configuration.
 pub fn build(loaded: &Loaded, known: &[Known], generation: u64) -> Result<Snapshot, Errors> {
+    build_keeping(loaded, known, generation, Keep::default())
+}
+
+/// The same, where filters find what those of the configuration before kept ([`Keep::after`]).
+///
+/// # Errors
+/// As [`build`].
+pub fn build_keeping(loaded: &Loaded, known: &[Known], generation: u64, keep: Keep) -> Result<Snapshot, Errors> {
     let compiler = Compiler::new(&loaded.source, loaded.config.expr.max_cost);
     let mut builder = Builder {
         source: &loaded.source,
         known,
         compiler,
         policies: Gathering::default(),
+        folder: loaded.source.resolve(FilePath::new("")),
+        keep,
         clusters: FxHashMap::default(),
         issuers: Signatories::default(),
         identity: BTreeSet::new(),
@@ -77,6 +88,7 @@ pub fn build(loaded: &Loaded, known: &[Known], generation: u64) -> Result<Snapsh
         schemas,
         checks,
         policies,
+        keep: builder.keep,
         view: super::view(loaded),
     })
 }
@@ -86,6 +98,9 @@ struct Builder<'a> {
     known: &'a [Known],
     compiler: Compiler<'a>,
     policies: Gathering,
+    /// What relative paths are relative to.
+    folder: PathBuf,
+    keep: Keep,
     /// What there is to know of a cluster before any of its instances is.
     clusters: FxHashMap<Arc<str>, ClusterPolicy>,
     issuers: Signatories,
@@ -103,6 +118,12 @@ struct ClusterPolicy {
 
 /// A filter with its phase.
 type Placed = (Phase, Arc<dyn Filter>);
+
+/// Which calls meet the filters of a place, and what is hidden of them.
+struct Around {
+    calls: Calls,
+    hiding: Arc<Hiding>,
+}
 
 /// Filters of one place, and what of them reads messages, with where it stands.
 #[derive(Default)]
@@ -161,10 +182,14 @@ impl Builder<'_> {
 
     fn listener(&mut self, name: &str, listener: &super::Listener) -> Arc<Listener> {
         let place = path!["listeners", name];
-        let filters = self.filters(&place.with("filters"), &listener.filters);
+        let around = Around { calls: Calls::default(), hiding: Arc::default() };
+        let filters = self.filters(&place.with("filters"), &listener.filters, &around);
         let routes = listener.routes.iter().enumerate().map(|(index, route)| {
             let place = place.with("routes").with(index);
-            (rule(&route.matches), self.route(&place, (index, route), (listener, &filters)))
+            let (service, method) = (route.matches.service.clone(), route.matches.method.as_ref());
+            let calls = Calls { service, method: method.map(|method| method.0.as_str().into()) };
+            let around = Around { calls, hiding: Arc::clone(&around.hiding) };
+            (rule(&route.matches), self.route(&place, (index, route), (listener, &filters), &around))
         });
         let routes: Vec<_> = routes.collect();
         let within: Option<Arc<str>> = (!listener.serve.is_empty()).then(|| format!("serve:{name}").into());
@@ -225,8 +250,9 @@ impl Builder<'_> {
         place: &Path,
         (index, route): (usize, &super::Route),
         (listener, before): (&super::Listener, &Filters),
+        around: &Around,
     ) -> Route {
-        let own = self.filters(&place.with("filters"), &route.filters);
+        let own = self.filters(&place.with("filters"), &route.filters, around);
         let both = || before.placed.iter().chain(&own.placed);
         let target = match route.target() {
             Some(FileTarget::RegisterInto(into)) => {
@@ -306,14 +332,15 @@ impl Builder<'_> {
         names
     }
 
-    fn filters(&mut self, place: &Path, uses: &[FilterUse]) -> Filters {
+    fn filters(&mut self, place: &Path, uses: &[FilterUse], around: &Around) -> Filters {
         let mut filters = Filters::default();
         for (index, entry) in uses.iter().enumerate() {
             let place = place.with(index).with(entry.name.as_str());
             let Some(known) = self.known.iter().find(|known| known.name == entry.name) else { continue };
             let text = place.to_string();
-            let readers = self.compiler.for_filters(known.phase);
-            let mut cx = BuildCx::new(&text, &readers).with_issuers(&self.issuers);
+            let readers = self.compiler.for_filters(known.phase, around.calls.clone(), Arc::clone(&around.hiding));
+            let cx = BuildCx::new(&text, &readers).with_issuers(&self.issuers);
+            let mut cx = cx.within(&self.folder).keeping(&self.keep);
             let built = (known.build)(entry.config.clone(), &mut cx);
             self.identity.extend(cx.into_identity());
             match built {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use filter_api::Phase;
 
 use super::names::Methods;
-use super::readers::ForFilters;
+use super::readers::{Calls, ForFilters, Hiding};
 use super::{Expression as Written, HashBy, Path, Problem, Source};
 use crate::expr::{Expression, Facts, Failure, Place, Wanted, problems_in_words};
 use crate::route::MethodPattern;
@@ -83,14 +83,15 @@ impl<'a> Compiler<'a> {
         keys
     }
 
-    /// For the filters of a phase.
-    pub(super) fn for_filters(&self, phase: Phase) -> ForFilters<'a> {
+    /// For the filters of a phase, which these calls meet.
+    pub(super) fn for_filters(&self, phase: Phase, calls: Calls, hiding: Arc<Hiding>) -> ForFilters<'a> {
         let place = match phase {
             Phase::Observe | Phase::Admit | Phase::Authenticate => Place::EarlyFilter,
             Phase::Authorize | Phase::Limit => Place::Judge,
             Phase::Transform => Place::Filter,
         };
-        ForFilters { source: self.source, place, max_cost: self.max_cost, policies: RefCell::default() }
+        let (source, max_cost) = (self.source, self.max_cost);
+        ForFilters { source, place, max_cost, calls, hiding, policies: RefCell::default() }
     }
 }
 

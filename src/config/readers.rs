@@ -2,6 +2,7 @@
 //! messages is a policy too, so that it is made ready for each definition before calls meet it.
 
 mod bound;
+mod extractions;
 mod redactions;
 mod validations;
 
@@ -15,6 +16,8 @@ use super::expressions::unusable;
 use super::policies::Policy;
 use crate::expr::{Expression, Facts, Failure, Place, Wanted};
 use bound::under;
+use extractions::Extractions;
+pub(super) use extractions::{Calls, Hiding};
 use redactions::Redactions;
 use validations::Validations;
 
@@ -26,6 +29,10 @@ pub(super) struct ForFilters<'a> {
     pub(super) place: Place,
     /// Steps that an expression, a redaction or a validation may take.
     pub(super) max_cost: u64,
+    /// The calls that come by.
+    pub(super) calls: Calls,
+    /// What redactions of the listener and its routes hide.
+    pub(super) hiding: Arc<Hiding>,
     /// Those that read messages, of the filters that were built.
     pub(super) policies: RefCell<Vec<Arc<dyn Policy>>>,
 }
@@ -48,7 +55,14 @@ impl Readers for ForFilters<'_> {
     }
 
     fn redaction(&self, hidden: Hidden) -> Arc<dyn filter_api::Redaction> {
+        self.hiding.add(&self.calls, &hidden.request);
         let made = Arc::new(Redactions::new(hidden, self.max_cost));
+        self.policies.borrow_mut().push(Arc::clone(&made) as Arc<dyn Policy>);
+        made
+    }
+
+    fn extract(&self, paths: Vec<String>) -> Arc<dyn filter_api::Extract> {
+        let made = Arc::new(Extractions::new(paths, self.max_cost, Arc::clone(&self.hiding)));
         self.policies.borrow_mut().push(Arc::clone(&made) as Arc<dyn Policy>);
         made
     }

@@ -6,11 +6,12 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use filter_api::Keep;
 use ipnet::IpNet;
 use rand::Rng as _;
 use rustc_hash::FxHashMap;
 
-pub use super::build::build;
+pub use super::build::{build, build_keeping};
 pub use super::expressions::{Keys, Registrants};
 pub use super::health::{Expected, HealthCheck, Wellness};
 pub use super::issuers::{Published, Signatory};
@@ -41,6 +42,8 @@ pub struct Snapshot {
     pub checks: FxHashMap<Arc<str>, HealthCheck>,
     /// What reads messages, by the cluster whose they are.
     pub policies: Policies,
+    /// What filters keep, for the next configuration to find.
+    pub keep: Keep,
     /// What `/config` shows.
     pub view: serde_json::Value,
 }

@@ -169,7 +169,7 @@ impl Followers {
     }
 
     /// Ends those of a try: it is over, and another begins.
-    pub fn end_try(&mut self, outcome: &Outcome) {
+    pub fn end_try(&mut self, outcome: &Outcome<'_>) {
         self.cut(self.lasting, outcome);
         self.reads = self.filters.iter().fold(Reads::default(), |sum, follower| sum.or(follower.reads));
     }
@@ -242,7 +242,7 @@ impl Followers {
     }
 
     /// Tells all that the call is over.
-    pub fn end(&mut self, outcome: &Outcome) {
+    pub fn end(&mut self, outcome: &Outcome<'_>) {
         self.cut(0, outcome);
     }
 
@@ -250,7 +250,7 @@ impl Followers {
         self.filters.iter().take(self.lasting)
     }
 
-    fn cut(&mut self, len: usize, outcome: &Outcome) {
+    fn cut(&mut self, len: usize, outcome: &Outcome<'_>) {
         for mut follower in self.filters.drain(len..) {
             follower.filter.end(outcome);
         }
@@ -262,6 +262,7 @@ impl Drop for Followers {
     fn drop(&mut self) {
         if !self.filters.is_empty() {
             self.end(&Outcome {
+                call: None,
                 code: Code::Unavailable,
                 reason: Some(Reason::Draining),
                 duration: Duration::ZERO,
@@ -362,6 +363,7 @@ mod tests {
         let mut followers = followers(&[Depth::Sizes], &[("a", Depth::Bodies)]);
         assert_eq!(followers.reads().request, Depth::Bodies);
         let outcome = filter_api::Outcome {
+            call: None,
             code: filter_api::Code::Unavailable,
             reason: None,
             duration: std::time::Duration::ZERO,

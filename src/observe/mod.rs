@@ -4,8 +4,7 @@
 pub mod access;
 pub mod log;
 pub mod metrics;
-pub mod time;
 
 pub use access::{AccessLog, CallRecord};
+pub use filter_api::Rfc3339;
 pub use metrics::{CallKind, ClusterMetrics, InstanceMetrics, ListenerMetrics, MethodMetrics, Metrics};
-pub use time::Rfc3339;

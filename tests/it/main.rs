@@ -13,6 +13,7 @@ mod harness;
 
 mod accounting;
 mod agents;
+mod audit;
 mod authz;
 mod bad_input;
 mod balancing;
@@ -35,6 +36,7 @@ mod memory;
 mod online;
 mod passing;
 mod policies;
+mod rate_limit;
 mod registrar;
 mod retries;
 mod rollout;

@@ -4,19 +4,17 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
 use std::time::Duration;
 
 use portunus_agents::{bindu, core};
 use portunus_proto::bindu::bindu_service_client::BinduServiceClient;
 use portunus_proto::bindu::{RegisterAgentRequest, RegisterAgentResponse};
-use serde_json::Value;
-use tokio::process::{Child, Command};
+use tokio::process::Command;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tonic::transport::Channel;
 
-use crate::harness::{Caller, get, soon};
+use crate::harness::{Caller, Process, full_at, get, soon};
 use crate::registrar::registration;
 
 /// A folder with a configuration, and ports that nobody else has.
@@ -25,12 +23,6 @@ struct Site {
     admin: SocketAddr,
     sdk: SocketAddr,
     callback: SocketAddr,
-}
-
-/// A proxy of its own, ended with the test.
-struct Process {
-    child: Child,
-    admin: SocketAddr,
 }
 
 impl Site {
@@ -63,10 +55,8 @@ impl Site {
         command
     }
 
-    fn spawn(&self, mut command: Command, admin: SocketAddr) -> Process {
-        let log = fs::OpenOptions::new().create(true).append(true).open(self.log()).unwrap();
-        let child = command.kill_on_drop(true).stdout(Stdio::null()).stderr(log).spawn().unwrap();
-        Process { child, admin }
+    fn spawn(&self, command: Command, admin: SocketAddr) -> Process {
+        Process::spawn(command, &self.log(), admin)
     }
 
     async fn start(&self) -> Process {
@@ -113,26 +103,6 @@ impl Drop for Site {
 }
 
 impl Process {
-    /// Waits until `/ready` answers with this status.
-    async fn until_ready(&mut self, wanted: u16) {
-        let ready = async {
-            loop {
-                if let Ok((status, _)) = get(self.admin, "/ready").await
-                    && status == wanted
-                {
-                    return;
-                }
-                assert!(self.child.try_wait().unwrap().is_none(), "it ended");
-                tokio::time::sleep(Duration::from_millis(5)).await;
-            }
-        };
-        soon(ready).await;
-    }
-
-    async fn json(&self, path: &str) -> Value {
-        serde_json::from_str(&get(self.admin, path).await.unwrap().1).unwrap()
-    }
-
     /// The addresses of each agent's instances, by its id.
     async fn instances(&self) -> BTreeMap<String, BTreeSet<String>> {
         let mut found: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
@@ -145,17 +115,6 @@ impl Process {
             assert!(found.get_mut(&of).expect("its agent is there").insert(address), "twice");
         }
         found
-    }
-
-    /// As `kill -9` does it.
-    async fn kill(mut self) {
-        self.child.kill().await.unwrap();
-    }
-
-    async fn stop(mut self) -> Option<i32> {
-        let id = self.child.id().unwrap().to_string();
-        assert!(Command::new("kill").arg(id).status().await.unwrap().success());
-        soon(self.child.wait()).await.unwrap().code()
     }
 }
 
@@ -251,11 +210,7 @@ async fn a_full_disk_refuses_new_registrations_only() {
     assert!(site.register(registration("n", port)).await.unwrap().success);
     assert_eq!(process.stop().await, Some(0));
     let size = fs::metadata(site.folder.join("data/registry.redb")).unwrap().len();
-    let mut command = Command::new("sh");
-    let blocks = size.div_ceil(512);
-    let script = format!("trap '' XFSZ; ulimit -f {blocks}; exec \"$0\" run -c \"$1\"");
-    command.arg("-c").arg(script).arg(env!("CARGO_BIN_EXE_portunus")).arg(site.folder.join("proxy.yaml"));
-    let mut process = site.spawn(command, site.admin);
+    let mut process = site.spawn(full_at(size, &site.folder.join("proxy.yaml")), site.admin);
     process.until_ready(200).await;
     // Large enough that what is free in the file does not do.
     let large = |name: &str, port| {

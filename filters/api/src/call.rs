@@ -64,7 +64,7 @@ pub trait CallFilter: Send {
     }
 
     /// The call is over, refused or not. Called exactly once.
-    fn end(&mut self, outcome: &Outcome) {
+    fn end(&mut self, outcome: &Outcome<'_>) {
         let _ = outcome;
     }
 }
@@ -182,6 +182,13 @@ pub struct CallInfo {
     pub claims: Option<Arc<Claims>>,
 }
 
+impl CallInfo {
+    /// Who calls, beside where from. Nothing authenticates callers yet, so that nobody is known.
+    pub fn who(&self) -> Who {
+        Who::default()
+    }
+}
+
 /// Who an agent is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AgentInfo {
@@ -195,6 +202,17 @@ pub struct AgentInfo {
     pub author: Arc<str>,
     /// Who registered it first.
     pub owner: Arc<str>,
+}
+
+/// Who calls, as far as somebody has made sure of it. What is not known is not set.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Who {
+    /// The identity of the caller's certificate.
+    pub identity: Option<Arc<str>>,
+    /// The subject of its token.
+    pub subject: Option<Arc<str>>,
+    /// Who issued the token.
+    pub issuer: Option<Arc<str>>,
 }
 
 /// What a caller speaks.
@@ -271,7 +289,9 @@ pub struct ResponseView<'a> {
 
 /// How a call ended.
 #[derive(Clone, Debug)]
-pub struct Outcome {
+pub struct Outcome<'a> {
+    /// What is known of the call by now: who calls, for which agent. None where the proxy stopped before the call did.
+    pub call: Option<&'a CallInfo>,
     /// The status that the caller got.
     pub code: Code,
     /// Why the proxy ended it; none where the upstream did.

@@ -1,13 +1,15 @@
 //! How a filter comes into being: from its part of the configuration, once, before any call.
 
+use std::any::Any;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use schemars::{JsonSchema, Schema};
 use serde::de::DeserializeOwned;
 
 use crate::{
-    Expression, Filter, Gives, Hidden, Issuers, Readers, Redaction, Rules, Validation, Verifier, check_target,
-    target::folded,
+    Expression, Extract, Filter, Gives, Hidden, Issuers, Keep, Readers, Redaction, Rules, Validation, Verifier,
+    check_target, target::folded,
 };
 
 /// When a filter runs. DESIGN.md §2 and docs/request-path.md have the order of a call.
@@ -63,18 +65,43 @@ pub struct BuildCx<'a> {
     readers: &'a dyn Readers,
     issuers: Option<&'a dyn Issuers>,
     identity: Vec<String>,
+    folder: &'a Path,
+    keep: Keep,
 }
 
 impl<'a> BuildCx<'a> {
     /// `place` is where the filter stands in the configuration, such as `listeners.edge.filters[0]`.
     pub fn new(place: &'a str, readers: &'a dyn Readers) -> Self {
-        Self { place, readers, issuers: None, identity: Vec::new() }
+        Self { place, readers, issuers: None, identity: Vec::new(), folder: Path::new(""), keep: Keep::default() }
     }
 
     /// The same, with those who may sign tokens.
     #[must_use]
     pub fn with_issuers(self, issuers: &'a dyn Issuers) -> Self {
         Self { issuers: Some(issuers), ..self }
+    }
+
+    /// Relative paths are relative to this folder.
+    #[must_use]
+    pub fn within(self, folder: &'a Path) -> Self {
+        Self { folder, ..self }
+    }
+
+    /// What filters keep is kept here.
+    #[must_use]
+    pub fn keeping(self, keep: &Keep) -> Self {
+        Self { keep: keep.clone(), ..self }
+    }
+
+    /// A path of the configuration, as it is to be opened.
+    pub fn resolve(&self, path: &Path) -> PathBuf {
+        self.folder.join(path)
+    }
+
+    /// What filters of the configuration before this one kept under a name, or a new one: counters and open files survive a reload so. A
+    /// filter that shares it with no other takes [`place`](Self::place) as the name.
+    pub fn keep<T: Any + Send + Sync>(&self, name: &str, make: impl FnOnce() -> T) -> Arc<T> {
+        self.keep.find_or_make(name, make)
     }
 
     /// Where the filter stands in the configuration: unique within it, and stable over reloads of an unchanged file.
@@ -124,6 +151,11 @@ impl<'a> BuildCx<'a> {
     /// What hides fields of messages.
     pub fn redaction(&self, hidden: Hidden) -> Arc<dyn Redaction> {
         self.readers.redaction(hidden)
+    }
+
+    /// What reads fields of request messages, by their paths, less those that somebody hides.
+    pub fn extract(&self, paths: Vec<String>) -> Arc<dyn Extract> {
+        self.readers.extract(paths)
     }
 
     /// What judges messages. The files are named at `path` below the filter's key, each by the path that it is for.

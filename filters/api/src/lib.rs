@@ -9,27 +9,32 @@
 mod call;
 mod code;
 mod factory;
+mod keep;
 mod methods;
 mod readers;
 mod reason;
 mod refusal;
 mod target;
+mod time;
 mod tokens;
 pub mod units;
 
 pub use call::{
     AgentInfo, Bounds, CallFilter, CallInfo, Depth, Filter, Message, MethodKind, Outcome, Protocol, Reads, RequestView,
-    ResponseView, Start, Types, Verdict,
+    ResponseView, Start, Types, Verdict, Who,
 };
 pub use code::Code;
 pub use factory::{Build, BuildCx, BuildError, Factory, Known, Phase};
+pub use keep::Keep;
 pub use methods::{MethodPattern, ServicePattern};
 pub use readers::{
-    Expression, Gives, Hidden, Misfit, Readers, Redaction, Rules, Seen, Unevaluated, Unread, Validation,
+    Expression, Extract, Extracted, Gives, Hidden, Misfit, Readers, Redaction, Rules, Seen, Unevaluated, Unread,
+    Validation,
 };
 pub use reason::Reason;
 pub use refusal::{Detail, Refusal};
 pub use target::{MOST_VALUE, are_one_name, check_target, is_target_value};
+pub use time::Rfc3339;
 pub use tokens::{Claims, Issuers, Verification, Verifier};
 
 pub use fields;

@@ -90,6 +90,26 @@ pub struct Hidden {
     pub mask: String,
 }
 
+/// Reads fields of messages of the request.
+pub trait Extract: Send + Sync + std::fmt::Debug {
+    /// What a message has in them.
+    ///
+    /// # Errors
+    /// It cannot be told what is in it.
+    fn request(&self, message: &Message<'_>) -> Result<Extracted, Unread>;
+}
+
+/// What a message has in chosen fields.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Extracted {
+    /// Fields that are there, by their paths, in the order in which they were asked for. Long values are cut.
+    pub fields: serde_json::Map<String, serde_json::Value>,
+    /// Paths of fields that were asked for, and that somebody else hides.
+    pub hidden: Vec<Arc<str>>,
+    /// Paths of fields that messages of this type do not have.
+    pub unknown: Vec<Arc<str>>,
+}
+
 /// Says whether messages of the request are as they must be.
 pub trait Validation: Send + Sync + std::fmt::Debug {
     /// What of a message does not fit; nothing for one that does.
@@ -155,6 +175,10 @@ pub trait Readers {
     /// Hides fields. What they are is looked up for each definition of a method's messages, as it comes up; where one does not have them,
     /// its calls are refused.
     fn redaction(&self, hidden: Hidden) -> Arc<dyn Redaction>;
+
+    /// Reads fields of request messages, by their paths. A field that a message's type does not have is not there; one that a redaction of
+    /// the same listener or route hides is left out.
+    fn extract(&self, paths: Vec<String>) -> Arc<dyn Extract>;
 
     /// Judges messages, for each definition as [`redaction`](Self::redaction) hides fields; under all that are in force, where several are.
     ///

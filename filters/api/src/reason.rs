@@ -14,6 +14,8 @@ pub enum Reason {
     AgentAmbiguous,
     /// Nobody registered this agent.
     AgentUnknown,
+    /// The call could not be written to the audit log.
+    Audit,
     /// The caller went away.
     Cancelled,
     /// A method that takes one request message got none, or more.
@@ -48,6 +50,8 @@ pub enum Reason {
     Overloaded,
     /// Not a gRPC request.
     Protocol,
+    /// More calls than the rate allows.
+    RateLimited,
     /// Whether a route takes the call cannot be told.
     RouteUndecided,
     /// A message does not fit its type, or the rules for it.
@@ -95,6 +99,7 @@ impl Reason {
         Self::AgentUnnamed,
         Self::AgentAmbiguous,
         Self::AgentUnknown,
+        Self::Audit,
         Self::Cancelled,
         Self::Cardinality,
         Self::ConnectFailed,
@@ -113,6 +118,7 @@ impl Reason {
         Self::Overloaded,
         Self::Protocol,
         Self::Owner,
+        Self::RateLimited,
         Self::RouteUndecided,
         Self::Schema,
         Self::SchemaUnavailable,
@@ -140,6 +146,7 @@ impl Reason {
             Self::AgentUnnamed => "agent_unnamed",
             Self::AgentAmbiguous => "agent_ambiguous",
             Self::AgentUnknown => "agent_unknown",
+            Self::Audit => "audit",
             Self::Cancelled => "cancelled",
             Self::Cardinality => "cardinality",
             Self::ConnectFailed => "connect_failed",
@@ -158,6 +165,7 @@ impl Reason {
             Self::Overloaded => "overloaded",
             Self::Protocol => "protocol",
             Self::Owner => "owner",
+            Self::RateLimited => "rate_limited",
             Self::RouteUndecided => "route_undecided",
             Self::Schema => "schema",
             Self::SchemaUnavailable => "schema_unavailable",

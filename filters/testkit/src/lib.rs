@@ -8,9 +8,10 @@ use std::time::Duration;
 
 use fields::{Fields, Method, RequestHead};
 use filter_api::{
-    Bounds, BuildCx, BuildError, CallFilter, CallInfo, Claims, Code, Depth, Expression, Factory, Filter, Gives, Hidden,
-    Issuers, Known, Message, Misfit, Outcome, Phase, Protocol, Readers, Reads, Reason, Redaction, Refusal, RequestView,
-    ResponseView, Rules, Seen, Start, Types, Unevaluated, Unread, Validation, Verdict, Verification, Verifier,
+    Bounds, BuildCx, BuildError, CallFilter, CallInfo, Claims, Code, Depth, Expression, Extract, Extracted, Factory, Filter,
+    Gives, Hidden, Issuers, Keep, Known, Message, Misfit, Outcome, Phase, Protocol, Readers, Reads, Reason, Redaction,
+    Refusal, RequestView, ResponseView, Rules, Seen, Start, Types, Unevaluated, Unread, Validation, Verdict, Verification,
+    Verifier,
 };
 
 /// A filter that was built.
@@ -40,7 +41,16 @@ impl Bench {
     /// # Errors
     /// What the filter says of the configuration.
     pub fn build<F: Factory>(config: serde_json::Value) -> Result<Self, BuildError> {
-        let filter = (Known::of::<F>().build)(config, &mut BuildCx::new("listeners.test.filters[0]", &Plain))?;
+        Self::build_keeping::<F>(config, &Keep::default())
+    }
+
+    /// The same, where the filter finds what one before it kept.
+    ///
+    /// # Errors
+    /// As [`build`](Self::build).
+    pub fn build_keeping<F: Factory>(config: serde_json::Value, keep: &Keep) -> Result<Self, BuildError> {
+        let mut cx = BuildCx::new("listeners.test.filters[0]", &Plain).keeping(keep);
+        let filter = (Known::of::<F>().build)(config, &mut cx)?;
         Ok(Self { filter, phase: F::PHASE, types: None })
     }
 
@@ -70,11 +80,30 @@ impl Bench {
         self.filter.reads()
     }
 
-    /// Takes a call with this metadata past it.
+    /// Takes a call with this metadata past it. A filter that takes its time lets it pass.
     ///
     /// # Errors
     /// Its refusal.
     pub fn call(&self, metadata: &[(&str, &str)]) -> Result<TestCall, Box<Refusal>> {
+        let (mut call, start) = self.begin(metadata);
+        call.take(start)?;
+        Ok(call)
+    }
+
+    /// Takes a call with this metadata past it, and waits where the filter takes its time.
+    ///
+    /// # Errors
+    /// Its refusal.
+    pub async fn call_in_time(&self, metadata: &[(&str, &str)]) -> Result<TestCall, Box<Refusal>> {
+        let (mut call, mut start) = self.begin(metadata);
+        while let Start::Wait(later) = start {
+            start = later.await;
+        }
+        call.take(start)?;
+        Ok(call)
+    }
+
+    fn begin(&self, metadata: &[(&str, &str)]) -> (TestCall, Start) {
         let mut head = RequestHead::new(Method::Post, "/test.Service/Method", "test.local", (8, 256));
         for (name, value) in metadata {
             head.fields.push(name, value.as_bytes());
@@ -102,12 +131,7 @@ impl Bench {
         let TestCall { info, head, bounds, .. } = &mut call;
         let start = self.filter.request_head(&mut RequestView { call: info, head, bounds, verified: &mut verified });
         call.info.claims = verified;
-        match start {
-            Start::Pass | Start::Wait(_) | Start::Again => {}
-            Start::Follow(follower) => call.follower = Some(follower),
-            Start::Refuse(refusal) => return Err(refusal),
-        }
-        Ok(call)
+        (call, start)
     }
 }
 
@@ -115,6 +139,17 @@ impl TestCall {
     /// What the filter has verified.
     pub fn claims(&self) -> Option<&Claims> {
         self.info.claims.as_deref()
+    }
+
+    fn take(&mut self, start: Start) -> Result<(), Box<Refusal>> {
+        match start {
+            Start::Pass | Start::Wait(_) | Start::Again => Ok(()),
+            Start::Refuse(refusal) => Err(refusal),
+            Start::Follow(follower) => {
+                self.follower = Some(follower);
+                Ok(())
+            }
+        }
     }
 
     /// Whether the filter follows the call: what costs a box.
@@ -195,8 +230,14 @@ impl TestCall {
     /// The end of the call.
     pub fn end(mut self, code: Code) {
         let (request_messages, response_messages) = self.counts;
-        let outcome =
-            Outcome { code, reason: None, duration: Duration::from_millis(1), request_messages, response_messages };
+        let outcome = Outcome {
+            call: Some(&self.info),
+            code,
+            reason: None,
+            duration: Duration::from_millis(1),
+            request_messages,
+            response_messages,
+        };
         if let Some(mut follower) = self.follower.take() {
             follower.end(&outcome);
         }
@@ -214,6 +255,10 @@ struct Said(String);
 impl Readers for Plain {
     fn redaction(&self, hidden: Hidden) -> Arc<dyn Redaction> {
         Arc::new(Struck(hidden))
+    }
+
+    fn extract(&self, paths: Vec<String>) -> Arc<dyn Extract> {
+        Arc::new(Words(paths))
     }
 
     fn validation(&self, rules: Rules) -> Result<Arc<dyn Validation>, (String, String)> {
@@ -275,6 +320,24 @@ impl Struck {
         }
         let struck = paths.iter().fold(text.to_owned(), |text, word| text.replace(word.as_str(), &self.0.mask));
         Ok((struck != text).then(|| struck.into_bytes()))
+    }
+}
+
+/// Messages are texts of words `name=value`, of which one that says `?` cannot be read. Paths stand for names.
+#[derive(Debug)]
+struct Words(Vec<String>);
+
+impl Extract for Words {
+    fn request(&self, message: &Message<'_>) -> Result<Extracted, Unread> {
+        let body = message.body.ok_or(Unread::NoSchema)?;
+        let text = std::str::from_utf8(body).map_err(|_| Unread::Malformed("it is no text".into()))?;
+        if text.contains('?') {
+            return Err(Unread::Malformed("it asks".into()));
+        }
+        let named = text.split(' ').filter_map(|word| word.split_once('='));
+        let wanted = named.filter(|(name, _)| self.0.iter().any(|path| path == name));
+        let fields = wanted.map(|(name, value)| (name.to_owned(), value.into())).collect();
+        Ok(Extracted { fields, ..Extracted::default() })
     }
 }
 

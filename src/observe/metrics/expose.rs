@@ -49,16 +49,35 @@ pub struct KeyAge {
     pub seconds: f64,
 }
 
+/// An audit file, at the scrape.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AuditFile {
+    /// As the configuration has it.
+    pub file: String,
+    /// The number of its last line.
+    pub last: u64,
+    /// Lines that could not be written.
+    pub lost: u64,
+    /// Whether it cannot be written now.
+    pub failing: bool,
+}
+
+/// What is counted at the scrape, by others.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Seen {
+    /// Instances.
+    pub instances: Vec<InstanceCount>,
+    /// Keys of issuers.
+    pub keys: Vec<KeyAge>,
+    /// Audit files.
+    pub audit: Vec<AuditFile>,
+}
+
 impl Metrics {
     /// All series as text. Fails only if a formatter of the library does, which is a bug.
-    pub fn expose(
-        self: &Arc<Self>,
-        format: Format,
-        instances: Vec<InstanceCount>,
-        keys: Vec<KeyAge>,
-    ) -> Result<String, fmt::Error> {
+    pub fn expose(self: &Arc<Self>, format: Format, seen: Seen) -> Result<String, fmt::Error> {
         let mut registry = Registry::default();
-        registry.register_collector(Box::new(Scrape { metrics: Arc::clone(self), instances, keys }));
+        registry.register_collector(Box::new(Scrape { metrics: Arc::clone(self), seen }));
         let mut out = String::with_capacity(64 * 1024);
         match format {
             Format::OpenMetrics => text::encode(&mut out, &registry)?,
@@ -94,8 +113,7 @@ fn classic(open: &str) -> String {
 #[derive(Debug)]
 struct Scrape {
     metrics: Arc<Metrics>,
-    instances: Vec<InstanceCount>,
-    keys: Vec<KeyAge>,
+    seen: Seen,
 }
 
 impl Collector for Scrape {
@@ -105,10 +123,11 @@ impl Collector for Scrape {
         write_methods(&mut sheet, &metrics.methods.all())?;
         write_listeners(&mut sheet, &metrics.listeners.all())?;
         let clusters = metrics.clusters.all();
-        write_upstream(&mut sheet, &clusters, &self.instances)?;
+        write_upstream(&mut sheet, &clusters, &self.seen.instances)?;
         write_registrar(&mut sheet, &clusters)?;
         write_schemas(&mut sheet, &clusters)?;
-        write_keys(&mut sheet, &self.keys)?;
+        write_keys(&mut sheet, &self.seen.keys)?;
+        write_audit(&mut sheet, &self.seen.audit)?;
         write_whole(&mut sheet, metrics)?;
         write_process(&mut sheet, &Process::look(metrics.started))
     }
@@ -236,6 +255,15 @@ fn write_schemas(sheet: &mut Sheet<'_>, clusters: &[Arc<ClusterMetrics>]) -> fmt
         }
     }
     Ok(())
+}
+
+fn write_audit(sheet: &mut Sheet<'_>, files: &[AuditFile]) -> fmt::Result {
+    let mut family = sheet.gauge("portunus_audit_last_number", "The number of the last line of an audit file")?;
+    files.iter().try_for_each(|audit| family.level(&[("file", audit.file.as_str())], signed(audit.last)))?;
+    let mut family = sheet.gauge("portunus_audit_failing", "Whether an audit file cannot be written")?;
+    files.iter().try_for_each(|audit| family.level(&[("file", audit.file.as_str())], i64::from(audit.failing)))?;
+    let mut family = sheet.counter("portunus_audit_lost", "Audit lines that could not be written")?;
+    files.iter().try_for_each(|audit| family.count(&[("file", audit.file.as_str())], audit.lost))
 }
 
 /// A counter with the labels `cluster` and one word.

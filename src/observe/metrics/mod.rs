@@ -16,7 +16,7 @@ mod tests;
 mod upstream;
 
 pub use cells::{CodeCounts, Counter, Histogram, Words};
-pub use expose::{Format, InstanceCount, KeyAge};
+pub use expose::{AuditFile, Format, InstanceCount, KeyAge, Seen};
 pub use listeners::{ListenerMetrics, OpenConnection};
 pub use methods::{CallKind, MethodMetrics, OpenCall};
 pub use process::allocated_bytes;

@@ -5,11 +5,12 @@ use std::time::Duration;
 
 use filter_api::{Code, Reason};
 
-use super::{CallKind, ConnectionState, Format, InstanceCount, Metrics};
+use super::{AuditFile, CallKind, ConnectionState, Format, InstanceCount, Metrics, Seen};
 
 fn page(metrics: &Arc<Metrics>, format: Format) -> String {
     let instances = vec![InstanceCount { cluster: Arc::from("agents"), state: "healthy", count: 3 }];
-    metrics.expose(format, instances, vec![]).unwrap()
+    let audit = vec![AuditFile { file: "audit.jsonl".into(), last: 17, lost: 2, failing: true }];
+    metrics.expose(format, Seen { instances, keys: vec![], audit }).unwrap()
 }
 
 /// The lines of the families in question, without those that differ at each run.

@@ -106,7 +106,7 @@ impl CallFilter for Reader {
         self.look('<', message)
     }
 
-    fn end(&mut self, outcome: &Outcome) {
+    fn end(&mut self, outcome: &Outcome<'_>) {
         self.note(format!("end {}", outcome.code));
     }
 }

@@ -71,6 +71,11 @@ impl TestProxy {
         Self { proxy, address }
     }
 
+    /// Has it look whether its audit files were moved aside.
+    pub(crate) async fn reopen_audit(&self) -> Vec<String> {
+        self.proxy.reopen_audit().await
+    }
+
     /// Where the listener `edge` is.
     pub(crate) fn address(&self) -> SocketAddr {
         self.address.expect("a listener `edge`")

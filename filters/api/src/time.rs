@@ -1,4 +1,4 @@
-//! Wall-clock time as text: RFC 3339 with milliseconds in UTC. Used by the access log and the admin endpoints.
+//! Wall-clock time as text: RFC 3339 with milliseconds in UTC. Used by logs, the audit filter and the admin endpoints.
 //! Our own forty lines, because nothing else here needs a calendar.
 
 use std::fmt;
