@@ -47,7 +47,7 @@ impl Turn<'_> {
             return self.refuse_unserved(&origin, down);
         };
         let method = head.method;
-        let call = match read_head(&self.worker.shared, &origin, head, snapshot, self.now) {
+        let call = match read_head(&self.worker.shared, (&origin, &listener), head, snapshot, self.now) {
             Ok(call) => call,
             Err(rejected) => return self.reject(&origin, down, method, &rejected),
         };
@@ -266,7 +266,7 @@ impl Turn<'_> {
 /// Reads a head and takes off what only the proxy may write.
 fn read_head(
     shared: &Shared,
-    origin: &Origin,
+    (origin, listener): (&Origin, &Listener),
     head: RequestHead,
     snapshot: &Snapshot,
     now: Instant,
@@ -288,12 +288,16 @@ fn read_head(
         protocol: asked.protocol,
         listener: Arc::clone(&origin.listener),
         peer: origin.peer,
+        identity: origin.identity.clone(),
         agent: None,
     };
     let timeout = asked.timeout;
     let mut call = Box::new(Call::begin(info, metrics, head, now));
     call.deadline = timeout.and_then(|timeout| now.checked_add(timeout));
     let has_hops = wire::strip_identity(&mut call.head.fields, &snapshot.identity);
+    if let Some(identity) = call.info.identity.as_ref().filter(|_| listener.client_cert_header) {
+        call.head.fields.push(wire::CLIENT_CERT, &wire::client_cert(identity));
+    }
     call.loops = has_hops && shared.hop.has_seen(&call.head.fields);
     head::identify(&mut call);
     Ok(call)

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use fields::RequestHead;
-use filter_api::{CallInfo, Code, MethodKind, Reason, Refusal};
+use filter_api::{CallInfo, Code, MethodKind, PeerIdentity, Reason, Refusal};
 
 use super::context::{Call, Origin};
 use super::plan::Forward;
@@ -107,7 +107,15 @@ fn undecided(failure: Failure, what: &str, reason: Reason) -> Box<Refusal> {
 
 /// As whom a caller of the registrar acts.
 pub(super) fn owner(who: &Registrants, open: bool, origin: &Origin, call: &Call) -> Result<Arc<str>, Failure> {
-    who.owner(&Facts::of_call(&call.info, &call.head), || owner_by_address(origin.peer.ip(), open))
+    let otherwise = || match call.info.identity.as_deref() {
+        Some(PeerIdentity { spiffe: Some(id), .. }) => Arc::clone(id),
+        // Behind one address there may be several: who has shown a certificate is told apart by it.
+        Some(shown) if !open && !shown.subject.is_empty() => {
+            format!("{} issued by {}", shown.subject, shown.issuer).into()
+        }
+        _ => owner_by_address(origin.peer.ip(), open),
+    };
+    who.owner(&Facts::of_call(&call.info, &call.head), otherwise)
 }
 
 /// A call to a registrar that does not let everybody register.

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use fields::{Fields, RequestHead};
-use filter_api::{AgentInfo, CallInfo};
+use filter_api::{AgentInfo, CallInfo, PeerIdentity};
 
 use super::check::Declared;
 use super::eval::Names;
@@ -45,6 +45,11 @@ enum Known {
     Time,
     Metadata,
     PeerAddress,
+    PeerSpiffe,
+    PeerDns,
+    PeerSubject,
+    PeerIssuer,
+    PeerVerified,
     AgentId,
     AgentDid,
     AgentName,
@@ -60,7 +65,7 @@ enum Known {
     StatusCode,
 }
 
-const NAMES: [(&str, Known); 20] = [
+const NAMES: [(&str, Known); 25] = [
     ("request.service", Known::Service),
     ("request.method", Known::Method),
     ("request.authority", Known::Authority),
@@ -68,6 +73,11 @@ const NAMES: [(&str, Known); 20] = [
     ("request.time", Known::Time),
     ("metadata", Known::Metadata),
     ("peer.address", Known::PeerAddress),
+    ("peer.spiffe", Known::PeerSpiffe),
+    ("peer.dns", Known::PeerDns),
+    ("peer.subject", Known::PeerSubject),
+    ("peer.issuer", Known::PeerIssuer),
+    ("peer.verified", Known::PeerVerified),
     ("agent.id", Known::AgentId),
     ("agent.did", Known::AgentDid),
     ("agent.name", Known::AgentName),
@@ -84,8 +94,8 @@ const NAMES: [(&str, Known); 20] = [
 ];
 
 /// Where [`Known::Message`] and [`Known::Response`] are among the names.
-pub(super) const MESSAGE: usize = 17;
-pub(super) const RESPONSE: usize = 18;
+pub(super) const MESSAGE: usize = 22;
+pub(super) const RESPONSE: usize = 23;
 
 /// What a call, a registration or an answer has under the names. What is not known is not set.
 #[derive(Clone, Debug, Default)]
@@ -104,6 +114,8 @@ pub struct Facts<'a> {
     pub metadata: Option<&'a Fields>,
     /// Where the call comes from.
     pub peer: Option<IpAddr>,
+    /// Who that is, by a certificate: none within, where there is a call whose caller showed none.
+    pub identity: Option<Option<&'a PeerIdentity>>,
     /// The agent that it is for.
     pub agent: Option<&'a AgentInfo>,
     /// What is to be registered.
@@ -141,6 +153,7 @@ impl<'a> Facts<'a> {
             protocol: Some(call.protocol.as_str()),
             metadata: Some(&head.fields),
             peer: Some(call.peer.ip()),
+            identity: Some(call.identity.as_deref()),
             agent: call.agent.as_deref(),
             ..Self::default()
         }
@@ -156,7 +169,12 @@ impl Known {
             | Self::Protocol
             | Self::Time
             | Self::Metadata
-            | Self::PeerAddress => place != Place::Expect,
+            | Self::PeerAddress
+            | Self::PeerSpiffe
+            | Self::PeerDns
+            | Self::PeerSubject
+            | Self::PeerIssuer
+            | Self::PeerVerified => place != Place::Expect,
             Self::AgentId | Self::AgentDid | Self::AgentName | Self::AgentAuthor | Self::AgentOwner => {
                 matches!(place, Place::HashBy | Place::AccessLog | Place::Filter)
             }
@@ -177,6 +195,8 @@ impl Known {
             Self::Metadata => Type::Map(Box::new((Type::Text, Type::Text))),
             Self::RegistrationConfig => Type::open_map(),
             Self::StatusCode => Type::Int,
+            Self::PeerDns => Type::list(Type::Text),
+            Self::PeerVerified => Type::Bool,
             // Known once it is bound to a schema.
             Self::Message | Self::Response => Type::Dyn,
             _ => Type::Text,
@@ -219,6 +239,8 @@ impl<'a, 'f: 'a> Names<'a> for Facts<'f> {
         let (_, name) = NAMES.get(at)?;
         let text = |text: Option<&'f str>| text.map(Value::text);
         let agent = |of: fn(&'f AgentInfo) -> &'f str| self.agent.map(|agent| Value::text(of(agent)));
+        // Without a certificate there is no value: a rule that asks for one that is not there fails, and refuses.
+        let shown = self.identity.flatten();
         let body = |body: Option<&'f [u8]>| body.map(|body| Value::Bytes(Octets::Lent(body)));
         let registration =
             |of: fn(&Registration<'f>) -> &'f str| self.registration.as_ref().map(|own| Value::text(of(own)));
@@ -230,6 +252,11 @@ impl<'a, 'f: 'a> Names<'a> for Facts<'f> {
             Known::Time => Some(Value::Time(self.time.unwrap_or_else(Moment::now))),
             Known::Metadata => self.metadata.map(|fields| Value::Map(Map::Metadata(fields))),
             Known::PeerAddress => self.peer.map(|ip| Value::Text(Text::from(ip.to_canonical().to_string()))),
+            Known::PeerSpiffe => text(shown.and_then(|shown| shown.spiffe.as_deref())),
+            Known::PeerDns => shown.map(|shown| Value::list(shown.dns.iter().map(|name| Value::text(name)).collect())),
+            Known::PeerSubject => text(shown.map(|shown| &*shown.subject)),
+            Known::PeerIssuer => text(shown.map(|shown| &*shown.issuer)),
+            Known::PeerVerified => self.identity.map(|shown| Value::Bool(shown.is_some())),
             Known::AgentId => agent(|agent| &agent.id),
             Known::AgentDid => agent(|agent| &agent.did),
             Known::AgentName => agent(|agent| &agent.name),

@@ -12,5 +12,6 @@ use filter_api::Known;
 pub const ALL: &[Known] = &[
     Known::of::<filter_limits::Limits>(),
     Known::of::<filter_metadata::Metadata>(),
+    Known::of::<filter_peer::Peer>(),
     Known::of::<filter_redact::Redact>(),
 ];

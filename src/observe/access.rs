@@ -80,6 +80,10 @@ pub struct CallRecord {
     pub attempts: u32,
     /// The address that the call came from.
     pub peer: SocketAddr,
+    /// Who called, by what was verified: the SPIFFE ID of the certificate, or its subject.
+    pub subject: Option<Arc<str>>,
+    /// Who vouches for that.
+    pub issuer: Option<Arc<str>>,
     /// The caller's `x-request-id`, or the one that was made for it.
     pub request_id: Option<String>,
     /// The trace id of the call's `traceparent`, 32 hex digits.
@@ -90,7 +94,7 @@ pub struct CallRecord {
 /// say; names never change their type.
 impl Serialize for CallRecord {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut line = serializer.serialize_struct("CallRecord", 21)?;
+        let mut line = serializer.serialize_struct("CallRecord", 23)?;
         line.serialize_field("time", &Rfc3339(self.time))?;
         line.serialize_field("listener", &*self.listener)?;
         line.serialize_field("protocol", self.protocol.as_str())?;
@@ -110,6 +114,8 @@ impl Serialize for CallRecord {
         optional(&mut line, "instance", self.instance.as_deref())?;
         line.serialize_field("attempts", &self.attempts)?;
         line.serialize_field("peer", &self.peer)?;
+        optional(&mut line, "subject", self.subject.as_deref().filter(|text| !text.is_empty()))?;
+        optional(&mut line, "issuer", self.issuer.as_deref().filter(|text| !text.is_empty()))?;
         optional(&mut line, "request_id", self.request_id.as_deref())?;
         optional(&mut line, "trace_id", self.trace_id.as_deref())?;
         line.end()

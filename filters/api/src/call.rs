@@ -4,7 +4,7 @@ use std::any::Any;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use fields::{Fields, RequestHead};
 
@@ -159,8 +159,27 @@ pub struct CallInfo {
     pub listener: Arc<str>,
     /// Where the call comes from.
     pub peer: SocketAddr,
+    /// Who that is, by a certificate that was found good. None where the caller showed none, or was not asked.
+    pub identity: Option<Arc<PeerIdentity>>,
     /// The agent that the call is for: of a call to a registry cluster, from phase Authorize on.
     pub agent: Option<Arc<AgentInfo>>,
+}
+
+/// Who a peer is, by its certificate. All of it is verified: a CA that the listener trusts has signed it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PeerIdentity {
+    /// Its SPIFFE ID, if it has one: in the one form that SPIFFE IDs have, so that equal IDs are equal texts.
+    pub spiffe: Option<Arc<str>>,
+    /// The DNS names of the certificate, in lower case; wildcards as they stand there.
+    pub dns: Vec<Arc<str>>,
+    /// The subject, as RFC 4514 writes it; empty if the certificate has none.
+    pub subject: Arc<str>,
+    /// Who issued the certificate, in the same way.
+    pub issuer: Arc<str>,
+    /// SHA-256 of the certificate, in hexadecimal digits, lower case.
+    pub fingerprint: Arc<str>,
+    /// When the certificate expires.
+    pub not_after: SystemTime,
 }
 
 /// Who an agent is.

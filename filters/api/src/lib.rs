@@ -15,8 +15,8 @@ mod refusal;
 pub mod units;
 
 pub use call::{
-    AgentInfo, Bounds, CallFilter, CallInfo, Depth, Filter, Message, MethodKind, Outcome, Protocol, Reads, RequestView,
-    ResponseView, Start, Types, Verdict,
+    AgentInfo, Bounds, CallFilter, CallInfo, Depth, Filter, Message, MethodKind, Outcome, PeerIdentity, Protocol,
+    Reads, RequestView, ResponseView, Start, Types, Verdict,
 };
 pub use code::Code;
 pub use factory::{Build, BuildCx, BuildError, Factory, Known, Phase};

@@ -16,6 +16,8 @@ pub enum Reason {
     AgentUnknown,
     /// The caller went away.
     Cancelled,
+    /// The certificate of the caller is revoked, or not trusted (any more).
+    Certificate,
     /// A method that takes one request message got none, or more.
     Cardinality,
     /// No connection to an instance could be made.
@@ -46,6 +48,8 @@ pub enum Reason {
     NoRoute,
     /// Too much at once.
     Overloaded,
+    /// The identity of the caller's certificate is none that may call.
+    Peer,
     /// Not a gRPC request.
     Protocol,
     /// Whether a route takes the call cannot be told.
@@ -71,6 +75,7 @@ impl Reason {
         Self::AgentUnknown,
         Self::Cancelled,
         Self::Cardinality,
+        Self::Certificate,
         Self::ConnectFailed,
         Self::Deadline,
         Self::Denied,
@@ -85,6 +90,7 @@ impl Reason {
         Self::NoInstance,
         Self::NoRoute,
         Self::Overloaded,
+        Self::Peer,
         Self::Protocol,
         Self::Owner,
         Self::RouteUndecided,
@@ -103,6 +109,7 @@ impl Reason {
             Self::AgentUnknown => "agent_unknown",
             Self::Cancelled => "cancelled",
             Self::Cardinality => "cardinality",
+            Self::Certificate => "certificate",
             Self::ConnectFailed => "connect_failed",
             Self::Deadline => "deadline",
             Self::Denied => "denied",
@@ -117,6 +124,7 @@ impl Reason {
             Self::NoInstance => "no_instance",
             Self::NoRoute => "no_route",
             Self::Overloaded => "overloaded",
+            Self::Peer => "peer",
             Self::Protocol => "protocol",
             Self::Owner => "owner",
             Self::RouteUndecided => "route_undecided",

@@ -9,8 +9,8 @@ use std::time::Duration;
 use fields::{Fields, Method, RequestHead};
 use filter_api::{
     Bounds, BuildCx, BuildError, CallFilter, CallInfo, Code, Depth, Expression, Factory, Filter, Gives, Hidden, Known,
-    Message, Outcome, Phase, Protocol, Readers, Reads, Reason, Redaction, Refusal, RequestView, ResponseView, Seen,
-    Start, Types, Unevaluated, Unread, Verdict,
+    Message, Outcome, PeerIdentity, Phase, Protocol, Readers, Reads, Reason, Redaction, Refusal, RequestView,
+    ResponseView, Seen, Start, Types, Unevaluated, Unread, Verdict,
 };
 
 /// A filter that was built.
@@ -18,6 +18,7 @@ pub struct Bench {
     filter: Box<dyn Filter>,
     phase: Phase,
     types: Option<Arc<Types>>,
+    identity: Option<Arc<PeerIdentity>>,
 }
 
 /// A call that passes a filter.
@@ -41,13 +42,20 @@ impl Bench {
     /// What the filter says of the configuration.
     pub fn build<F: Factory>(config: serde_json::Value) -> Result<Self, BuildError> {
         let filter = (Known::of::<F>().build)(config, &mut BuildCx::new("listeners.test.filters[0]", &Plain))?;
-        Ok(Self { filter, phase: F::PHASE, types: None })
+        Ok(Self { filter, phase: F::PHASE, types: None, identity: None })
     }
 
     /// The same, whose messages come with these types.
     #[must_use]
     pub fn with_types(mut self, types: Arc<Types>) -> Self {
         self.types = Some(types);
+        self
+    }
+
+    /// The same, for callers who have shown who they are.
+    #[must_use]
+    pub fn for_peer(mut self, identity: PeerIdentity) -> Self {
+        self.identity = Some(Arc::new(identity));
         self
     }
 
@@ -71,6 +79,7 @@ impl Bench {
             protocol: Protocol::Grpc,
             listener: "test".into(),
             peer: SocketAddr::new(Ipv4Addr::LOCALHOST.into(), 40_000),
+            identity: self.identity.clone(),
             agent: None,
         };
         let mut call = TestCall {

@@ -4,6 +4,7 @@
 mod clusters;
 mod listeners;
 mod routes;
+mod tls;
 
 use super::{Config, Path, Problem, Source, suggest};
 use crate::path;
