@@ -296,7 +296,8 @@ fn read_head(
     call.deadline = timeout.and_then(|timeout| now.checked_add(timeout));
     let has_hops = wire::strip_identity(&mut call.head.fields, &snapshot.identity);
     if let Some(identity) = call.info.identity.as_ref().filter(|_| listener.client_cert_header) {
-        call.head.fields.push(wire::CLIENT_CERT, &wire::client_cert(identity));
+        let told = origin.client_cert.get_or_init(|| wire::client_cert(identity));
+        call.head.fields.push(wire::CLIENT_CERT, told);
     }
     call.loops = has_hops && shared.hop.has_seen(&call.head.fields);
     head::identify(&mut call);

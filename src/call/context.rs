@@ -1,7 +1,7 @@
 //! What a call runs in: the things that all calls share, the connection it came over, and what is known of it so far.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, SystemTime};
 
 use arc_swap::ArcSwap;
@@ -61,6 +61,8 @@ pub struct Origin {
     pub local: SocketAddr,
     /// Who is at the other end, if they have shown a certificate.
     pub identity: Option<Arc<PeerIdentity>>,
+    /// The same as instances are told it, once one is.
+    pub client_cert: OnceLock<Vec<u8>>,
     /// Whether the listener has a port an agent, so that our end's port names one.
     pub port_names_agent: bool,
     /// What the listener's calls may hold, and keep for another try.

@@ -110,9 +110,7 @@ pub(super) fn owner(who: &Registrants, open: bool, origin: &Origin, call: &Call)
     let otherwise = || match call.info.identity.as_deref() {
         Some(PeerIdentity { spiffe: Some(id), .. }) => Arc::clone(id),
         // Behind one address there may be several: who has shown a certificate is told apart by it.
-        Some(shown) if !open && !shown.subject.is_empty() => {
-            format!("{} issued by {}", shown.subject, shown.issuer).into()
-        }
+        Some(shown) if !open && !shown.subject.is_empty() => format!("{};{}", shown.subject, shown.issuer).into(),
         _ => owner_by_address(origin.peer.ip(), open),
     };
     who.owner(&Facts::of_call(&call.info, &call.head), otherwise)

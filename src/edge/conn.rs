@@ -3,7 +3,7 @@
 use std::future::poll_fn;
 use std::net::SocketAddr;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -128,6 +128,7 @@ async fn converse<T>(
         peer,
         local,
         identity: secured.as_ref().and_then(Secured::identity),
+        client_cert: OnceLock::new(),
         port_names_agent: listener.port_names_agent,
         buffered,
         connection: known.0.clone(),

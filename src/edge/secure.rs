@@ -8,6 +8,7 @@ use std::time::{Duration, SystemTime};
 use filter_api::{Code, PeerIdentity, Reason, Refusal};
 use portunus_tls::{Peer, Refused, Server, Session, Standing, Stream as TlsStream};
 use tokio::net::TcpStream;
+use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_stream::Stream as _;
 use tokio_stream::wrappers::WatchStream;
@@ -21,7 +22,15 @@ pub(super) struct Secured {
     /// By what it was judged last.
     server: Arc<Server>,
     peer: Option<Arc<Peer>>,
-    replaced: WatchStream<()>,
+    replaced: Replaced,
+}
+
+/// Tells when another snapshot comes into force. Asked at each turn of a connection, so that it costs one look at a number.
+struct Replaced {
+    look: watch::Receiver<()>,
+    stream: WatchStream<()>,
+    /// The stream wakes the connection when there is something.
+    awaited: bool,
 }
 
 /// What is to become of a connection.
@@ -37,14 +46,31 @@ pub(super) struct Door {
     shared: Arc<Shared>,
     listener: Arc<str>,
     server: Arc<Server>,
-    replaced: WatchStream<()>,
+    replaced: Replaced,
+}
+
+impl Replaced {
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if self.awaited && !self.look.has_changed().unwrap_or_default() {
+            return Poll::Pending;
+        }
+        self.look.mark_unchanged();
+        let polled = Pin::new(&mut self.stream).poll_next(cx);
+        self.awaited = polled.is_pending();
+        match polled {
+            Poll::Ready(Some(())) => Poll::Ready(()),
+            // None: nobody is left who could change anything.
+            Poll::Ready(None) | Poll::Pending => Poll::Pending,
+        }
+    }
 }
 
 impl Door {
     /// The door of a listener, if it has one now.
     pub(super) fn of(shared: &Arc<Shared>, listener: &Arc<str>) -> Option<Self> {
         // Before the snapshot is looked at: what replaces it from here on is seen.
-        let replaced = WatchStream::from_changes(shared.replaced.subscribe());
+        let look = shared.replaced.subscribe();
+        let replaced = Replaced { stream: WatchStream::from_changes(look.clone()), look, awaited: false };
         let server = Arc::clone(shared.snapshot.load().listeners.get(listener)?.tls.as_ref()?);
         Some(Self { shared: Arc::clone(shared), listener: Arc::clone(listener), server, replaced })
     }
@@ -81,7 +107,8 @@ impl Secured {
 
     /// Ready when what is trusted has changed, and the connection may not stay as it is.
     pub(super) fn poll_fate(&mut self, cx: &mut Context<'_>) -> Poll<Fate> {
-        while ready!(Pin::new(&mut self.replaced).poll_next(cx)).is_some() {
+        loop {
+            ready!(self.replaced.poll(cx));
             let snapshot = self.shared.snapshot.load();
             // A listener that is gone closes its connections itself.
             let Some(listener) = snapshot.listeners.get(&self.listener) else { continue };
@@ -100,8 +127,6 @@ impl Secured {
                 Standing::Bad(why) => return Poll::Ready(Fate::Oust(ousted(&why))),
             }
         }
-        // Nobody is left who could change anything.
-        Poll::Pending
     }
 }
 

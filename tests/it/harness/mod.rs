@@ -8,6 +8,7 @@ mod grpc;
 mod proxy;
 mod raw;
 mod reflecting;
+mod tls;
 mod upstream;
 mod worker;
 
@@ -23,6 +24,7 @@ pub(crate) use grpc::{chunk, framed, framed_with, messages, unchunk};
 pub(crate) use proxy::{Setup, TestProxy};
 pub(crate) use raw::{Frame, RawUpstream, RawWire, Say, kind};
 pub(crate) use reflecting::{Manner, Reflecting, set};
+pub(crate) use tls::{Authority, Shown};
 pub(crate) use upstream::{Got, Upstream, fields, head};
 pub(crate) use worker::{Held, TestWorker};
 
