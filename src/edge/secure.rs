@@ -54,11 +54,14 @@ impl Replaced {
         if self.awaited && !self.look.has_changed().unwrap_or_default() {
             return Poll::Pending;
         }
-        self.look.mark_unchanged();
         let polled = Pin::new(&mut self.stream).poll_next(cx);
         self.awaited = polled.is_pending();
         match polled {
-            Poll::Ready(Some(())) => Poll::Ready(()),
+            Poll::Ready(Some(())) => {
+                // Not before: the number changes a moment before the stream is told, and a look in between would be the last one.
+                self.look.mark_unchanged();
+                Poll::Ready(())
+            }
             // None: nobody is left who could change anything.
             Poll::Ready(None) | Poll::Pending => Poll::Pending,
         }
