@@ -96,7 +96,7 @@ async fn nobody_gets_in_without_a_certificate_that_is_good() {
         assert!(is_refused(ca.caller(proxy.address(), shown.as_ref()).await).await);
         refused += 1.0;
         let labels = [("reason", "certificate"), ("listener", "edge")];
-        eventually!(proxy.metric("portunus_refused_total", &labels).await >= refused - 0.5);
+        eventually!(proxy.metric("portunus_refused_total", &labels).await.total_cmp(&refused).is_ge());
     }
     // In the clear there is nothing to talk about.
     assert!(is_refused(Caller::connect_from("127.0.0.1", proxy.address()).await).await);
@@ -277,7 +277,6 @@ async fn one_address_has_so_many_connections_and_another_has_its_own() {
     assert!(is_refused(Caller::connect_from("127.0.0.1", proxy.address()).await).await);
     Caller::connect_from("127.0.0.2", proxy.address()).await.unwrap().echoed(Ask::echo("Unary")).await;
     two.connection.abort();
-    eventually!(proxy.metric("portunus_open_connections", &[]).await <= 2.0);
     eventually!(match Caller::connect_from("127.0.0.1", proxy.address()).await {
         Ok(caller) => caller.unary(Ask::echo("Unary"), &chunk(b"x")).await.code() == Some(0),
         Err(_) => false,
