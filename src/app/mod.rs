@@ -91,6 +91,9 @@ pub fn build(loaded: &Loaded) -> Result<Snapshot, Errors> {
 /// What cannot be built or bound. Nothing is left running then.
 pub async fn start(loaded: Loaded) -> Result<Proxy, StartError> {
     let snapshot = build(&loaded)?;
+    for warning in snapshot.warnings() {
+        tracing::warn!("{warning}");
+    }
     let config = &loaded.config;
     let metrics = Metrics::new();
     know_methods(&metrics, &snapshot, config);
@@ -112,6 +115,7 @@ pub async fn start(loaded: Loaded) -> Result<Proxy, StartError> {
     let store = state.map(|file| clusters::keep(file, &clusters)).transpose()?;
     let shared = Arc::new(Shared {
         snapshot: Arc::new(ArcSwap::from_pointee(snapshot)),
+        replaced: watch::Sender::default(),
         clusters: Arc::new(ArcSwap::from_pointee(clusters)),
         metrics: Arc::clone(&metrics),
         hop: HopId::new(),
@@ -211,9 +215,10 @@ fn accept(
     for (listener, sockets) in sockets {
         let counter = metrics.listener(&listener.name);
         let budget = Budget::new(listener.limits.buffered);
+        let peers = edge::Peers::new(listener.limits.connections_per_peer);
         for socket in sockets {
             let socket = TcpListener::from_std(socket).map_err(system)?;
-            let counted = (Arc::clone(&counter), Arc::clone(&budget));
+            let counted = (Arc::clone(&counter), Arc::clone(&budget), Arc::clone(&peers));
             accepting.spawn(edge::run(socket, Arc::clone(&listener), counted, workers.deals(), closed.clone()));
         }
         counters.push(counter);

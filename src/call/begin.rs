@@ -47,7 +47,7 @@ impl Turn<'_> {
             return self.refuse_unserved(&origin, down);
         };
         let method = head.method;
-        let call = match read_head(&self.worker.shared, &origin, head, snapshot, self.now) {
+        let call = match read_head(&self.worker.shared, (&origin, &listener), head, snapshot, self.now) {
             Ok(call) => call,
             Err(rejected) => return self.reject(&origin, down, method, &rejected),
         };
@@ -277,7 +277,7 @@ fn instant_of(second: u64, now: Instant) -> Instant {
 /// Reads a head and takes off what only the proxy may write.
 fn read_head(
     shared: &Shared,
-    origin: &Origin,
+    (origin, listener): (&Origin, &Listener),
     head: RequestHead,
     snapshot: &Snapshot,
     now: Instant,
@@ -299,6 +299,7 @@ fn read_head(
         protocol: asked.protocol,
         listener: Arc::clone(&origin.listener),
         peer: origin.peer,
+        identity: origin.identity.clone(),
         agent: None,
         claims: None,
     };
@@ -306,6 +307,10 @@ fn read_head(
     let mut call = Box::new(Call::begin(info, metrics, head, now));
     call.deadline = timeout.and_then(|timeout| now.checked_add(timeout));
     let has_hops = wire::strip_identity(&mut call.head.fields, &snapshot.identity);
+    if let Some(identity) = call.info.identity.as_ref().filter(|_| listener.client_cert_header) {
+        let told = origin.client_cert.get_or_init(|| wire::client_cert(identity));
+        call.head.fields.push(wire::CLIENT_CERT, told);
+    }
     call.loops = has_hops && shared.hop.has_seen(&call.head.fields);
     head::identify(&mut call);
     Ok(call)

@@ -1,13 +1,14 @@
 //! What a call runs in: the things that all calls share, the connection it came over, and what is known of it so far.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, SystemTime};
 
 use arc_swap::ArcSwap;
 use fields::RequestHead;
-use filter_api::{Bounds, CallInfo, Code, MethodKind, Outcome, Reason, Types};
+use filter_api::{Bounds, CallInfo, Code, MethodKind, Outcome, PeerIdentity, Reason, Types};
 use smallvec::SmallVec;
+use tokio::sync::watch;
 use tokio::time::Instant;
 
 use crate::config::snapshot::Snapshot;
@@ -27,6 +28,8 @@ use super::plan::Forward;
 pub struct Shared {
     /// The configuration in force. Loaded once a call, so that a call sees one version.
     pub snapshot: Arc<ArcSwap<Snapshot>>,
+    /// Tells whoever has to look again that there is another one.
+    pub replaced: watch::Sender<()>,
     /// The clusters by name.
     pub clusters: Arc<ArcSwap<Clusters>>,
     /// Every counter.
@@ -35,6 +38,14 @@ pub struct Shared {
     pub hop: HopId,
     /// Where calls are written down.
     pub access_log: Option<AccessLog>,
+}
+
+impl Shared {
+    /// Puts a snapshot in force. Connections by TLS are judged again by it at once: who would not be let in any more has to go.
+    pub fn put_in_force(&self, snapshot: Arc<Snapshot>) {
+        self.snapshot.store(snapshot);
+        self.replaced.send_replace(());
+    }
 }
 
 /// The connection that a call came over.
@@ -48,6 +59,10 @@ pub struct Origin {
     pub peer: SocketAddr,
     /// Our end.
     pub local: SocketAddr,
+    /// Who is at the other end, if they have shown a certificate.
+    pub identity: Option<Arc<PeerIdentity>>,
+    /// The same as instances are told it, once one is.
+    pub client_cert: OnceLock<Vec<u8>>,
     /// Whether the listener has a port an agent, so that our end's port names one.
     pub port_names_agent: bool,
     /// What the listener's calls may hold, and keep for another try.
@@ -217,8 +232,16 @@ impl Call {
             instance: self.path.instance.take(),
             attempts: self.path.attempts,
             peer: origin.peer,
-            subject: claims.and_then(|claims| claims.subject()).map(str::to_owned),
-            issuer: claims.map(|claims| Arc::clone(&claims.issuer)),
+            subject: match (claims, &self.info.identity) {
+                (Some(claims), _) => claims.subject().map(Arc::from),
+                (None, shown) => {
+                    shown.as_ref().map(|shown| Arc::clone(shown.spiffe.as_ref().unwrap_or(&shown.subject)))
+                }
+            },
+            issuer: match (claims, &self.info.identity) {
+                (Some(claims), _) => Some(Arc::clone(&claims.issuer)),
+                (None, shown) => shown.as_ref().map(|shown| Arc::clone(&shown.issuer)),
+            },
             request_id: Some(String::from_utf8_lossy(&self.request_id).into_owned()).filter(|id| !id.is_empty()),
             trace_id: self.path.trace_id.take(),
         });

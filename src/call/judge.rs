@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use fields::RequestHead;
-use filter_api::{CallInfo, Code, MethodKind, Reason, Refusal};
+use filter_api::{CallInfo, Code, MethodKind, PeerIdentity, Reason, Refusal};
 
 use super::context::{Call, Origin};
 use super::plan::Forward;
@@ -107,10 +107,17 @@ fn undecided(failure: Failure, what: &str, reason: Reason) -> Box<Refusal> {
 
 /// As whom a caller of the registrar acts.
 pub(super) fn owner(who: &Registrants, open: bool, origin: &Origin, call: &Call) -> Result<Arc<str>, Failure> {
-    let by_default = || match &call.info.claims {
+    let by_default = || match (call.info.identity.as_deref(), &call.info.claims) {
+        (Some(PeerIdentity { spiffe: Some(id), .. }), _) => Some(Arc::clone(id)),
         // No issuer has a blank in it: two that differ never make one owner. Who shows a token of nobody is nobody.
-        Some(claims) => Some(format!("{} {}", claims.issuer, claims.subject().filter(|sub| !sub.is_empty())?).into()),
-        None => Some(owner_by_address(origin.peer.ip(), open)),
+        (_, Some(claims)) => {
+            Some(format!("{} {}", claims.issuer, claims.subject().filter(|sub| !sub.is_empty())?).into())
+        }
+        // Behind one address there may be several: who has shown a certificate is told apart by it.
+        (Some(shown), None) if !open && !shown.subject.is_empty() => {
+            Some(format!("{};{}", shown.subject, shown.issuer).into())
+        }
+        _ => Some(owner_by_address(origin.peer.ip(), open)),
     };
     who.owner(&Facts::of_call(&call.info, &call.head), by_default)
 }

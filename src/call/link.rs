@@ -8,11 +8,13 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
+use filter_api::Refusal;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, ReadBuf};
 
 use super::context::Origin;
+use super::stop::Stop;
 use super::turn::Turn;
-use super::worker::{FIRST_READ, LinkKey, READ, Worker};
+use super::worker::{CallKey, FIRST_READ, LinkKey, READ, Worker};
 use crate::h2::{Config, Connection, Role};
 use crate::observe::metrics::UpstreamConnection;
 
@@ -161,6 +163,18 @@ impl Attached {
         });
     }
 
+    /// The caller may not stay: calls that are open end with this refusal, and none begins any more.
+    pub fn oust(&self, refusal: &Refusal) {
+        self.worker.turn(|turn| {
+            let Some(link) = turn.hub.links.get_mut(self.key.0) else { return };
+            link.engine.farewell();
+            link.wake();
+            for tag in link.engine.tags() {
+                turn.stop(CallKey::of(tag), Stop(Box::new(refusal.clone())));
+            }
+        });
+    }
+
     /// What is going on, looked at once a turn.
     pub fn pulse(&self) -> Pulse {
         self.with(|link| Pulse {
@@ -246,7 +260,9 @@ impl Turn<'_> {
             let Some(link) = self.hub.links.get_mut(key.0).filter(|link| !link.dropped) else { return Err(Over) };
             if link.engine.output().is_empty() {
                 let done = link.engine.is_over() || (link.retired && link.engine.open_streams() == 0);
-                return if done { Err(Over) } else { Ok(()) };
+                // What is encrypted and not yet written goes when the socket takes it. Closing sees to it too.
+                let flushed = Pin::new(&mut *io).poll_flush(cx);
+                return if done || matches!(flushed, Poll::Ready(Err(_))) { Err(Over) } else { Ok(()) };
             }
             match Pin::new(&mut *io).poll_write(cx, link.engine.output()) {
                 Poll::Ready(Ok(0) | Err(_)) => return Err(Over),

@@ -13,6 +13,7 @@ use super::health;
 use super::issuers::Signatories;
 use super::policies::{Gathering, Policy};
 use super::readers::{Calls, Hiding};
+use super::secure;
 use super::snapshot::{FirstMessage, HealthCheck, Limits, Listener, Route, Snapshot, Split, Target};
 use super::{Errors, FilterUse, Loaded, Path, Problem, Served, Source, Target as FileTarget};
 use crate::expr::{Expression, Place as ExprPlace, Wanted};
@@ -33,18 +34,26 @@ const HEALTH: [(&str, &str); 1] = [("grpc.health.v1.Health", "grpc.health.")];
 /// # Errors
 /// What a filter cannot make of its configuration.
 pub fn build(loaded: &Loaded, known: &[Known], generation: u64) -> Result<Snapshot, Errors> {
-    build_keeping(loaded, known, generation, Keep::default())
+    build_after(loaded, known, generation, None)
 }
 
-/// The same, where filters find what those of the configuration before kept ([`Keep::after`]).
+/// As [`build`], for what is to replace `before`: filters find what those before kept, a certificate that serves already goes on after it
+/// has expired, and where nothing of trust has changed it is the same value.
 ///
 /// # Errors
-/// As [`build`].
-pub fn build_keeping(loaded: &Loaded, known: &[Known], generation: u64, keep: Keep) -> Result<Snapshot, Errors> {
+/// What a filter cannot make of its configuration.
+pub fn build_after(
+    loaded: &Loaded,
+    known: &[Known],
+    generation: u64,
+    before: Option<&Snapshot>,
+) -> Result<Snapshot, Errors> {
+    let keep = before.map(|before| Keep::after(&before.keep)).unwrap_or_default();
     let compiler = Compiler::new(&loaded.source, loaded.config.expr.max_cost);
     let mut builder = Builder {
         source: &loaded.source,
         known,
+        before,
         compiler,
         policies: Gathering::default(),
         folder: loaded.source.resolve(FilePath::new("")),
@@ -96,6 +105,7 @@ pub fn build_keeping(loaded: &Loaded, known: &[Known], generation: u64, keep: Ke
 struct Builder<'a> {
     source: &'a Source,
     known: &'a [Known],
+    before: Option<&'a Snapshot>,
     compiler: Compiler<'a>,
     policies: Gathering,
     /// What relative paths are relative to.
@@ -195,12 +205,20 @@ impl Builder<'_> {
         let within: Option<Arc<str>> = (!listener.serve.is_empty()).then(|| format!("serve:{name}").into());
         let own = self.own(listener, within.as_ref(), &filters.placed);
         let limits = &listener.limits;
+        let before = self.before.and_then(|before| before.listeners.get(name)?.tls.as_deref());
+        let tls = listener.tls.as_ref().and_then(|tls| {
+            let made = secure::server(self.source, &place.with("tls"), tls, before);
+            made.map_err(|problem| self.problems.push(problem)).ok()
+        });
         Arc::new(Listener {
             name: name.into(),
             addresses: listener.address.addresses().collect(),
             port_names_agent: listener.address.single().is_none(),
+            tls: tls.map(Arc::new),
+            client_cert_header: listener.tls.as_ref().is_some_and(|tls| tls.client_cert_header.is_some()),
             limits: Limits {
                 connections: limits.connections as usize,
+                connections_per_peer: limits.connections_per_peer.map(|most| most as usize),
                 streams: limits.streams,
                 message: limits.message.0,
                 response_message: limits.response_message.map_or(u64::MAX, |size| size.0),

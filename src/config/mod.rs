@@ -19,6 +19,7 @@ mod readers;
 mod render;
 mod rules;
 mod schema;
+mod secure;
 mod shape;
 pub mod snapshot;
 mod source;
@@ -33,11 +34,11 @@ use filter_api::Known;
 pub use env::{Environment, process};
 pub use error::{Errors, Path, Position, Problem, Step};
 pub use file::{
-    AccessLog, Admin, Balance, Callback, CallbackPorts, Cluster, ClusterLimits, ClusterSchema, Config, Dns, Endpoint,
-    Expr, Expression, FilterUse, HashBy, HeaderMatch, HeaderPattern, Health, HoldFirst, Issuer, Jwks, KeptState,
-    Listener, ListenerLimits, Match, Members, Memory, Present, Reflection, ReflectionSettings, Registry,
-    RegistryLimits, Route, SchemaMode, Serve, ServeSettings, Served, ServedReflection, SplitShare, State, Target,
-    WeightedEndpoint,
+    AccessLog, Admin, Balance, Callback, CallbackPorts, CertificateFiles, ClientAuth, ClientAuthMode, ClientCertHeader,
+    Cluster, ClusterLimits, ClusterSchema, Config, Dns, Endpoint, Expr, Expression, FilterUse, HashBy, HeaderMatch,
+    HeaderPattern, Health, HoldFirst, Issuer, Jwks, KeptState, Listener, ListenerLimits, ListenerTls, Match, Members,
+    Memory, Present, Reflection, ReflectionSettings, Registry, RegistryLimits, Route, SchemaMode, Serve, ServeSettings,
+    Served, ServedReflection, SplitShare, State, Target, WeightedEndpoint,
 };
 pub use render::{render_defaults, view};
 pub use schema::compose;

@@ -11,7 +11,7 @@ use ipnet::IpNet;
 use rand::Rng as _;
 use rustc_hash::FxHashMap;
 
-pub use super::build::{build, build_keeping};
+pub use super::build::{build, build_after};
 pub use super::expressions::{Keys, Registrants};
 pub use super::health::{Expected, HealthCheck, Wellness};
 pub use super::issuers::{Published, Signatory};
@@ -57,6 +57,10 @@ pub struct Listener {
     pub addresses: Vec<SocketAddr>,
     /// Whether it has a port an agent, so that the port names one.
     pub port_names_agent: bool,
+    /// What its connections need for TLS; none where they are in the clear.
+    pub tls: Option<Arc<portunus_tls::Server>>,
+    /// Whether instances are told of the caller's certificate.
+    pub client_cert_header: bool,
     /// Its bounds.
     pub limits: Limits,
     /// Its own filters that run before a route is chosen.
@@ -73,6 +77,8 @@ pub struct Listener {
 pub struct Limits {
     /// Open connections.
     pub connections: usize,
+    /// Of those, from one address.
+    pub connections_per_peer: Option<usize>,
     /// Open calls of a connection.
     pub streams: u32,
     /// Bytes of a request message.
@@ -192,6 +198,16 @@ impl Snapshot {
             .iter()
             .filter(|(cluster, policies)| policies.govern_calls() && !self.schemas.contains_key(*cluster));
         let live = live.map(|(cluster, _)| cluster);
+        let of_tls = self.listeners.iter().filter_map(|(name, listener)| Some((name, listener.tls.as_deref()?)));
+        let of_tls = of_tls.flat_map(|(name, tls)| {
+            let trust = tls.trust().map(|trust| trust.warnings()).unwrap_or_default();
+            let trust = trust.iter().map(move |warning| format!("listeners.{name}.tls.client_auth: {warning}"));
+            let expired = tls.certificates().iter().filter(|certificate| certificate.has_expired());
+            trust.chain(expired.map(move |certificate| {
+                let subject = &certificate.identity().subject;
+                format!("listeners.{name}.tls: the certificate of \"{subject}\" has expired and is still shown: renew it now")
+            }))
+        });
         let mut warnings: Vec<_> = live
             .map(|cluster| {
                 format!(
@@ -199,6 +215,7 @@ impl Snapshot {
                      `schema: {{files: […], mode: verify}}` (`portunus descriptors pull` makes the file)"
                 )
             })
+            .chain(of_tls)
             .collect();
         warnings.sort();
         warnings

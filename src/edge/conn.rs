@@ -3,18 +3,21 @@
 use std::future::poll_fn;
 use std::net::SocketAddr;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use filter_api::Reason;
 use rand::Rng as _;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::sync::watch;
-use tokio::time::{Instant, Sleep, sleep, sleep_until, timeout};
+use tokio::time::{Instant, Sleep, sleep, sleep_until, timeout_at};
 
 use super::listener::Counted;
+use super::peers::Visit;
 use super::preface;
+use super::secure::{Door, Fate, Secured};
 use crate::call::{Attached, Budget, Origin, Worker, close};
 use crate::config::snapshot::{Limits, Listener};
 use crate::h2;
@@ -36,6 +39,8 @@ pub struct Accepted {
     pub arrival: Arrival,
     /// Counts it for its worker.
     pub counted: Counted,
+    /// Counts it among those of its address.
+    pub(super) visit: Visit,
 }
 
 /// Where a connection came from, and to which listener.
@@ -57,11 +62,38 @@ pub struct Arrival {
 
 /// Serves an accepted connection to its end.
 pub async fn drive(worker: Arc<Worker>, accepted: Accepted, closing: watch::Receiver<bool>) {
-    let Accepted { stream, arrival, counted: _counted } = accepted;
+    let Accepted { stream, arrival, counted: _counted, visit: _visit } = accepted;
     let Ok(stream) = TcpStream::from_std(stream) else { return };
     // Small frames must not wait for the peer's acknowledgement; the write buffer does the batching.
     drop(stream.set_nodelay(true));
-    serve(worker, stream, arrival, closing).await;
+    match Door::of(&worker.shared, &arrival.listener.name) {
+        None => serve(worker, stream, arrival, closing).await,
+        // Its state is large, and only those who need it have it.
+        Some(door) => Box::pin(drive_secured(worker, (stream, door), arrival, closing)).await,
+    }
+}
+
+/// The same by TLS.
+async fn drive_secured(
+    worker: Arc<Worker>,
+    (stream, door): (TcpStream, Door),
+    arrival: Arrival,
+    closing: watch::Receiver<bool>,
+) {
+    let until = Instant::now() + arrival.listener.limits.handshake;
+    let Some(opened) = within(until, &closing, async { Some(door.open(stream).await) }).await else {
+        tracing::debug!(listener = %arrival.listener.name, peer = %arrival.peer, "no TLS handshake; the connection is closed");
+        return;
+    };
+    match opened {
+        Ok((stream, secured)) => converse(worker, stream, arrival, (until, Some(secured)), closing).await,
+        Err(refused) => {
+            if refused.for_certificate {
+                arrival.metrics.refused(Reason::Certificate);
+            }
+            tracing::debug!(listener = %arrival.listener.name, peer = %arrival.peer, why = %refused, "a TLS handshake failed");
+        }
+    }
 }
 
 /// Serves a connection to its end, whatever carries it.
@@ -69,22 +101,23 @@ pub async fn serve<T>(worker: Arc<Worker>, io: T, arrival: Arrival, closing: wat
 where
     T: AsyncRead + AsyncWrite + Unpin,
 {
+    let until = Instant::now() + arrival.listener.limits.handshake;
+    converse(worker, io, arrival, (until, None), closing).await;
+}
+
+async fn converse<T>(
+    worker: Arc<Worker>,
+    mut io: T,
+    arrival: Arrival,
+    (until, secured): (Instant, Option<Secured>),
+    closing: watch::Receiver<bool>,
+) where
+    T: AsyncRead + AsyncWrite + Unpin,
+{
     let Arrival { peer, local, listener, metrics, buffered, open: _open } = arrival;
     let limits = listener.limits;
-    let mut io = io;
-    let handshake = async { preface::read(&mut io).await.ok().flatten() };
-    let mut began = closing.clone();
-    let drained = async {
-        // An error means that whoever would begin a drain is gone, which is the same.
-        drop(began.wait_for(|closing| *closing).await);
-        sleep(LAST_WORD).await;
-    };
-    let first = tokio::select! {
-        first = timeout(limits.handshake, handshake) => first.ok().flatten(),
-        // Who has not said a word has no call to lose, and a drain must not wait for it.
-        () = drained => None,
-    };
-    let Some(first) = first else {
+    let read = async { preface::read(&mut io, secured.is_some()).await.ok().flatten() };
+    let Some(first) = within(until, &closing, read).await else {
         tracing::debug!(listener = %listener.name, %peer, "no HTTP/2 handshake; the connection is closed");
         return;
     };
@@ -94,6 +127,8 @@ where
         metrics,
         peer,
         local,
+        identity: secured.as_ref().and_then(Secured::identity),
+        client_cert: OnceLock::new(),
         port_names_agent: listener.port_names_agent,
         buffered,
         connection: known.0.clone(),
@@ -101,8 +136,28 @@ where
     let config = h2::Config::server(limits.streams, limits.headers);
     let attached = Attached::caller(&worker, Arc::new(origin), config);
     attached.feed(&first);
-    run(attached, &mut io, Pace::new(limits), closing).await;
+    let pace = Pace::new(limits, secured.as_ref().and_then(Secured::expires));
+    run(attached, &mut io, (pace, secured), closing).await;
     close(io).await;
+}
+
+/// What comes of something that a peer must do first, in its time. Who has not said a word has no call to lose, and a drain does not
+/// wait for it for long.
+async fn within<R>(
+    until: Instant,
+    closing: &watch::Receiver<bool>,
+    what: impl Future<Output = Option<R>>,
+) -> Option<R> {
+    let mut closing = closing.clone();
+    let drained = async {
+        // An error means that whoever would begin a drain is gone, which is the same.
+        drop(closing.wait_for(|closing| *closing).await);
+        sleep(LAST_WORD).await;
+    };
+    tokio::select! {
+        done = timeout_at(until, what) => done.ok().flatten(),
+        () = drained => None,
+    }
 }
 
 /// A connection as the registrar knows it: closed however its task ends.
@@ -115,26 +170,38 @@ impl Drop for Known {
 }
 
 /// Moves a connection until it is over, and says goodbye when it is time.
-async fn run<T>(attached: Attached, io: &mut T, mut pace: Pace, mut closing: watch::Receiver<bool>)
-where
+async fn run<T>(
+    attached: Attached,
+    io: &mut T,
+    (mut pace, mut secured): (Pace, Option<Secured>),
+    mut closing: watch::Receiver<bool>,
+) where
     T: AsyncRead + AsyncWrite + Unpin,
 {
     let mut closed = std::pin::pin!(closing.wait_for(|closing| *closing));
-    let (mut leaving, mut requests) = (false, 0);
+    let (mut leaving, mut ousted, mut requests) = (false, false, 0);
     poll_fn(|cx| {
         loop {
             // First the connection: it takes what came and writes what is queued.
             if attached.poll(cx, io).is_ready() {
                 return Poll::Ready(());
             }
+            let fate = secured.as_mut().map_or(Poll::Pending, |secured| secured.poll_fate(cx));
+            if let Poll::Ready(Fate::Oust(refusal)) = &fate {
+                attached.oust(refusal);
+                (leaving, ousted, secured) = (true, true, None);
+                pace.linger();
+                continue;
+            }
             let pulse = attached.pulse();
             if leaving {
-                return if pace.poll_left(cx, pulse.busy) { Poll::Ready(()) } else { Poll::Pending };
+                // Who was told to go has its time to read why, and no more.
+                return if pace.poll_left(cx, pulse.busy && !ousted) { Poll::Ready(()) } else { Poll::Pending };
             }
             if std::mem::replace(&mut requests, pulse.requests) != pulse.requests {
                 pace.called();
             }
-            if !closed.as_mut().poll(cx).is_ready() && !pace.poll_end(cx, pulse.busy) {
+            if fate.is_pending() && !closed.as_mut().poll(cx).is_ready() && !pace.poll_end(cx, pulse.busy) {
                 return Poll::Pending;
             }
             leaving = true;
@@ -154,11 +221,12 @@ struct Pace {
 }
 
 impl Pace {
-    fn new(limits: Limits) -> Self {
+    /// `expires` is when its certificate does: then it takes no more calls.
+    fn new(limits: Limits, expires: Option<Instant>) -> Self {
         let now = Instant::now();
         // A tenth of jitter: connections that came together must not all go together (gRFC A9).
         let age = limits.connection_age.map(|age| age.mul_f64(rand::rng().random_range(0.9..1.1)));
-        let ends = age.and_then(|age| now.checked_add(age));
+        let ends = [age.and_then(|age| now.checked_add(age)), expires].into_iter().flatten().min();
         let mut pace = Self { limits, timer: Box::pin(sleep_until(now)), quiet_since: now, ends };
         pace.rewind();
         pace

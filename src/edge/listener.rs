@@ -11,6 +11,7 @@ use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
 
 use super::conn::{Accepted, Arrival};
+use super::peers::Peers;
 use crate::call::Budget;
 use crate::config::snapshot::Listener;
 use crate::observe::metrics::ListenerMetrics;
@@ -53,7 +54,7 @@ pub fn bind(address: SocketAddr) -> io::Result<std::net::TcpListener> {
 pub async fn run(
     socket: TcpListener,
     listener: Arc<Listener>,
-    (metrics, buffered): (Arc<ListenerMetrics>, Arc<Budget>),
+    (metrics, buffered, peers): (Arc<ListenerMetrics>, Arc<Budget>, Arc<Peers>),
     workers: Vec<Deal>,
     mut closing: watch::Receiver<bool>,
 ) {
@@ -70,16 +71,18 @@ pub async fn run(
                 continue;
             }
         };
-        if !listener.admits(folded(peer.ip())) || metrics.open_connections() >= listener.limits.connections {
+        let full = metrics.open_connections() >= listener.limits.connections;
+        let visit = if full || !listener.admits(folded(peer.ip())) { None } else { peers.visit(peer.ip()) };
+        let Some(visit) = visit else {
             // Closed at once and without a word: there is no call yet that could get an answer.
-            tracing::debug!(listener = %listener.name, %peer, "connection refused: source address or limits.connections");
+            tracing::debug!(listener = %listener.name, %peer, "connection refused: source address, or limits of connections");
             continue;
-        }
+        };
         let (Ok(local), Ok(stream)) = (stream.local_addr(), stream.into_std()) else { continue };
         let open = metrics.connection();
         let (listener, metrics, buffered) = (Arc::clone(&listener), Arc::clone(&metrics), Arc::clone(&buffered));
         let arrival = Arrival { peer, local, listener, metrics, buffered, open };
-        deal(&workers, |counted| Accepted { stream, arrival, counted });
+        deal(&workers, |counted| Accepted { stream, arrival, counted, visit });
     }
 }
 

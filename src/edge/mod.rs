@@ -5,7 +5,10 @@
 
 mod conn;
 mod listener;
+mod peers;
 mod preface;
+mod secure;
 
 pub use conn::{Accepted, Arrival, drive, serve};
 pub use listener::{Deal, bind, run};
+pub use peers::Peers;

@@ -1,4 +1,4 @@
-//! The first bytes of a plaintext connection: HTTP/2's preface, or something else that deserves a word.
+//! The first bytes of a connection, inside of TLS if there is TLS: HTTP/2's preface, or something else that deserves a word.
 
 use std::io;
 
@@ -14,9 +14,17 @@ const FIRST: usize = PREFACE.len() + 9;
 const WRONG_PORT: &[u8] = b"HTTP/1.1 505 HTTP Version Not Supported\r\ncontent-type: text/plain\r\nconnection: close\r\n\
     content-length: 94\r\n\r\nThis port speaks gRPC over HTTP/2 with prior knowledge (grpcurl -plaintext, not curl or http)\n";
 
+/// The same by TLS: who is here has chosen HTTP/1.1, or nothing.
+const WRONG_PROTOCOL: &[u8] =
+    b"HTTP/1.1 505 HTTP Version Not Supported\r\ncontent-type: text/plain\r\nconnection: close\r\n\
+    content-length: 67\r\n\r\nThis port speaks gRPC over HTTP/2: ask for `h2` in the TLS handshake\n";
+
 /// Reads the preface and the head behind it, and gives both. `None`: the peer said something else and was told so where it can
 /// understand it.
-pub(super) async fn read<T: AsyncRead + AsyncWrite + Unpin>(mut io: T) -> io::Result<Option<[u8; FIRST]>> {
+pub(super) async fn read<T>(mut io: T, secured: bool) -> io::Result<Option<[u8; FIRST]>>
+where
+    T: AsyncRead + AsyncWrite + Unpin,
+{
     let mut first = [0; FIRST];
     let mut have = 0;
     while have < first.len() {
@@ -27,18 +35,19 @@ pub(super) async fn read<T: AsyncRead + AsyncWrite + Unpin>(mut io: T) -> io::Re
         have += read;
         let said = have.min(PREFACE.len());
         if first[..said] != PREFACE[..said] {
-            return say_goodbye(io, &first[..have]).await.map(|()| None);
+            let answer = if secured { WRONG_PROTOCOL } else { WRONG_PORT };
+            return say_goodbye(io, &first[..have], answer).await.map(|()| None);
         }
     }
     Ok(Some(first))
 }
 
 /// Somebody with HTTP/1.1 gets an answer; a broken preface gets none (RFC 9113 §3.4 allows only GOAWAY or silence).
-async fn say_goodbye<T: AsyncWrite + Unpin>(mut io: T, said: &[u8]) -> io::Result<()> {
+async fn say_goodbye<T: AsyncWrite + Unpin>(mut io: T, said: &[u8], answer: &[u8]) -> io::Result<()> {
     let word: Vec<u8> = said.iter().copied().take_while(|b| *b != b' ').collect();
     let methods = [&b"GET"[..], b"POST", b"HEAD", b"PUT", b"DELETE", b"OPTIONS", b"PATCH", b"CONNECT", b"TRACE"];
     if methods.iter().any(|method| *method == word) {
-        io.write_all(WRONG_PORT).await?;
+        io.write_all(answer).await?;
     }
     io.shutdown().await
 }
@@ -47,20 +56,22 @@ async fn say_goodbye<T: AsyncWrite + Unpin>(mut io: T, said: &[u8]) -> io::Resul
 mod tests {
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
-    use super::{PREFACE, WRONG_PORT, read};
+    use super::{PREFACE, WRONG_PORT, WRONG_PROTOCOL, read};
 
     #[test]
     fn the_answer_says_its_length() {
-        let text = std::str::from_utf8(WRONG_PORT).unwrap();
-        let (head, body) = text.split_once("\r\n\r\n").unwrap();
-        assert!(head.contains(&format!("content-length: {}", body.len())), "the body has {} bytes", body.len());
+        for answer in [WRONG_PORT, WRONG_PROTOCOL] {
+            let text = std::str::from_utf8(answer).unwrap();
+            let (head, body) = text.split_once("\r\n\r\n").unwrap();
+            assert!(head.ends_with(&format!("content-length: {}", body.len())), "the body has {} bytes", body.len());
+        }
     }
 
     async fn said(bytes: &[u8]) -> (bool, Vec<u8>) {
         let (mut near, mut far) = tokio::io::duplex(1_024);
         far.write_all(bytes).await.unwrap();
         far.shutdown().await.unwrap();
-        let first = read(&mut near).await.unwrap();
+        let first = read(&mut near, false).await.unwrap();
         drop(near);
         let mut answer = Vec::new();
         let rewound = first.is_some();
@@ -83,7 +94,7 @@ mod tests {
         let (mut near, mut far) = tokio::io::duplex(1_024);
         far.write_all(PREFACE).await.unwrap();
         far.write_all(b"nine morerest").await.unwrap();
-        let first = read(&mut near).await.unwrap().unwrap();
+        let first = read(&mut near, false).await.unwrap().unwrap();
         assert_eq!((&first[..24], &first[24..]), (&PREFACE[..], &b"nine more"[..]));
         let mut rest = [0; 4];
         near.read_exact(&mut rest).await.unwrap();

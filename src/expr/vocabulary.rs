@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use fields::{Fields, RequestHead};
-use filter_api::{AgentInfo, CallInfo};
+use filter_api::{AgentInfo, CallInfo, PeerIdentity};
 
 use super::check::Declared;
 use super::eval::Names;
@@ -48,6 +48,11 @@ enum Known {
     Time,
     Metadata,
     PeerAddress,
+    PeerSpiffe,
+    PeerDns,
+    PeerSubject,
+    PeerIssuer,
+    PeerVerified,
     AgentId,
     AgentDid,
     AgentName,
@@ -64,7 +69,7 @@ enum Known {
     Claims,
 }
 
-const NAMES: [(&str, Known); 21] = [
+const NAMES: [(&str, Known); 26] = [
     ("request.service", Known::Service),
     ("request.method", Known::Method),
     ("request.authority", Known::Authority),
@@ -72,6 +77,11 @@ const NAMES: [(&str, Known); 21] = [
     ("request.time", Known::Time),
     ("metadata", Known::Metadata),
     ("peer.address", Known::PeerAddress),
+    ("peer.spiffe", Known::PeerSpiffe),
+    ("peer.dns", Known::PeerDns),
+    ("peer.subject", Known::PeerSubject),
+    ("peer.issuer", Known::PeerIssuer),
+    ("peer.verified", Known::PeerVerified),
     ("agent.id", Known::AgentId),
     ("agent.did", Known::AgentDid),
     ("agent.name", Known::AgentName),
@@ -89,9 +99,9 @@ const NAMES: [(&str, Known); 21] = [
 ];
 
 /// Where [`Known::Message`], [`Known::Response`] and [`Known::StatusCode`] are among the names.
-pub(super) const MESSAGE: usize = 17;
-pub(super) const RESPONSE: usize = 18;
-pub(super) const STATUS: usize = 19;
+pub(super) const MESSAGE: usize = 22;
+pub(super) const RESPONSE: usize = 23;
+pub(super) const STATUS: usize = 24;
 
 /// What a call, a registration or an answer has under the names. What is not known is not set.
 #[derive(Clone, Debug, Default)]
@@ -112,6 +122,8 @@ pub struct Facts<'a> {
     pub peer: Option<IpAddr>,
     /// What the caller's token says, if there is one.
     pub claims: Option<&'a serde_json::Map<String, serde_json::Value>>,
+    /// Who that is, by a certificate: none within, where there is a call whose caller showed none.
+    pub identity: Option<Option<&'a PeerIdentity>>,
     /// The agent that it is for.
     pub agent: Option<&'a AgentInfo>,
     /// What is to be registered.
@@ -150,6 +162,7 @@ impl<'a> Facts<'a> {
             metadata: Some(&head.fields),
             peer: Some(call.peer.ip()),
             claims: call.claims.as_deref().map(|claims| &claims.all),
+            identity: Some(call.identity.as_deref()),
             agent: call.agent.as_deref(),
             ..Self::default()
         }
@@ -165,7 +178,12 @@ impl Known {
             | Self::Protocol
             | Self::Time
             | Self::Metadata
-            | Self::PeerAddress => place != Place::Expect,
+            | Self::PeerAddress
+            | Self::PeerSpiffe
+            | Self::PeerDns
+            | Self::PeerSubject
+            | Self::PeerIssuer
+            | Self::PeerVerified => place != Place::Expect,
             Self::AgentId | Self::AgentDid | Self::AgentName | Self::AgentAuthor | Self::AgentOwner => {
                 matches!(place, Place::HashBy | Place::AccessLog | Place::Filter | Place::Judge)
             }
@@ -187,6 +205,8 @@ impl Known {
             Self::Metadata => Type::Map(Box::new((Type::Text, Type::Text))),
             Self::RegistrationConfig | Self::Claims => Type::open_map(),
             Self::StatusCode => Type::Int,
+            Self::PeerDns => Type::list(Type::Text),
+            Self::PeerVerified => Type::Bool,
             // Known once it is bound to a schema.
             Self::Message | Self::Response => Type::Dyn,
             _ => Type::Text,
@@ -232,6 +252,8 @@ impl<'a, 'f: 'a> Names<'a> for Facts<'f> {
         let (_, name) = NAMES.get(at)?;
         let text = |text: Option<&'f str>| text.map(Value::text);
         let agent = |of: fn(&'f AgentInfo) -> &'f str| self.agent.map(|agent| Value::text(of(agent)));
+        // Without a certificate there is no value: a rule that asks for one that is not there fails, and refuses.
+        let shown = self.identity.flatten();
         let body = |body: Option<&'f [u8]>| body.map(|body| Value::Bytes(Octets::Lent(body)));
         let registration =
             |of: fn(&Registration<'f>) -> &'f str| self.registration.as_ref().map(|own| Value::text(of(own)));
@@ -243,6 +265,11 @@ impl<'a, 'f: 'a> Names<'a> for Facts<'f> {
             Known::Time => Some(Value::Time(self.time.unwrap_or_else(Moment::now))),
             Known::Metadata => self.metadata.map(|fields| Value::Map(Map::Metadata(fields))),
             Known::PeerAddress => self.peer.map(|ip| Value::Text(Text::from(ip.to_canonical().to_string()))),
+            Known::PeerSpiffe => text(shown.and_then(|shown| shown.spiffe.as_deref())),
+            Known::PeerDns => shown.map(|shown| Value::list(shown.dns.iter().map(|name| Value::text(name)).collect())),
+            Known::PeerSubject => text(shown.map(|shown| &*shown.subject)),
+            Known::PeerIssuer => text(shown.map(|shown| &*shown.issuer)),
+            Known::PeerVerified => self.identity.map(|shown| Value::Bool(shown.is_some())),
             Known::AgentId => agent(|agent| &agent.id),
             Known::AgentDid => agent(|agent| &agent.did),
             Known::AgentName => agent(|agent| &agent.name),

@@ -15,6 +15,7 @@ pub const ALL: &[Known] = &[
     Known::of::<filter_jwt::Jwt>(),
     Known::of::<filter_limits::Limits>(),
     Known::of::<filter_metadata::Metadata>(),
+    Known::of::<filter_peer::Peer>(),
     Known::of::<filter_rate_limit::RateLimit>(),
     Known::of::<filter_redact::Redact>(),
     Known::of::<filter_validate::Validate>(),

@@ -35,6 +35,15 @@ impl Connection {
         frame::put(out, kind::PING, 0, 0, &MARK);
     }
 
+    /// Says goodbye at once: what is open may end, and no stream begins any more, even of those that are on the wire.
+    pub fn farewell(&mut self) {
+        if matches!(self.leaving, Leaving::No | Leaving::Said) {
+            let last = self.last_taken();
+            self.leaving = Leaving::Heard(last);
+            frame::put_goaway(self.out.frames(), last, ErrorCode::NO_ERROR);
+        }
+    }
+
     /// Ends the connection now, with this code.
     pub fn abort(&mut self, code: ErrorCode) {
         self.die(Fatal::broken(code, "ended by its owner"));

@@ -80,9 +80,9 @@ pub struct CallRecord {
     pub attempts: u32,
     /// The address that the call came from.
     pub peer: SocketAddr,
-    /// Whom the caller's token is about (`sub`).
-    pub subject: Option<String>,
-    /// Who signed it (`iss`).
+    /// Who called, by what was verified: whom the token is about (`sub`), else the SPIFFE ID of the certificate, or its subject.
+    pub subject: Option<Arc<str>>,
+    /// Who vouches for that: the token's `iss`, or who issued the certificate.
     pub issuer: Option<Arc<str>>,
     /// The caller's `x-request-id`, or the one that was made for it.
     pub request_id: Option<String>,
@@ -114,8 +114,8 @@ impl Serialize for CallRecord {
         optional(&mut line, "instance", self.instance.as_deref())?;
         line.serialize_field("attempts", &self.attempts)?;
         line.serialize_field("peer", &self.peer)?;
-        optional(&mut line, "subject", self.subject.as_deref())?;
-        optional(&mut line, "issuer", self.issuer.as_deref())?;
+        optional(&mut line, "subject", self.subject.as_deref().filter(|text| !text.is_empty()))?;
+        optional(&mut line, "issuer", self.issuer.as_deref().filter(|text| !text.is_empty()))?;
         optional(&mut line, "request_id", self.request_id.as_deref())?;
         optional(&mut line, "trace_id", self.trace_id.as_deref())?;
         line.end()

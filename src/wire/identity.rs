@@ -1,6 +1,36 @@
 //! Metadata that only the proxy may write: removed from every caller before anything looks at it (DESIGN.md §4).
 
 use fields::Fields;
+use filter_api::PeerIdentity;
+
+/// What the proxy itself says of the caller's certificate.
+pub const CLIENT_CERT: &str = "x-forwarded-client-cert";
+/// Octets of it, at most: what is longer says the fingerprint and the SPIFFE ID only.
+const MOST: usize = 4_096;
+
+/// Who the caller is, in the form that Envoy gives this header.
+pub fn client_cert(identity: &PeerIdentity) -> Vec<u8> {
+    let mut short = format!("Hash={}", identity.fingerprint);
+    let mut text = format!("{short};Subject=\"{}\"", identity.subject);
+    if let Some(id) = &identity.spiffe {
+        let uri = format!(";URI={id}");
+        short.push_str(&uri);
+        text.push_str(&uri);
+    }
+    for name in &identity.dns {
+        text.push_str(";DNS=");
+        text.push_str(name);
+    }
+    let mut value = Vec::with_capacity(text.len());
+    for octet in text.bytes() {
+        // Headers are ASCII; RFC 4514 lets any octet of a name be written so.
+        match octet {
+            b' '..=b'~' => value.push(octet),
+            _ => value.extend_from_slice(format!("\\{octet:02X}").as_bytes()),
+        }
+    }
+    if value.len() > MOST { short.into_bytes() } else { value }
+}
 
 /// Removes what a caller must not say about itself: `x-forwarded-*`, the client certificate's header, names of ours, and
 /// `extra` names (what filters set as identity, without `-bin` and with `-` for `_`), each also in its `-bin` form and with `_` for `-`.
@@ -44,9 +74,31 @@ fn starts_with(name: &[u8], prefix: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use fields::Fields;
+    use std::time::SystemTime;
 
-    use super::strip_identity;
+    use fields::Fields;
+    use filter_api::PeerIdentity;
+
+    use super::{client_cert, strip_identity};
+
+    #[test]
+    fn a_certificate_is_told_as_envoy_does() {
+        let mut identity = PeerIdentity {
+            spiffe: Some("spiffe://td/a".into()),
+            dns: vec!["a.test".into(), "*.b.test".into()],
+            subject: "CN=a\\\"é,O=x".into(),
+            issuer: "CN=ca".into(),
+            fingerprint: "ab12".into(),
+            not_after: SystemTime::UNIX_EPOCH,
+        };
+        let text = |identity: &PeerIdentity| String::from_utf8(client_cert(identity)).unwrap();
+        assert_eq!(
+            text(&identity),
+            "Hash=ab12;Subject=\"CN=a\\\"\\C3\\A9,O=x\";URI=spiffe://td/a;DNS=a.test;DNS=*.b.test"
+        );
+        identity.subject = "x".repeat(5_000).into();
+        assert_eq!(text(&identity), "Hash=ab12;URI=spiffe://td/a");
+    }
 
     #[test]
     fn only_the_proxy_writes_identity() {

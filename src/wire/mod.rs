@@ -15,6 +15,6 @@ pub use classify::{Asked, Rejected, authority_host, classify, method_of};
 pub use compress::{Encoding, Unreadable, narrow_accepted};
 pub use envelope::{FramingError, Prefix, Scanner, framed, prefix_of};
 pub use hops::HopId;
-pub use identity::strip_identity;
+pub use identity::{CLIENT_CERT, client_cert, strip_identity};
 pub use status::{code_of_http, refusal_trailers, status_of, status_of_reset, trailers_only};
 pub use timeout::{format_timeout, parse_timeout};

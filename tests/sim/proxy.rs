@@ -82,6 +82,7 @@ pub(crate) async fn run(world: Arc<World>, disk: Disk) -> turmoil::Result {
     let listeners = snapshot.listeners.clone();
     let shared = Arc::new(Shared {
         snapshot: Arc::new(ArcSwap::from_pointee(snapshot)),
+        replaced: watch::Sender::default(),
         clusters: Arc::new(ArcSwap::from_pointee(clusters)),
         metrics: Arc::clone(&metrics),
         hop: HopId::new(),

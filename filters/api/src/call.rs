@@ -4,7 +4,7 @@ use std::any::Any;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use fields::{Fields, RequestHead};
 
@@ -176,6 +176,8 @@ pub struct CallInfo {
     pub listener: Arc<str>,
     /// Where the call comes from.
     pub peer: SocketAddr,
+    /// Who that is, by a certificate that was found good. None where the caller showed none, or was not asked.
+    pub identity: Option<Arc<PeerIdentity>>,
     /// The agent that the call is for: of a call to a registry cluster, from phase Authorize on.
     pub agent: Option<Arc<AgentInfo>>,
     /// What the caller's token says, once a filter has verified one.
@@ -183,10 +185,37 @@ pub struct CallInfo {
 }
 
 impl CallInfo {
-    /// Who calls, beside where from. Nothing authenticates callers yet, so that nobody is known.
+    /// Who calls, beside where from: as far as it is verified by now.
     pub fn who(&self) -> Who {
-        Who::default()
+        let shown = |shown: &PeerIdentity| match &shown.spiffe {
+            Some(id) => Arc::clone(id),
+            // One without a name is still told apart from others.
+            None if shown.subject.is_empty() => format!("sha256:{}", shown.fingerprint).into(),
+            None => Arc::clone(&shown.subject),
+        };
+        Who {
+            identity: self.identity.as_deref().map(shown),
+            subject: self.claims.as_ref().and_then(|claims| claims.subject()).map(Arc::from),
+            issuer: self.claims.as_ref().map(|claims| Arc::clone(&claims.issuer)),
+        }
     }
+}
+
+/// Who a peer is, by its certificate. All of it is verified: a CA that the listener trusts has signed it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PeerIdentity {
+    /// Its SPIFFE ID, if it has one: in the one form that SPIFFE IDs have, so that equal IDs are equal texts.
+    pub spiffe: Option<Arc<str>>,
+    /// The DNS names of the certificate, in lower case; wildcards as they stand there.
+    pub dns: Vec<Arc<str>>,
+    /// The subject, as RFC 4514 writes it; empty if the certificate has none.
+    pub subject: Arc<str>,
+    /// Who issued the certificate, in the same way.
+    pub issuer: Arc<str>,
+    /// SHA-256 of the certificate, in hexadecimal digits, lower case.
+    pub fingerprint: Arc<str>,
+    /// When the certificate expires.
+    pub not_after: SystemTime,
 }
 
 /// Who an agent is.

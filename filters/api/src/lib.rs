@@ -20,8 +20,8 @@ mod tokens;
 pub mod units;
 
 pub use call::{
-    AgentInfo, Bounds, CallFilter, CallInfo, Depth, Filter, Message, MethodKind, Outcome, Protocol, Reads, RequestView,
-    ResponseView, Start, Types, Verdict, Who,
+    AgentInfo, Bounds, CallFilter, CallInfo, Depth, Filter, Message, MethodKind, Outcome, PeerIdentity, Protocol,
+    Reads, RequestView, ResponseView, Start, Types, Verdict, Who,
 };
 pub use code::Code;
 pub use factory::{Build, BuildCx, BuildError, Factory, Known, Phase};

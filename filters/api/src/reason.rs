@@ -18,6 +18,8 @@ pub enum Reason {
     Audit,
     /// The caller went away.
     Cancelled,
+    /// The certificate of the caller is revoked, or not trusted (any more).
+    Certificate,
     /// A method that takes one request message got none, or more.
     Cardinality,
     /// No connection to an instance could be made.
@@ -48,6 +50,8 @@ pub enum Reason {
     NoRoute,
     /// Too much at once.
     Overloaded,
+    /// The identity of the caller's certificate is none that may call.
+    Peer,
     /// Not a gRPC request.
     Protocol,
     /// More calls than the rate allows.
@@ -102,6 +106,7 @@ impl Reason {
         Self::Audit,
         Self::Cancelled,
         Self::Cardinality,
+        Self::Certificate,
         Self::ConnectFailed,
         Self::Deadline,
         Self::Denied,
@@ -116,6 +121,7 @@ impl Reason {
         Self::NoInstance,
         Self::NoRoute,
         Self::Overloaded,
+        Self::Peer,
         Self::Protocol,
         Self::Owner,
         Self::RateLimited,
@@ -149,6 +155,7 @@ impl Reason {
             Self::Audit => "audit",
             Self::Cancelled => "cancelled",
             Self::Cardinality => "cardinality",
+            Self::Certificate => "certificate",
             Self::ConnectFailed => "connect_failed",
             Self::Deadline => "deadline",
             Self::Denied => "denied",
@@ -163,6 +170,7 @@ impl Reason {
             Self::NoInstance => "no_instance",
             Self::NoRoute => "no_route",
             Self::Overloaded => "overloaded",
+            Self::Peer => "peer",
             Self::Protocol => "protocol",
             Self::Owner => "owner",
             Self::RateLimited => "rate_limited",

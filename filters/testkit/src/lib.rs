@@ -8,10 +8,10 @@ use std::time::Duration;
 
 use fields::{Fields, Method, RequestHead};
 use filter_api::{
-    Bounds, BuildCx, BuildError, CallFilter, CallInfo, Claims, Code, Depth, Expression, Extract, Extracted, Factory, Filter,
-    Gives, Hidden, Issuers, Keep, Known, Message, Misfit, Outcome, Phase, Protocol, Readers, Reads, Reason, Redaction,
-    Refusal, RequestView, ResponseView, Rules, Seen, Start, Types, Unevaluated, Unread, Validation, Verdict, Verification,
-    Verifier,
+    Bounds, BuildCx, BuildError, CallFilter, CallInfo, Claims, Code, Depth, Expression, Extract, Extracted, Factory,
+    Filter, Gives, Hidden, Issuers, Keep, Known, Message, Misfit, Outcome, PeerIdentity, Phase, Protocol, Readers,
+    Reads, Reason, Redaction, Refusal, RequestView, ResponseView, Rules, Seen, Start, Types, Unevaluated, Unread,
+    Validation, Verdict, Verification, Verifier,
 };
 
 /// A filter that was built.
@@ -19,6 +19,7 @@ pub struct Bench {
     filter: Box<dyn Filter>,
     phase: Phase,
     types: Option<Arc<Types>>,
+    identity: Option<Arc<PeerIdentity>>,
 }
 
 /// A call that passes a filter.
@@ -51,7 +52,7 @@ impl Bench {
     pub fn build_keeping<F: Factory>(config: serde_json::Value, keep: &Keep) -> Result<Self, BuildError> {
         let mut cx = BuildCx::new("listeners.test.filters[0]", &Plain).keeping(keep);
         let filter = (Known::of::<F>().build)(config, &mut cx)?;
-        Ok(Self { filter, phase: F::PHASE, types: None })
+        Ok(Self { filter, phase: F::PHASE, types: None, identity: None })
     }
 
     /// The same, where an issuer `a` has signed these tokens.
@@ -65,13 +66,20 @@ impl Bench {
         let tokens = Tokens(tokens.iter().map(|(token, claims)| ((*token).to_owned(), Arc::clone(claims))).collect());
         let mut cx = BuildCx::new("listeners.test.filters[0]", &Plain).with_issuers(&tokens);
         let filter = (Known::of::<F>().build)(config, &mut cx)?;
-        Ok(Self { filter, phase: F::PHASE, types: None })
+        Ok(Self { filter, phase: F::PHASE, types: None, identity: None })
     }
 
     /// The same, whose messages come with these types.
     #[must_use]
     pub fn with_types(mut self, types: Arc<Types>) -> Self {
         self.types = Some(types);
+        self
+    }
+
+    /// The same, for callers who have shown who they are.
+    #[must_use]
+    pub fn for_peer(mut self, identity: PeerIdentity) -> Self {
+        self.identity = Some(Arc::new(identity));
         self
     }
 
@@ -114,6 +122,7 @@ impl Bench {
             protocol: Protocol::Grpc,
             listener: "test".into(),
             peer: SocketAddr::new(Ipv4Addr::LOCALHOST.into(), 40_000),
+            identity: self.identity.clone(),
             agent: None,
             claims: None,
         };

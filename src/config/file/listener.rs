@@ -7,7 +7,7 @@ use serde::de::{Deserializer, Error, MapAccess, Visitor};
 use serde::ser::{SerializeMap, Serializer};
 use serde::{Deserialize, Serialize};
 
-use super::{Route, Serve, seconds};
+use super::{ListenerTls, Route, Serve, seconds};
 use crate::config::net::{Cidr, ListenAddress};
 use filter_api::units::{Period, Size};
 
@@ -17,6 +17,9 @@ use filter_api::units::{Period, Size};
 pub struct Listener {
     /// An IP address and a port, or a range of ports (one an agent, see `registry.callback`).
     pub address: ListenAddress,
+    /// TLS. Off loopback a listener needs it, or `plaintext: true`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tls: Option<ListenerTls>,
     /// Off loopback, `true` says that you know that calls can be read and changed on the way.
     #[serde(default)]
     pub plaintext: bool,
@@ -44,6 +47,10 @@ pub struct ListenerLimits {
     /// Open connections.
     #[schemars(range(min = 1))]
     pub connections: u32,
+    /// Open connections from one address (of IPv6: from one /64). Default: none but `connections`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1))]
+    pub connections_per_peer: Option<u32>,
     /// Open calls of one connection.
     #[schemars(range(min = 1))]
     pub streams: u32,
@@ -56,7 +63,7 @@ pub struct ListenerLimits {
     pub headers: Size,
     /// All messages that policies hold at one time.
     pub buffered: Size,
-    /// From accept to the first request's settings.
+    /// From accept to the first frame of HTTP/2, with TLS and all.
     pub handshake: Period,
     /// A connection without a call for this long is closed.
     pub idle: Period,
@@ -77,6 +84,7 @@ impl Default for ListenerLimits {
         const KIB: u64 = 1024;
         Self {
             connections: 10_000,
+            connections_per_peer: None,
             streams: 256,
             message: Size(4 * KIB * KIB),
             response_message: None,

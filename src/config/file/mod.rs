@@ -7,6 +7,7 @@ mod listener;
 mod route;
 mod schemas;
 mod serve;
+mod tls;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -24,6 +25,7 @@ pub use listener::{FilterUse, Listener, ListenerLimits};
 pub use route::{HeaderMatch, HeaderPattern, HoldFirst, Match, Present, Route, Share as SplitShare, Target};
 pub use schemas::{ClusterSchema, Reflection, ReflectionSettings, SchemaMode};
 pub use serve::{Serve, ServeSettings, Served, ServedReflection};
+pub use tls::{CertificateFiles, ClientAuth, ClientAuthMode, ClientCertHeader, ListenerTls};
 
 use super::names::{HostName, LogFile};
 use super::net::SocketAddress;

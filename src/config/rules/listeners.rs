@@ -17,14 +17,7 @@ const HEADERS: RangeInclusive<u64> = 1024..=16 * 1024 * 1024;
 impl Rules<'_> {
     pub(super) fn listener(&mut self, name: &str, listener: &Listener) {
         let at = path!["listeners", name];
-        let address = &listener.address;
-        if !address.is_loopback() && !listener.plaintext {
-            let message = format!(
-                "`{address}` can be reached from other machines, and TLS does not exist yet: use a loopback address, \
-                 or add `plaintext: true` if calls may be read and changed on the way"
-            );
-            self.report(&at.with("address"), message);
-        }
+        self.security(listener, &at);
         self.serve(listener, &at.with("serve"));
         let limits = at.with("limits");
         self.positive(listener.limits.handshake, &limits.with("handshake"));
@@ -44,11 +37,11 @@ impl Rules<'_> {
             if before.clone().any(|other| other.what() == entry.what()) {
                 self.report(&at, "is there twice: leave one of the two out".to_owned());
             }
-            let guarded = listener.address.is_loopback() || self.authenticates(&listener.filters);
+            let guarded = listener.address.is_loopback() || self.is_authenticated(listener);
             if entry.what() == Served::Reflection && !entry.is_public() && !guarded {
                 let message = format!(
                     "anybody who reaches `{}` could read what its services are: listen on loopback, add an authenticate filter \
-                     to the listener's `filters`, or write `{{reflection: {{public: true}}}}`",
+                     to the listener's `filters` or `client_auth: {{mode: required}}` to its `tls`, or write `{{reflection: {{public: true}}}}`",
                     listener.address
                 );
                 self.report(&at, message);

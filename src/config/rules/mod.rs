@@ -5,6 +5,7 @@ mod clusters;
 mod issuers;
 mod listeners;
 mod routes;
+mod tls;
 
 use super::{Config, Path, Problem, Source, suggest};
 use crate::path;

@@ -30,7 +30,7 @@ impl Rules<'_> {
             {
                 self.report(&at.with("timeout"), "must be more than `0s`; leave it out for none".to_owned());
             }
-            if !self.authenticates(&listener.filters) && !self.authenticates(&route.filters) {
+            if !self.is_authenticated(listener) && !self.authenticates(&route.filters) {
                 strangers_reach = strangers_reach.or_else(|| self.registry_of(route));
             }
         }
@@ -84,11 +84,11 @@ impl Rules<'_> {
                            (they are then gone after a restart, until the SDK instances register again)";
             self.report(&target, message.to_owned());
         }
-        let is_guarded = self.authenticates(&listener.filters) || self.authenticates(&route.filters);
-        if !listener.address.is_loopback() && !route.open_registration && !is_guarded {
+        let known = self.is_authenticated(listener) || self.authenticates(&route.filters);
+        if !listener.address.is_loopback() && !route.open_registration && !known {
             let message = format!(
-                "anybody who reaches `{}` could register: listen on loopback, add a `jwt` filter (not an optional one), or add \
-                 `open_registration: true` to this route",
+                "anybody who reaches `{}` could register: ask for certificates with `tls: {{client_auth: {{mode: required, ca: …}}}}`, \
+                 add a `jwt` filter (not an optional one), listen on loopback, or add `open_registration: true` to this route",
                 listener.address
             );
             self.report(&target, message);

@@ -30,8 +30,8 @@ fn record() -> CallRecord {
         instance: Some(Arc::from("127.0.0.1:4001")),
         attempts: 2,
         peer: "[::1]:50514".parse().unwrap(),
-        subject: Some("ann".to_owned()),
-        issuer: Some(Arc::from("aegis-keycloak")),
+        subject: Some("spiffe://td/agent".into()),
+        issuer: Some("CN=ca".into()),
         request_id: Some("r-1".to_owned()),
         trace_id: Some("4bf92f3577b34da6a3ce929d0e0e4736".to_owned()),
     }

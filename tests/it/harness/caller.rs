@@ -9,6 +9,7 @@ use h2::client::{ResponseFuture, SendRequest};
 use h2::{RecvStream, SendStream};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request};
 use prost::Message as _;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::task::JoinHandle;
 use tonic_types::pb;
@@ -59,7 +60,9 @@ impl Caller {
 
     /// As a client with these settings.
     pub(crate) async fn connect_as(address: SocketAddr, builder: h2::client::Builder) -> Self {
-        Self::over(TcpStream::connect(address).await.unwrap(), builder).await.unwrap()
+        let stream = TcpStream::connect(address).await.unwrap();
+        stream.set_nodelay(true).unwrap();
+        Self::over(stream, builder).await.unwrap()
     }
 
     /// From another address of this machine.
@@ -70,8 +73,11 @@ impl Caller {
         Self::over(stream, h2::client::Builder::new()).await
     }
 
-    async fn over(stream: TcpStream, mut builder: h2::client::Builder) -> Result<Self, h2::Error> {
-        stream.set_nodelay(true).unwrap();
+    /// Over a connection that is there.
+    pub(crate) async fn over<T>(stream: T, mut builder: h2::client::Builder) -> Result<Self, h2::Error>
+    where
+        T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
         // What a test leaves unread on purpose must not end its own connection.
         builder.data_frame_budget(usize::MAX).max_header_list_size(1 << 20);
         let (requests, connection) = builder.handshake(stream).await?;

@@ -12,6 +12,7 @@ mod raw;
 mod reflecting;
 #[path = "../../../tokens/tests/support/mod.rs"]
 mod signing;
+mod tls;
 mod upstream;
 mod worker;
 
@@ -29,6 +30,7 @@ pub(crate) use process::{Process, full_at};
 pub(crate) use proxy::{Setup, TestProxy};
 pub(crate) use raw::{Frame, RawUpstream, RawWire, Say, kind};
 pub(crate) use reflecting::{Manner, Reflecting, Said, set};
+pub(crate) use tls::{Authority, Shown};
 pub(crate) use upstream::{Got, Upstream, fields, head};
 pub(crate) use worker::{Held, TestWorker};
 

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use portunus::app::{self, Proxy};
+use portunus::call::Shared;
 use portunus::config::Reflection;
 use portunus::upstream::Cluster;
 use portunus::{config, filters};
@@ -84,6 +85,11 @@ impl TestProxy {
     /// Where another listener is.
     pub(crate) fn listener(&self, name: &str) -> SocketAddr {
         self.proxy.address(name).expect(name)
+    }
+
+    /// What its calls share.
+    pub(crate) fn shared(&self) -> &Shared {
+        &self.proxy.shared
     }
 
     /// Where the admin server is.

@@ -90,6 +90,7 @@ impl TestWorker {
         let metrics = Metrics::new();
         let shared = Arc::new(Shared {
             snapshot: Arc::new(ArcSwap::from_pointee(snapshot)),
+            replaced: watch::Sender::default(),
             clusters: Arc::new(ArcSwap::from_pointee(clusters(instances, held.kind, &metrics))),
             metrics: Arc::clone(&metrics),
             hop: HopId::new(),

@@ -194,6 +194,7 @@ impl World {
         let clusters: Clusters = [("c".into(), Arc::clone(&cluster))].into_iter().collect();
         let shared = Arc::new(Shared {
             snapshot: Arc::new(ArcSwap::new(Arc::clone(snapshot))),
+            replaced: watch::Sender::default(),
             clusters: Arc::new(ArcSwap::from_pointee(clusters)),
             metrics: Arc::clone(&metrics),
             hop: HopId::new(),

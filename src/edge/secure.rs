@@ -1,0 +1,140 @@
+//! Connections by TLS: the handshake, who is at the other end, and whether they may stay when what is trusted changes.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::{Duration, SystemTime};
+
+use filter_api::{Code, PeerIdentity, Reason, Refusal};
+use portunus_tls::{Peer, Refused, Server, Session, Standing, Stream as TlsStream};
+use tokio::net::TcpStream;
+use tokio::sync::watch;
+use tokio::time::Instant;
+use tokio_stream::Stream as _;
+use tokio_stream::wrappers::WatchStream;
+
+use crate::call::Shared;
+
+/// A connection by TLS, once it has shaken hands.
+pub(super) struct Secured {
+    shared: Arc<Shared>,
+    listener: Arc<str>,
+    /// By what it was judged last.
+    server: Arc<Server>,
+    peer: Option<Arc<Peer>>,
+    replaced: Replaced,
+}
+
+/// Tells when another snapshot comes into force. Asked at each turn of a connection, so that it costs one look at a number.
+struct Replaced {
+    look: watch::Receiver<()>,
+    stream: WatchStream<()>,
+    /// The stream wakes the connection when there is something.
+    awaited: bool,
+}
+
+/// What is to become of a connection.
+pub(super) enum Fate {
+    /// Its certificate has expired: it takes no more calls, and those that are open go on.
+    Goodbye,
+    /// It would not be let in any more: its calls end too.
+    Oust(Box<Refusal>),
+}
+
+/// What a handshake is made by: what is in force when it begins, and what tells that this is no longer so.
+pub(super) struct Door {
+    shared: Arc<Shared>,
+    listener: Arc<str>,
+    server: Arc<Server>,
+    replaced: Replaced,
+}
+
+impl Replaced {
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if self.awaited && !self.look.has_changed().unwrap_or_default() {
+            return Poll::Pending;
+        }
+        let polled = Pin::new(&mut self.stream).poll_next(cx);
+        self.awaited = polled.is_pending();
+        match polled {
+            Poll::Ready(Some(())) => {
+                // Not before: the number changes a moment before the stream is told, and a look in between would be the last one.
+                self.look.mark_unchanged();
+                Poll::Ready(())
+            }
+            // None: nobody is left who could change anything.
+            Poll::Ready(None) | Poll::Pending => Poll::Pending,
+        }
+    }
+}
+
+impl Door {
+    /// The door of a listener, if it has one now.
+    pub(super) fn of(shared: &Arc<Shared>, listener: &Arc<str>) -> Option<Self> {
+        // Before the snapshot is looked at: what replaces it from here on is seen.
+        let look = shared.replaced.subscribe();
+        let replaced = Replaced { stream: WatchStream::from_changes(look.clone()), look, awaited: false };
+        let server = Arc::clone(shared.snapshot.load().listeners.get(listener)?.tls.as_ref()?);
+        Some(Self { shared: Arc::clone(shared), listener: Arc::clone(listener), server, replaced })
+    }
+
+    /// Shakes hands. A client that says nothing has nothing made for it.
+    pub(super) async fn open(self, socket: TcpStream) -> Result<(TlsStream<TcpStream>, Secured), Refused> {
+        let Self { shared, listener, server, replaced } = self;
+        socket.readable().await?;
+        let Session { stream, peer } = server.accept(socket).await?;
+        Ok((stream, Secured { shared, listener, server, peer, replaced }))
+    }
+}
+
+impl Secured {
+    /// Who is at the other end.
+    pub(super) fn identity(&self) -> Option<Arc<PeerIdentity>> {
+        let identity = &self.peer.as_ref()?.identity;
+        let text = |text: &String| Arc::from(text.as_str());
+        Some(Arc::new(PeerIdentity {
+            spiffe: identity.spiffe.as_ref().map(text),
+            dns: identity.dns.iter().map(text).collect(),
+            subject: text(&identity.subject),
+            issuer: text(&identity.issuer),
+            fingerprint: text(&identity.fingerprint),
+            not_after: identity.not_after,
+        }))
+    }
+
+    /// When the certificate expires, as far as that can be told.
+    pub(super) fn expires(&self) -> Option<Instant> {
+        let left = self.peer.as_ref()?.identity.not_after.duration_since(SystemTime::now());
+        Instant::now().checked_add(left.unwrap_or(Duration::ZERO))
+    }
+
+    /// Ready when what is trusted has changed, and the connection may not stay as it is.
+    pub(super) fn poll_fate(&mut self, cx: &mut Context<'_>) -> Poll<Fate> {
+        loop {
+            ready!(self.replaced.poll(cx));
+            let snapshot = self.shared.snapshot.load();
+            // A listener that is gone closes its connections itself.
+            let Some(listener) = snapshot.listeners.get(&self.listener) else { continue };
+            let Some(server) = &listener.tls else {
+                return Poll::Ready(Fate::Oust(ousted("the listener has no `tls` any more")));
+            };
+            let trust = |server: &Server| server.trust().map(Arc::as_ptr);
+            if trust(server) == trust(&self.server) {
+                continue;
+            }
+            let standing = server.judge(self.peer.as_deref(), SystemTime::now());
+            self.server = Arc::clone(server);
+            match standing {
+                Standing::Good | Standing::Stale => {}
+                Standing::Expired => return Poll::Ready(Fate::Goodbye),
+                Standing::Bad(why) => return Poll::Ready(Fate::Oust(ousted(&why))),
+            }
+        }
+    }
+}
+
+fn ousted(why: &str) -> Box<Refusal> {
+    tracing::info!(why, "a connection is ended: its certificate is not trusted any more");
+    let message = "the certificate of this connection is not trusted any more: connect again, with one that is";
+    Box::new(Refusal::new(Code::Unauthenticated, Reason::Certificate, message))
+}

@@ -1,0 +1,183 @@
+//! The end of a connection that connects: whom it trusts to answer, and what it shows of itself.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::client::{Resumption, verify_server_cert_signed_by_trust_anchor, verify_server_name};
+use rustls::crypto::{verify_tls12_signature, verify_tls13_signature};
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::server::ParsedCertificate;
+use rustls::version::{TLS12, TLS13};
+use rustls::{
+    CertificateError, ClientConfig, Connection, DigitallySignedStruct, Error, OtherError, RootCertStore,
+    SignatureScheme,
+};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio_rustls::TlsConnector;
+
+use crate::certificate::Purpose;
+use crate::pem::{Named, Unusable};
+use crate::provider::provider;
+use crate::stream::{Refused, Stream};
+use crate::trust::{authorities, unfit};
+use crate::{Certificate, Identity, Unfit};
+
+/// What is needed to connect by TLS. Sessions are never resumed: a resumed one is verified by nobody, and connections to instances last.
+#[derive(Debug)]
+pub struct Client {
+    config: ClientConfig,
+    roots: Arc<RootCertStore>,
+    name: Option<ServerName<'static>>,
+    warnings: Vec<String>,
+}
+
+/// Who must answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Expected<'a> {
+    /// Whoever the settings name, or else who has this host (a name or an IP address).
+    Host(&'a str),
+    /// The workload with this SPIFFE ID, wherever it is.
+    Spiffe(&'a str),
+    /// Whoever the settings name, and nobody if they name none.
+    Named,
+}
+
+impl Client {
+    /// Reads the bundle of CAs that are trusted, and what is shown to servers that ask: a chain and its key. `name` is whom every server
+    /// must prove to be.
+    ///
+    /// # Errors
+    /// What is wrong with them.
+    pub fn load(ca: &Path, own: Option<(&Path, &Path)>, name: Option<&str>, now: SystemTime) -> Result<Self, Unusable> {
+        let mut warnings = Vec::new();
+        let (_, roots) = authorities(Named { key: "ca", path: ca }, now, &mut warnings)?;
+        let roots = Arc::new(roots);
+        let builder = ClientConfig::builder_with_provider(provider()).with_protocol_versions(&[&TLS13, &TLS12]);
+        let builder = builder.map_err(|error| Unusable::new("ca", format!("TLS cannot be used: {error}")))?;
+        let builder = builder.with_root_certificates(Arc::clone(&roots));
+        let mut config = match own {
+            Some(own) => {
+                let own = Certificate::load_for(Purpose::Client, own, now, &[])?;
+                builder.with_client_cert_resolver(Arc::new(rustls::sign::SingleCertAndKey::from(own.key)))
+            }
+            None => builder.with_no_client_auth(),
+        };
+        config.alpn_protocols = vec![b"h2".to_vec()];
+        config.resumption = Resumption::disabled();
+        let name = name.map(|name| {
+            let parsed = ServerName::try_from(name.to_owned());
+            parsed.map_err(|_| Unusable::new("server_name", format!("`{name}` is no DNS name and no IP address")))
+        });
+        Ok(Self { config, roots, name: name.transpose()?, warnings })
+    }
+
+    /// Whom every server must prove to be, if the settings say.
+    pub fn server_name(&self) -> Option<String> {
+        self.name.as_ref().map(|name| name.to_str().into_owned())
+    }
+
+    /// What works, and would be better otherwise.
+    pub fn warnings(&self) -> &[String] {
+        &self.warnings
+    }
+
+    /// Shakes hands with a server, which must be who is expected. Takes as long as it does: whoever asks has a clock.
+    ///
+    /// # Errors
+    /// Why there is no connection.
+    pub async fn connect<T>(&self, io: T, host: &str, expected: Expected<'_>) -> Result<Stream<T>, Refused>
+    where
+        T: AsyncRead + AsyncWrite + Unpin,
+    {
+        let host = || {
+            ServerName::try_from(host.to_owned()).map_err(|_| Refused::of(format!("`{host}` is no name of a server")))
+        };
+        // What is asked for by name (SNI), and what must be proven: they differ where a workload is known by its identity alone.
+        let asked = match &self.name {
+            Some(name) => name.clone(),
+            None => host()?,
+        };
+        let mut config = self.config.clone();
+        let who = match expected {
+            Expected::Spiffe(id) => Who::Spiffe(id.to_owned()),
+            Expected::Named if self.name.is_none() => {
+                let message = "nothing says who must answer: the instance registered without a certificate, and `server_name` is not set";
+                return Err(Refused::of(message.to_owned()));
+            }
+            Expected::Named | Expected::Host(_) => Who::Asked,
+        };
+        config.dangerous().set_certificate_verifier(Arc::new(Verifier { roots: Arc::clone(&self.roots), who }));
+        let connected = TlsConnector::from(Arc::new(config)).connect(asked, io).await.map_err(Refused::from)?;
+        let (io, connection) = connected.into_inner();
+        Ok(Stream::new(io, Connection::from(connection)))
+    }
+}
+
+#[derive(Debug)]
+enum Who {
+    /// Who was asked for.
+    Asked,
+    /// Who has this SPIFFE ID.
+    Spiffe(String),
+}
+
+/// The chain must lead to a CA of ours, and the certificate be that of who is expected.
+#[derive(Debug)]
+struct Verifier {
+    roots: Arc<RootCertStore>,
+    who: Who,
+}
+
+/// A server is somebody else.
+#[derive(Debug, thiserror::Error)]
+#[error("the certificate is of somebody else than who registered")]
+struct SomebodyElse;
+
+impl ServerCertVerifier for Verifier {
+    fn verify_server_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        server_name: &ServerName<'_>,
+        _: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, Error> {
+        let algorithms = provider().signature_verification_algorithms;
+        let certificate = ParsedCertificate::try_from(end_entity)?;
+        verify_server_cert_signed_by_trust_anchor(&certificate, &self.roots, intermediates, now, algorithms.all)?;
+        match &self.who {
+            Who::Asked => verify_server_name(&certificate, server_name)?,
+            Who::Spiffe(id) => {
+                let identity = Identity::of(end_entity).map_err(|error: Unfit| unfit(error))?;
+                if identity.spiffe.as_ref() != Some(id) {
+                    return Err(CertificateError::Other(OtherError(Arc::new(SomebodyElse))).into());
+                }
+            }
+        }
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        verify_tls12_signature(message, certificate, signature, &provider().signature_verification_algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        verify_tls13_signature(message, certificate, signature, &provider().signature_verification_algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        provider().signature_verification_algorithms.supported_schemes()
+    }
+}

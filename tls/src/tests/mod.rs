@@ -1,0 +1,6 @@
+mod handshakes;
+mod identities;
+mod loading;
+mod pki;
+mod streams;
+mod trusting;
