@@ -6,7 +6,8 @@
 //! ```
 //!
 //! Of a key that has been silent, `burst` calls begin at once; from then on one each time that the rate gives. Counted by this process, for
-//! all its workers, and over reloads. Calls without a key (null, or an empty text) share one.
+//! all its workers, and over reloads. Calls without a key (null, or an empty text) share one. Where the key is in the message, each
+//! message of the request counts.
 
 mod buckets;
 mod rate;
@@ -15,8 +16,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use filter_api::{
-    BuildCx, BuildError, Code, Detail, Expression, Factory, Filter, Gives, Phase, Reason, Refusal, RequestView, Seen,
-    Start,
+    BuildCx, BuildError, CallFilter, Code, Depth, Detail, Expression, Factory, Filter, Gives, Message, Phase, Reads,
+    Reason, Refusal, RequestView, Seen, Start, Unevaluated, Unread, Verdict,
 };
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -71,37 +72,72 @@ impl Factory for RateLimit {
         // What another expression gives means something else, and does not count on.
         let buckets = cx.keep(&format!("{} {key}", cx.place()), Buckets::default);
         let key = cx.expression(&["key"], &key, Gives::Text)?;
-        Ok(Box::new(Limited { key, allowance, buckets }))
+        Ok(Box::new(Limited(Arc::new(Counted { key, allowance, buckets }))))
     }
 }
 
 /// The filter.
 #[derive(Debug)]
-struct Limited {
+struct Limited(Arc<Counted>);
+
+/// By what is counted, and how much there is.
+#[derive(Debug)]
+struct Counted {
     key: Arc<dyn Expression>,
     allowance: Allowance,
     buckets: Arc<Buckets>,
 }
 
+/// The filter on one call whose key is in its messages.
+#[derive(Debug)]
+struct OnMessages(Arc<Counted>);
+
 impl Filter for Limited {
+    fn reads(&self) -> Reads {
+        self.0.key.reads()
+    }
+
     fn request_head(&self, view: &mut RequestView<'_>) -> Start {
-        let key = match self.key.text(&Seen { call: view.call, head: view.head }) {
+        if self.reads().request == Depth::Bodies {
+            return Start::Follow(Box::new(OnMessages(Arc::clone(&self.0))));
+        }
+        match self.0.take(&Seen { call: view.call, head: view.head, message: None }) {
+            Ok(()) => Start::Pass,
+            Err(refusal) => Start::Refuse(refusal),
+        }
+    }
+}
+
+impl CallFilter for OnMessages {
+    fn request_message(&mut self, message: &Message<'_>) -> Verdict {
+        let taken = match message.seen() {
+            Some(seen) => self.0.take(&seen),
+            None => Err(Box::new(Unread::NoSchema.refusal(true))),
+        };
+        match taken {
+            Ok(()) => Verdict::Pass,
+            Err(refusal) => Verdict::Refuse(refusal),
+        }
+    }
+}
+
+impl Counted {
+    fn take(&self, seen: &Seen<'_>) -> Result<(), Box<Refusal>> {
+        let key = match self.key.text(seen) {
             Ok(key) => key.unwrap_or_default(),
+            Err(Unevaluated::NoSchema) => return Err(Box::new(Unread::NoSchema.refusal(true))),
             Err(why) => {
                 let message = format!("by what this call is counted (`rate_limit.key`) cannot be told: {why}");
-                return Start::Refuse(Box::new(Refusal::new(Code::PermissionDenied, Reason::Denied, message)));
+                return Err(Box::new(Refusal::new(Code::PermissionDenied, Reason::Denied, message)));
             }
         };
-        match self.buckets.take(&key, self.allowance) {
-            Ok(()) => Start::Pass,
-            Err(nanos) => {
-                // Whole milliseconds, as callers are told them: who comes back then is not too early.
-                let wait = Duration::from_millis(nanos.div_ceil(1_000_000));
-                let message = "more calls than the rate allows here: come back after the time that the answer says, and call less often";
-                let refusal = Refusal::new(Code::ResourceExhausted, Reason::RateLimited, message);
-                Start::Refuse(Box::new(refusal.with(Detail::RetryAfter(wait))))
-            }
-        }
+        self.buckets.take(&key, self.allowance).map_err(|nanos| {
+            // Whole milliseconds, as callers are told them: who comes back then is not too early.
+            let wait = Duration::from_millis(nanos.div_ceil(1_000_000));
+            let message = "more calls than the rate allows here: come back after the time that the answer says, and call less often";
+            let refusal = Refusal::new(Code::ResourceExhausted, Reason::RateLimited, message);
+            Box::new(refusal.with(Detail::RetryAfter(wait)))
+        })
     }
 }
 

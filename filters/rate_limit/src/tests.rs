@@ -64,6 +64,19 @@ async fn what_was_used_outlives_a_reload() {
 }
 
 #[test]
+fn each_message_counts_where_the_key_is_in_it() {
+    let bench = Bench::build::<RateLimit>(json!({"key": "says word", "rate": "1/m", "burst": 2})).unwrap();
+    let mut call = bench.call(&[]).unwrap();
+    assert_eq!(call.request_body(b"a word").unwrap(), None);
+    assert_eq!(call.request_body(b"another word").unwrap(), None);
+    let refusal = call.request_body(b"one word more").unwrap_err();
+    assert_eq!((refusal.code, refusal.reason), (Code::ResourceExhausted, Reason::RateLimited));
+    assert_eq!(call.request_body(b"of another key").unwrap(), None);
+    let unread = bench.call(&[]).unwrap().request_body(&[0xff]).unwrap_err();
+    assert_eq!((unread.code, unread.reason), (Code::Unavailable, Reason::SchemaUnavailable));
+}
+
+#[test]
 fn mistakes_are_told_when_it_is_built() {
     for (bad, why) in [
         (json!({"key": "nonsense", "rate": "1/s"}), "is none of"),

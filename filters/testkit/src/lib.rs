@@ -283,7 +283,7 @@ impl Readers for Plain {
         let quoted = text.len() > 1 && text.starts_with('\'') && text.ends_with('\'');
         match (gives, text) {
             (_, "fails") => Ok(Arc::new(Said(text.to_owned()))),
-            (Gives::Truth, text) if text.starts_with("says ") => Ok(Arc::new(Said(text.to_owned()))),
+            (_, text) if text.starts_with("says ") => Ok(Arc::new(Said(text.to_owned()))),
             (Gives::Truth, text) if truth => Ok(Arc::new(Said(text.to_owned()))),
             (Gives::Text, text) if truth || quoted || text == "null" => Ok(Arc::new(Said(text.to_owned()))),
             _ => Err(format!("`{text}` is none of true, false, null, fails, says WORD and 'text'")),
@@ -404,7 +404,10 @@ impl Expression for Said {
         self.holds(seen)
     }
 
-    fn text(&self, _: &Seen<'_>) -> Result<Option<String>, Unevaluated> {
+    fn text(&self, seen: &Seen<'_>) -> Result<Option<String>, Unevaluated> {
+        if let Some(word) = self.word() {
+            return Ok(self.holds(seen)?.then(|| word.to_owned()));
+        }
         match self.0.as_str() {
             "fails" => Err(Unevaluated::Failed("it fails".into())),
             "null" => Ok(None),
