@@ -17,7 +17,7 @@ const WRONG_PORT: &[u8] = b"HTTP/1.1 505 HTTP Version Not Supported\r\ncontent-t
 /// The same by TLS: who is here has chosen HTTP/1.1, or nothing.
 const WRONG_PROTOCOL: &[u8] =
     b"HTTP/1.1 505 HTTP Version Not Supported\r\ncontent-type: text/plain\r\nconnection: close\r\n\
-    content-length: 67\r\n\r\nThis port speaks gRPC over HTTP/2: ask for `h2` in the TLS handshake\n";
+    content-length: 69\r\n\r\nThis port speaks gRPC over HTTP/2: ask for `h2` in the TLS handshake\n";
 
 /// Reads the preface and the head behind it, and gives both. `None`: the peer said something else and was told so where it can
 /// understand it.
