@@ -293,6 +293,11 @@ async fn who_binds_the_port_of_another_does_not_get_its_calls() {
     assert_eq!(said(&caller, for_a()).await, "the-real-a");
     a.kill().await;
     eventually!(caller.unary(for_a(), &crate::agents::hello()).await.refusal().0 == 14);
+    // A lost connection is no refused one: it takes a call, or a check, that dials.
+    eventually!({
+        caller.unary(for_a(), &crate::agents::hello()).await;
+        proxy.json("/instances").await[0]["waits_for_sdk"] == true
+    });
     let options =
         bindu::Options { listen: address, name: "b".into(), instance: "an-impostor".into(), ..Default::default() };
     let b = bindu::Agent::start(options).await.unwrap();

@@ -28,7 +28,8 @@ fn extraction(definition: &Definition, paths: &[&str], hiding: Hiding) -> Result
 
 fn read(made: &Extractions, ids: &[u64], body: &[u8]) -> Result<Extracted, Unread> {
     let in_force = InForce(ids.into());
-    let message = Message { number: 1, size: 0, compressed: false, body: Some(body), types: Some(&in_force) };
+    let message =
+        Message { number: 1, size: 0, compressed: false, body: Some(body), types: Some(&in_force), request: None };
     made.request(&message)
 }
 

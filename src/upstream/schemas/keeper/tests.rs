@@ -112,7 +112,7 @@ impl World {
         let opened = self.network.opened.lock();
         let later = opened.iter().skip(100);
         let within =
-            |from: &Duration| opened.iter().filter(|at| (*from..*from + Duration::from_secs(1)).contains(at)).count();
+            |from: &Duration| opened.iter().filter(|at| (*from..*from + Duration::from_secs(1)).contains(*at)).count();
         later.map(within).max().unwrap_or_default()
     }
 }
