@@ -36,7 +36,8 @@ pub(super) fn run(file: &Path) -> ExitCode {
         Err(error) => return refuse(&error.to_string(), 1),
     };
     let code = runtime.block_on(async {
-        let (Ok(mut term), Ok(mut interrupt)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
+        let (Ok(mut term), Ok(mut interrupt), Ok(hangup)) =
+            (signal(SignalKind::terminate()), signal(SignalKind::interrupt()), signal(SignalKind::hangup()))
         else {
             return refuse("signals cannot be received", 1);
         };
@@ -47,7 +48,7 @@ pub(super) fn run(file: &Path) -> ExitCode {
             _ = interrupt.recv() => return ExitCode::SUCCESS,
         };
         match started {
-            Ok(proxy) => until_signal(proxy, term, interrupt).await,
+            Ok(proxy) => until_signal(proxy, hangup, term, interrupt).await,
             Err(error @ StartError::Config(_)) => refuse(&error.to_string(), BAD_CONFIGURATION),
             Err(error) => refuse(&error.to_string(), 1),
         }
@@ -57,15 +58,18 @@ pub(super) fn run(file: &Path) -> ExitCode {
     code
 }
 
-async fn until_signal(proxy: app::Proxy, mut term: Signal, mut interrupt: Signal) -> ExitCode {
+async fn until_signal(proxy: app::Proxy, mut hangup: Signal, mut term: Signal, mut interrupt: Signal) -> ExitCode {
     for (name, addresses) in proxy.listeners() {
         let first = addresses.first().map(ToString::to_string).unwrap_or_default();
         tracing::info!(listener = name, address = first, ports = addresses.len(), "listening");
     }
     tracing::info!(address = %proxy.admin(), "admin server is listening");
-    tokio::select! {
-        _ = term.recv() => {}
-        _ = interrupt.recv() => {}
+    loop {
+        tokio::select! {
+            _ = term.recv() => break,
+            _ = interrupt.recv() => break,
+            _ = hangup.recv() => reopen(&proxy).await,
+        }
     }
     tracing::info!(
         seconds = DRAIN.as_secs(),
@@ -78,6 +82,17 @@ async fn until_signal(proxy: app::Proxy, mut term: Signal, mut interrupt: Signal
     };
     tracing::info!(clean, "ended");
     if clean { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// Files that were moved aside go on under their names.
+async fn reopen(proxy: &app::Proxy) {
+    let failed = proxy.reopen_audit().await;
+    for error in &failed {
+        tracing::error!(error, "an audit file cannot go on in a new one; it goes on in the one it has");
+    }
+    if failed.is_empty() {
+        tracing::info!("SIGHUP: audit files are where their names say; the configuration is read at a start only");
+    }
 }
 
 fn refuse(message: &str, code: u8) -> ExitCode {

@@ -359,6 +359,25 @@ async fn a_file_that_was_moved_aside_goes_on_in_a_new_one() {
 }
 
 #[tokio::test]
+async fn sighup_has_it_go_on_in_a_new_file_and_calls_go_on() {
+    let (instance, _) = remembering().await;
+    let site = Site::new("hangup", instance.address(), "");
+    let process = site.start(None).await;
+    let caller = Caller::connect(site.edge).await;
+    assert_eq!(caller.unary(ask("before"), b"x").await.code(), Some(0));
+    let old = site.folder.at("old.jsonl");
+    fs::rename(site.file(), &old).unwrap();
+    process.signal("HUP").await;
+    eventually!(site.file().exists() && events(&site.file()).first().is_some_and(|first| first == "open"));
+    assert_eq!(caller.unary(ask("after"), b"x").await.code(), Some(0), "the connection goes on");
+    drop(caller);
+    assert_eq!(process.stop().await, Some(0));
+    let (code, said) = site.verify(&[old.to_str().unwrap()]).await;
+    assert_eq!(code, 0, "{said}");
+    assert_eq!(events(&old).last().map(String::as_str), Some("rotated"));
+}
+
+#[tokio::test]
 async fn a_file_that_is_not_ours_ends_the_start() {
     let (folder, instance) = (Folder::new("theirs"), echo("a").await);
     fs::write(folder.at("audit.jsonl"), "my diary\n").unwrap();

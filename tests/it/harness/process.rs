@@ -54,14 +54,19 @@ impl Process {
         serde_json::from_str(&get(self.admin, path).await.unwrap().1).unwrap()
     }
 
+    /// Sends it this signal.
+    pub(crate) async fn signal(&self, name: &str) {
+        let id = self.child.id().unwrap().to_string();
+        assert!(Command::new("kill").args(["-s", name, &id]).status().await.unwrap().success());
+    }
+
     /// As `kill -9` does it.
     pub(crate) async fn kill(mut self) {
         self.child.kill().await.unwrap();
     }
 
     pub(crate) async fn stop(mut self) -> Option<i32> {
-        let id = self.child.id().unwrap().to_string();
-        assert!(Command::new("kill").arg(id).status().await.unwrap().success());
+        self.signal("TERM").await;
         soon(self.child.wait()).await.unwrap().code()
     }
 
