@@ -68,6 +68,8 @@ pub(super) enum Decision {
 pub(super) struct Progress {
     next: Next,
     answered: Option<Answered>,
+    /// Filters that read messages, before those ran that run once the agent is known.
+    readers: usize,
 }
 
 #[derive(Clone, Copy, Default)]
@@ -132,11 +134,24 @@ pub(super) fn decide(
                     return Ok(Decision::NeedsMessage);
                 }
                 choose(clusters, origin, route, call)?;
+                progress.readers = call.followers.readers();
                 Next::Late(place)
             }
-            Next::Late(place) => return Ok(Decision::Made(settle(route_at(place)?, call))),
+            Next::Late(place) => {
+                let route = route_at(place)?;
+                // The registrar is no instance, and shows its messages to nobody: what decides by them would decide nothing.
+                if matches!(route.target, Target::Register { .. }) && call.followers.readers() > progress.readers {
+                    return Err(unread());
+                }
+                return Ok(Decision::Made(settle(route, call)));
+            }
         };
     }
+}
+
+fn unread() -> Box<Refusal> {
+    let message = "a rule of this route reads messages, and those of registrations are not shown to rules: write it as the registry's `admit`";
+    Box::new(Refusal::new(Code::PermissionDenied, Reason::Denied, message))
 }
 
 fn came_back() -> Box<Refusal> {

@@ -153,6 +153,11 @@ impl Followers {
         self.decide_by_message
     }
 
+    /// How many read what is in messages of the request.
+    pub fn readers(&self) -> usize {
+        self.filters.iter().filter(|follower| follower.reads.request == Depth::Bodies).count()
+    }
+
     /// Whether one of those that last reads what is in messages of the request.
     pub fn judge_requests(&self) -> bool {
         self.lasting().any(|follower| follower.reads.request == Depth::Bodies)

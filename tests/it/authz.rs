@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use prost::Message as _;
 
-use crate::harness::{Ask, Manner, Reflecting, Setup, TestProxy, eventually, set};
+use crate::harness::{Ask, Caller, Manner, Reflecting, Setup, TestProxy, eventually, set};
 
 /// A message of `t.S/M`.
 #[derive(Clone, PartialEq, prost::Message)]
@@ -122,4 +122,28 @@ async fn a_canary_lets_nothing_through_that_the_others_refuse() {
     }
     assert!(refused >= 50);
     assert_eq!(One::decode(&*caller.unary(Ask::path("/t.S/M"), &one("a", 4)).await.messages()[0]).unwrap().depth, 4);
+}
+
+/// The registrar shows its messages to nobody: a rule that reads them must not be passed over.
+#[tokio::test]
+async fn a_rule_over_messages_lets_nobody_register() {
+    for (filter, wanted) in [
+        ("authz: {allow: 'message.depth < 5'}", 7),
+        ("validate: {protovalidate: true}", 7),
+        ("rate_limit: {key: string(message.depth), rate: 1/s}", 7),
+        ("authz: {allow: 'cidr(peer.address, \"127.0.0.0/8\")'}", 0),
+    ] {
+        let text = format!(
+            "workers: 1\nstate: memory\nclusters:\n  agents: {{registry: {{callback: \"{{agent}}.localhost:3790\"}}}}
+listeners:
+  sdk: {{address: 127.0.0.1:0, routes: [{{match: {{service: bindu.grpc.BinduService}}, register_into: agents, filters: [{{{filter}}}]}}]}}\n"
+        );
+        let proxy = TestProxy::yaml(&text).await;
+        let caller = Caller::connect(proxy.listener("sdk")).await;
+        let answer = caller.unary(Ask::path("/bindu.grpc.BinduService/Heartbeat"), &[]).await;
+        assert_eq!(answer.code(), Some(wanted), "{filter}: {}", answer.message());
+        if wanted != 0 {
+            assert_eq!(answer.refusal().1, "denied", "{filter}");
+        }
+    }
 }
