@@ -211,7 +211,11 @@ impl Call {
         if !self.is_worth_a_line(shared, end) || !log.wants() {
             return;
         }
-        let claims = self.info.claims.as_deref();
+        let (subject, issuer) = match (&self.info.claims, &self.info.identity) {
+            (Some(claims), _) => (claims.subject().map(Arc::from), Some(Arc::clone(&claims.issuer))),
+            (None, Some(shown)) => (Some(Arc::clone(shown.name())), Some(Arc::clone(&shown.issuer))),
+            (None, None) => (None, None),
+        };
         log.write(CallRecord {
             time: SystemTime::now().checked_sub(duration).unwrap_or_else(SystemTime::now),
             listener: Arc::clone(&origin.listener),
@@ -232,16 +236,8 @@ impl Call {
             instance: self.path.instance.take(),
             attempts: self.path.attempts,
             peer: origin.peer,
-            subject: match (claims, &self.info.identity) {
-                (Some(claims), _) => claims.subject().map(Arc::from),
-                (None, shown) => {
-                    shown.as_ref().map(|shown| Arc::clone(shown.spiffe.as_ref().unwrap_or(&shown.subject)))
-                }
-            },
-            issuer: match (claims, &self.info.identity) {
-                (Some(claims), _) => Some(Arc::clone(&claims.issuer)),
-                (None, shown) => shown.as_ref().map(|shown| Arc::clone(&shown.issuer)),
-            },
+            subject,
+            issuer,
             request_id: Some(String::from_utf8_lossy(&self.request_id).into_owned()).filter(|id| !id.is_empty()),
             trace_id: self.path.trace_id.take(),
         });

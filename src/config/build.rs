@@ -11,8 +11,8 @@ use rustc_hash::FxHashMap;
 use super::expressions::{Compiler, Keys, Registrants};
 use super::health;
 use super::issuers::Signatories;
-use super::policies::{Gathering, Policy};
-use super::readers::{Calls, Hiding};
+use super::policies::{Calls, Gathering, Policy};
+use super::readers::Hiding;
 use super::secure;
 use super::snapshot::{FirstMessage, HealthCheck, Limits, Listener, Route, Snapshot, Split, Target};
 use super::{Errors, FilterUse, Loaded, Path, Problem, Served, Source, Target as FileTarget};
@@ -196,9 +196,7 @@ impl Builder<'_> {
         let filters = self.filters(&place.with("filters"), &listener.filters, &around);
         let routes = listener.routes.iter().enumerate().map(|(index, route)| {
             let place = place.with("routes").with(index);
-            let (service, method) = (route.matches.service.clone(), route.matches.method.as_ref());
-            let calls = Calls { service, method: method.map(|method| method.0.as_str().into()) };
-            let around = Around { calls, hiding: Arc::clone(&around.hiding) };
+            let around = Around { calls: Calls::of(&route.matches), hiding: Arc::clone(&around.hiding) };
             (rule(&route.matches), self.route(&place, (index, route), (listener, &filters), &around))
         });
         let routes: Vec<_> = routes.collect();
@@ -304,7 +302,7 @@ impl Builder<'_> {
         let filters = before.policies.iter().chain(&own.policies).cloned();
         let clusters = target.clusters();
         for (place, policy) in own_policies.chain(of_keys).chain(filters) {
-            self.policies.add(&clusters, &route.matches, &place, &policy);
+            self.policies.add(&clusters, &around.calls, &place, &policy);
         }
         let reads = |expression: &Option<Arc<Expression>>| {
             expression.as_ref().is_some_and(|expression| expression.reads_message())

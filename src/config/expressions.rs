@@ -6,7 +6,8 @@ use std::sync::Arc;
 use filter_api::Phase;
 
 use super::names::Methods;
-use super::readers::{Calls, ForFilters, Hiding};
+use super::policies::Calls;
+use super::readers::{ForFilters, Hiding};
 use super::{Expression as Written, HashBy, Path, Problem, Source};
 use crate::expr::{Expression, Facts, Failure, Place, Wanted, problems_in_words};
 use crate::route::MethodPattern;

@@ -12,6 +12,18 @@ use super::net::{Cidr, HostPort, KeysUrl, ListenAddress, Ports, SocketAddress};
 use super::text::Format;
 use crate::route::{AuthorityPattern, HeaderRegex, MethodPattern, ServicePattern};
 
+/// A pattern of filter-api's, whose errors go on behind the text as ours do.
+macro_rules! pattern {
+    ($type:ident) => {
+        Format {
+            name: $type::FORMAT,
+            what: $type::WHAT,
+            example: $type::EXAMPLE,
+            check: |text| text.parse::<$type>().map(drop),
+        }
+    };
+}
+
 pub(super) const FORMATS: [Format; 22] = [
     Format { name: "duration", what: "a duration", example: "30s", check: |text| unit::<Period>(text) },
     Format { name: "size", what: "a size", example: "4MiB", check: |text| unit::<Size>(text) },
@@ -24,18 +36,8 @@ pub(super) const FORMATS: [Format; 22] = [
     Ports::FORMAT,
     Name::FORMAT,
     HostName::FORMAT,
-    Format {
-        name: "portunus-service-pattern",
-        what: "a service or `pkg.*`",
-        example: "bindu.grpc.AgentHandler",
-        check: |text| text.parse::<ServicePattern>().map(drop),
-    },
-    Format {
-        name: "portunus-method-pattern",
-        what: "a pattern for methods",
-        example: "*/SubmitTask",
-        check: |text| text.parse::<MethodPattern>().map(drop),
-    },
+    pattern!(ServicePattern),
+    pattern!(MethodPattern),
     MethodName::FORMAT,
     FullMethod::FORMAT,
     Methods::FORMAT,

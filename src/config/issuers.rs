@@ -1,7 +1,6 @@
 //! Those who may sign tokens, built: key sets and secrets are read, and what checks tokens for filters is made of them.
 
 use std::collections::BTreeMap;
-use std::io::Read as _;
 use std::path::Path as FilePath;
 use std::sync::Arc;
 use std::time::Duration;
@@ -179,18 +178,7 @@ fn trimmed(secret: &[u8]) -> &[u8] {
 }
 
 fn read(file: &FilePath, source: &Source) -> Result<Vec<u8>, String> {
-    let path = source.resolve(file);
-    let unreadable = |error: std::io::Error| format!("`{}` cannot be read: {error}", file.display());
-    let opened = std::fs::File::open(path).map_err(unreadable)?;
-    if !opened.metadata().map_err(unreadable)?.is_file() {
-        return Err(format!("`{}` is no file", file.display()));
-    }
-    let mut octets = Vec::new();
-    opened.take(MOST_OCTETS + 1).read_to_end(&mut octets).map_err(unreadable)?;
-    if octets.len() as u64 > MOST_OCTETS {
-        return Err(format!("`{}` is over {MOST_OCTETS} octets", file.display()));
-    }
-    Ok(octets)
+    source.read(file, MOST_OCTETS).map_err(|why| format!("`{}` {why}", file.display()))
 }
 
 impl Issuers for Signatories {

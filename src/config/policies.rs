@@ -61,12 +61,20 @@ pub struct ClusterPolicies {
     governed: Vec<Governed>,
 }
 
+/// Calls, as far as names tell.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Calls {
+    /// Those of any service without it.
+    pub(super) service: Option<ServicePattern>,
+    /// Those of any method without it.
+    pub(super) method: Option<Box<str>>,
+}
+
 /// A policy, and the calls that it is for.
 #[derive(Debug)]
 struct Governed {
     place: Path,
-    service: Option<ServicePattern>,
-    method: Option<Box<str>>,
+    calls: Calls,
     policy: Arc<dyn Policy>,
 }
 
@@ -153,11 +161,22 @@ impl ClusterPolicies {
     }
 }
 
-impl Governed {
-    fn is_for(&self, service: &str, method: &str) -> bool {
+impl Calls {
+    /// Those that a route takes.
+    pub(super) fn of(matches: &super::Match) -> Self {
+        let method = matches.method.as_ref().map(|method| method.0.as_str().into());
+        Self { service: matches.service.clone(), method }
+    }
+
+    pub(super) fn are_of(&self, service: &str, method: &str) -> bool {
         self.service.as_ref().is_none_or(|pattern| pattern.matches(service))
             && self.method.as_ref().is_none_or(|name| **name == *method)
-            && self.policy.concerns(service, method)
+    }
+}
+
+impl Governed {
+    fn is_for(&self, service: &str, method: &str) -> bool {
+        self.calls.are_of(service, method) && self.policy.concerns(service, method)
     }
 
     /// Makes it ready for a definition; what does not fit, if something does not.
@@ -180,14 +199,8 @@ impl Governed {
 }
 
 impl Gathering {
-    /// A policy over the calls that `matches` takes to one of the clusters.
-    pub(super) fn add(
-        &mut self,
-        clusters: &[Arc<str>],
-        matches: &super::Match,
-        place: &Path,
-        policy: &Arc<dyn Policy>,
-    ) {
+    /// A policy over calls to one of the clusters.
+    pub(super) fn add(&mut self, clusters: &[Arc<str>], calls: &Calls, place: &Path, policy: &Arc<dyn Policy>) {
         // Nothing of it reads a message: it has nothing to be made ready for.
         if !policy.reads_messages() {
             return;
@@ -195,8 +208,7 @@ impl Gathering {
         for cluster in clusters {
             self.0.entry(Arc::clone(cluster)).or_default().governed.push(Governed {
                 place: place.clone(),
-                service: matches.service.clone(),
-                method: matches.method.as_ref().map(|method| method.0.as_str().into()),
+                calls: calls.clone(),
                 policy: Arc::clone(policy),
             });
         }
@@ -204,7 +216,7 @@ impl Gathering {
 
     /// A policy over what the instances of a cluster say to us.
     pub(super) fn add_of_cluster(&mut self, cluster: &str, place: &Path, policy: &Arc<dyn Policy>) {
-        self.add(&[cluster.into()], &super::Match::default(), place, policy);
+        self.add(&[cluster.into()], &Calls::default(), place, policy);
     }
 
     pub(super) fn finish(self) -> Policies {

@@ -13,11 +13,11 @@ use filter_api::{Depth, Gives, Hidden, Readers, Reads, Rules, Seen, Unevaluated,
 
 use super::Source;
 use super::expressions::unusable;
-use super::policies::Policy;
+use super::policies::{Calls, Policy};
 use crate::expr::{Expression, Facts, Failure, Place, Wanted};
 use bound::under;
 use extractions::Extractions;
-pub(super) use extractions::{Calls, Hiding};
+pub(super) use extractions::Hiding;
 use redactions::Redactions;
 use validations::Validations;
 

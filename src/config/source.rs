@@ -1,6 +1,7 @@
 //! The file behind a configuration: turns a path of the configuration into a line and column, so that whoever finds
 //! something wrong later (rules, the snapshot builder) can say where. Also knows which values must not be shown.
 
+use std::io::Read as _;
 use std::path::{Path as FilePath, PathBuf};
 
 use super::yaml::{Entry, Kind, Node, Scalar};
@@ -30,6 +31,25 @@ impl Source {
     /// Relative paths in a configuration are relative to its file.
     pub fn resolve(&self, path: &FilePath) -> PathBuf {
         self.file.parent().unwrap_or(FilePath::new("")).join(path)
+    }
+
+    /// What is in a file that a configuration names: all of it, of at most `most` octets.
+    ///
+    /// # Errors
+    /// Why not, in words that follow its name.
+    pub(super) fn read(&self, path: &FilePath, most: u64) -> Result<Vec<u8>, String> {
+        let unreadable = |error: std::io::Error| format!("cannot be read: {error}");
+        let opened = std::fs::File::open(self.resolve(path)).map_err(unreadable)?;
+        // Somebody may have named a device, which has no end.
+        if !opened.metadata().map_err(unreadable)?.is_file() {
+            return Err("is no file".to_owned());
+        }
+        let mut octets = Vec::new();
+        opened.take(most + 1).read_to_end(&mut octets).map_err(unreadable)?;
+        if octets.len() as u64 > most {
+            return Err(format!("is over {most} octets"));
+        }
+        Ok(octets)
     }
 
     /// A problem at `path`, or at the nearest thing around it that is in the file (a default is not).

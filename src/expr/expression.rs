@@ -109,13 +109,6 @@ impl Expression {
         program.fields().iter().find_map(|field| schema.field_at(*field)?.conflicts(&accepted.schema))
     }
 
-    /// Forgets what it is for definitions that are not in force any more.
-    pub fn keep(&self, in_force: impl Fn(u64) -> bool) {
-        if self.bound.load().iter().any(|bound| !in_force(bound.id)) {
-            self.bound.rcu(|bound| bound.iter().filter(|bound| in_force(bound.id)).cloned().collect::<Vec<_>>());
-        }
-    }
-
     /// Whether it holds. `definition` is that of the messages in the facts.
     ///
     /// # Errors

@@ -48,12 +48,11 @@ pub fn strip_identity(fields: &mut Fields, extra: &[String]) -> bool {
 
 fn is_identity(name: &[u8], extra: &[String]) -> bool {
     let of_ours = matches!(name, [b'x', b'-' | b'_', b'f' | b'p', ..]) && is_reserved(name);
-    of_ours
-        || (!extra.is_empty()
-            && extra.iter().any(|identity| {
-                let bare = name.strip_suffix(b"-bin").or_else(|| name.strip_suffix(b"_bin")).unwrap_or(name);
-                same_name(bare, identity)
-            }))
+    if of_ours || extra.is_empty() {
+        return of_ours;
+    }
+    let bare = name.strip_suffix(b"-bin").or_else(|| name.strip_suffix(b"_bin")).unwrap_or(name);
+    extra.iter().any(|identity| same_name(bare, identity))
 }
 
 fn is_reserved(name: &[u8]) -> bool {

@@ -187,11 +187,10 @@ pub struct CallInfo {
 impl CallInfo {
     /// Who calls, beside where from: as far as it is verified by now.
     pub fn who(&self) -> Who {
-        let shown = |shown: &PeerIdentity| match &shown.spiffe {
-            Some(id) => Arc::clone(id),
+        let shown = |shown: &PeerIdentity| match shown.name() {
             // One without a name is still told apart from others.
-            None if shown.subject.is_empty() => format!("sha256:{}", shown.fingerprint).into(),
-            None => Arc::clone(&shown.subject),
+            name if name.is_empty() => format!("sha256:{}", shown.fingerprint).into(),
+            name => Arc::clone(name),
         };
         Who {
             identity: self.identity.as_deref().map(shown),
@@ -216,6 +215,13 @@ pub struct PeerIdentity {
     pub fingerprint: Arc<str>,
     /// When the certificate expires.
     pub not_after: SystemTime,
+}
+
+impl PeerIdentity {
+    /// Its SPIFFE ID, or the subject where it has none.
+    pub fn name(&self) -> &Arc<str> {
+        self.spiffe.as_ref().unwrap_or(&self.subject)
+    }
 }
 
 /// Who an agent is.

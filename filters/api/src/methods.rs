@@ -112,6 +112,14 @@ impl std::fmt::Display for MethodPattern {
 /// Texts of a configuration. The errors of both go on behind the text.
 macro_rules! pattern {
     ($type:ident, $format:literal, $what:literal, $example:literal) => {
+        impl $type {
+            /// The JSON Schema `format` of this type.
+            pub const FORMAT: &'static str = $format;
+            /// What it is, in a sentence.
+            pub const WHAT: &'static str = $what;
+            /// One.
+            pub const EXAMPLE: &'static str = $example;
+        }
         impl Serialize for $type {
             fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
                 serializer.collect_str(self)
@@ -128,7 +136,7 @@ macro_rules! pattern {
                 stringify!($type).into()
             }
             fn json_schema(_: &mut SchemaGenerator) -> Schema {
-                json_schema!({ "type": "string", "format": $format, "description": $what, "examples": [$example] })
+                json_schema!({ "type": "string", "format": Self::FORMAT, "description": Self::WHAT, "examples": [Self::EXAMPLE] })
             }
         }
     };

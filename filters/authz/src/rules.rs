@@ -23,6 +23,8 @@ pub(crate) struct Judgement<'a> {
     rules: &'a Rules,
     service: &'a str,
     method: &'a str,
+    /// The one that decides: of the most specific pattern that has one.
+    allow: Option<&'a Arc<dyn Expression>>,
 }
 
 impl Rules {
@@ -67,7 +69,12 @@ impl Rules {
 
     /// What they say of a method.
     pub(crate) fn of<'a>(&'a self, service: &'a str, method: &'a str) -> Judgement<'a> {
-        Judgement { rules: self, service, method }
+        let allow = self.matching(service, method).find_map(|rule| rule.allow.as_ref());
+        Judgement { rules: self, service, method, allow }
+    }
+
+    fn matching(&self, service: &str, method: &str) -> impl Iterator<Item = &Compiled> {
+        self.0.iter().filter(move |rule| rule.methods.as_ref().is_none_or(|pattern| pattern.matches(service, method)))
     }
 }
 
@@ -90,7 +97,7 @@ impl Judgement<'_> {
     pub(crate) fn by_head(&self, seen: &Seen<'_>) -> Result<(), Denied> {
         self.judge(seen, |rule| !reads_messages(rule))?;
         // Without any that allows, what messages say changes nothing.
-        self.allow().map(drop).ok_or(Denied::NotAllowed)
+        self.allow.map(drop).ok_or(Denied::NotAllowed)
     }
 
     /// Those that look at messages.
@@ -105,7 +112,7 @@ impl Judgement<'_> {
 
     /// Whether it takes a message to be allowed.
     pub(crate) fn allows_by_message(&self) -> bool {
-        self.allow().is_some_and(reads_messages)
+        self.allow.is_some_and(reads_messages)
     }
 
     fn judge(&self, seen: &Seen<'_>, concerned: impl Fn(&Arc<dyn Expression>) -> bool) -> Result<(), Denied> {
@@ -114,26 +121,14 @@ impl Judgement<'_> {
                 return Err(Denied::Refused);
             }
         }
-        match self.allow().filter(|allow| concerned(allow)) {
+        match self.allow.filter(|allow| concerned(allow)) {
             Some(allow) if !allow.holds(seen)? => Err(Denied::NotAllowed),
             _ => Ok(()),
         }
     }
 
-    /// The one that decides: of the most specific pattern that has one.
-    fn allow(&self) -> Option<&Arc<dyn Expression>> {
-        self.matching().find_map(|rule| rule.allow.as_ref())
-    }
-
     fn denies(&self) -> impl Iterator<Item = &Arc<dyn Expression>> {
-        self.matching().filter_map(|rule| rule.deny.as_ref())
-    }
-
-    fn matching(&self) -> impl Iterator<Item = &Compiled> {
-        self.rules
-            .0
-            .iter()
-            .filter(|rule| rule.methods.as_ref().is_none_or(|pattern| pattern.matches(self.service, self.method)))
+        self.rules.matching(self.service, self.method).filter_map(|rule| rule.deny.as_ref())
     }
 }
 

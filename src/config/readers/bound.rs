@@ -5,7 +5,7 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use filter_api::{Message, Unread};
 
-use crate::schema::InForce;
+use crate::schema::{InForce, Unreadable};
 
 /// Definitions for which what is made of them is remembered.
 const MOST: usize = 64;
@@ -59,5 +59,13 @@ pub(super) fn under<'a>(message: &Message<'a>) -> Result<(&'a [u8], &'a [u64]), 
     match in_force.0.as_slice() {
         [] => Err(Unread::NoSchema),
         ids => Ok((body, ids)),
+    }
+}
+
+/// Why a message cannot be read, as filters are told.
+pub(super) fn unread(unreadable: Unreadable) -> Unread {
+    match unreadable {
+        Unreadable::Malformed(why) => Unread::Malformed(why.to_owned()),
+        Unreadable::Spent => Unread::Malformed("it takes more steps than `expr.max_cost` allows".to_owned()),
     }
 }

@@ -9,9 +9,8 @@ use filter_api::{Extracted, Message, Unread};
 use parking_lot::RwLock;
 use serde_json::{Map, Number, Value};
 
-use super::bound::{Bound, under};
-use crate::config::policies::Policy;
-use crate::route::ServicePattern;
+use super::bound::{Bound, under, unread};
+use crate::config::policies::{Calls, Policy};
 use crate::schema::{
     Definition, FieldId, Item, Kind, MessageType, Meter, Octets, Schema, Shape, Side, TypeId, Unreadable, View,
 };
@@ -33,13 +32,6 @@ pub(in crate::config) struct Hiding(RwLock<Vec<HiddenPath>>);
 struct HiddenPath {
     calls: Calls,
     path: String,
-}
-
-/// The calls that a route takes, as far as names tell; those of a listener are all.
-#[derive(Clone, Debug, Default)]
-pub(in crate::config) struct Calls {
-    pub(in crate::config) service: Option<ServicePattern>,
-    pub(in crate::config) method: Option<Box<str>>,
 }
 
 /// Reads fields, for each definition that is in force.
@@ -76,13 +68,6 @@ impl Hiding {
         self.0.read().iter().any(|hidden| {
             hidden.calls.are_of(service, method) && (within(&path, &hidden.path) || within(&hidden.path, &path))
         })
-    }
-}
-
-impl Calls {
-    fn are_of(&self, service: &str, method: &str) -> bool {
-        self.service.as_ref().is_none_or(|pattern| pattern.matches(service))
-            && self.method.as_ref().is_none_or(|name| **name == *method)
     }
 }
 
@@ -130,10 +115,7 @@ impl filter_api::Extract for Extractions {
         let mut meter = Meter::new(self.max_cost);
         let mut extracted: Option<Extracted> = None;
         for id in ids {
-            let one = self.bound.of(*id)?.read(body, &mut meter).map_err(|unreadable| match unreadable {
-                Unreadable::Malformed(why) => Unread::Malformed(why.to_owned()),
-                Unreadable::Spent => Unread::Malformed("it takes more steps than `expr.max_cost` allows".to_owned()),
-            })?;
+            let one = self.bound.of(*id)?.read(body, &mut meter).map_err(unread)?;
             if extracted.as_ref().is_some_and(|other| *other != one) {
                 return Err(Unread::NoSchema);
             }

@@ -2,9 +2,9 @@
 
 use filter_api::{Hidden, Message, Unread};
 
-use super::bound::{Bound, under};
+use super::bound::{Bound, under, unread};
 use crate::config::policies::Policy;
-use crate::schema::{Definition, Meter, Redaction, Side, Unreadable};
+use crate::schema::{Definition, Meter, Redaction, Side};
 
 /// Hides fields, for each definition that is in force.
 #[derive(Debug)]
@@ -29,10 +29,7 @@ impl Redactions {
         // It goes to one instance, or comes from one, and is read as that one means it.
         let (body, [id]) = under(message)? else { return Err(Unread::NoSchema) };
         let sides = self.bound.of(*id)?;
-        side(&sides).apply(body, &mut Meter::new(self.max_cost)).map_err(|unreadable| match unreadable {
-            Unreadable::Malformed(why) => Unread::Malformed(why.to_owned()),
-            Unreadable::Spent => Unread::Malformed("it takes more steps than `expr.max_cost` allows".to_owned()),
-        })
+        side(&sides).apply(body, &mut Meter::new(self.max_cost)).map_err(unread)
     }
 }
 

@@ -1,7 +1,5 @@
 //! Validation for filters: messages are judged under every definition that is in force, since the instance is not chosen yet.
 
-use std::path::Path as FilePath;
-
 use filter_api::{Message, Misfit, Rules, Unread};
 
 use super::bound::{Bound, under};
@@ -37,7 +35,9 @@ impl Validations {
     pub(super) fn read(rules: Rules, source: &Source, max_cost: u64) -> Result<Self, (String, String)> {
         let mut json = Vec::with_capacity(rules.json_schema.len());
         for (path, file) in rules.json_schema {
-            let compiled = text_of(&source.resolve(&file)).and_then(|text| JsonCheck::compile(&text));
+            let octets = source.read(&file, MOST_SCHEMA as u64).map_err(|why| format!("it {why}"));
+            let text = octets.and_then(|octets| String::from_utf8(octets).map_err(|_| "it is not UTF-8".to_owned()));
+            let compiled = text.and_then(|text| JsonCheck::compile(&text));
             match compiled {
                 Ok(check) => json.push((path, check)),
                 Err(why) => return Err((path, format!("`{}` is no JSON Schema to check by: {why}", file.display()))),
@@ -124,12 +124,4 @@ fn failed(failure: &Failure) -> Unread {
         Failure::NoSchema | Failure::Unknown => Unread::NoSchema,
         failure => Unread::Malformed(failure.to_string()),
     }
-}
-
-fn text_of(file: &FilePath) -> Result<String, String> {
-    let length = std::fs::metadata(file).map_err(|error| format!("it cannot be read: {error}"))?.len();
-    if length > MOST_SCHEMA as u64 {
-        return Err(format!("it has {length} octets, and {MOST_SCHEMA} is the most"));
-    }
-    std::fs::read_to_string(file).map_err(|error| format!("it cannot be read: {error}"))
 }
