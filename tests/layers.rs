@@ -330,8 +330,19 @@ fn sources() -> Vec<Source> {
 }
 
 fn rust_files() -> Vec<PathBuf> {
-    let folders =
-        ["src", "fields", "tls/src", "tokens", "filters", "proto", "examples", "tests", "benches", "fuzz/targets"];
+    let folders = [
+        "src",
+        "fields",
+        "json",
+        "tls/src",
+        "tokens",
+        "filters",
+        "proto",
+        "examples",
+        "tests",
+        "benches",
+        "fuzz/targets",
+    ];
     folders.iter().flat_map(|folder| files_below(&root().join(folder))).collect()
 }
 

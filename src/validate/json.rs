@@ -4,8 +4,7 @@
 use std::fmt;
 
 use jsonschema::{PatternOptions, Validator};
-use serde::de::{DeserializeSeed, Error as _, MapAccess, SeqAccess, Visitor};
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use super::MOST_VIOLATIONS;
 use super::violation::cut;
@@ -95,84 +94,7 @@ impl fmt::Debug for JsonCheck {
     }
 }
 
-/// JSON in which no name is there twice: of two values some readers take the first and some the last, and whoever decides by one must
-/// not let another through.
+/// JSON that all readers read alike: whoever decides by one reading must not let another through.
 fn read(text: &str) -> Result<Value, String> {
-    let mut reader = serde_json::Deserializer::from_str(text);
-    let value = Strict { depth: 0 }.deserialize(&mut reader).and_then(|value| reader.end().map(|()| value));
-    value.map_err(|error| cut(&error.to_string(), MOST_MESSAGE))
-}
-
-#[derive(Clone, Copy)]
-struct Strict {
-    depth: usize,
-}
-
-impl Strict {
-    fn inner<E: serde::de::Error>(self) -> Result<Self, E> {
-        match self.depth < MOST_DEPTH {
-            true => Ok(Self { depth: self.depth + 1 }),
-            false => Err(E::custom(format!("it is nested deeper than {MOST_DEPTH} levels"))),
-        }
-    }
-}
-
-impl<'de> DeserializeSeed<'de> for Strict {
-    type Value = Value;
-
-    fn deserialize<D: serde::Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
-        deserializer.deserialize_any(self)
-    }
-}
-
-impl<'de> Visitor<'de> for Strict {
-    type Value = Value;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("JSON")
-    }
-
-    fn visit_unit<E>(self) -> Result<Value, E> {
-        Ok(Value::Null)
-    }
-
-    fn visit_bool<E>(self, value: bool) -> Result<Value, E> {
-        Ok(value.into())
-    }
-
-    fn visit_i64<E>(self, value: i64) -> Result<Value, E> {
-        Ok(value.into())
-    }
-
-    fn visit_u64<E>(self, value: u64) -> Result<Value, E> {
-        Ok(value.into())
-    }
-
-    fn visit_f64<E>(self, value: f64) -> Result<Value, E> {
-        Ok(value.into())
-    }
-
-    fn visit_str<E>(self, value: &str) -> Result<Value, E> {
-        Ok(value.into())
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Value, A::Error> {
-        let (inner, mut list) = (self.inner()?, Vec::new());
-        while let Some(item) = items.next_element_seed(inner)? {
-            list.push(item);
-        }
-        Ok(Value::Array(list))
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Value, A::Error> {
-        let (inner, mut map) = (self.inner()?, Map::new());
-        while let Some(name) = entries.next_key::<String>()? {
-            let value = entries.next_value_seed(inner)?;
-            if map.contains_key(&name) {
-                return Err(A::Error::custom(format!("the name `{}` is there twice", cut(&name, 50))));
-            }
-            map.insert(name, value);
-        }
-        Ok(Value::Object(map))
-    }
+    strict_json::read(text.as_bytes(), MOST_DEPTH).map_err(|error| cut(&error.to_string(), MOST_MESSAGE))
 }
