@@ -14,41 +14,13 @@ use tokio::process::Command;
 use tokio::task::JoinSet;
 
 use crate::harness::{
-    Ask, Caller, Got, Process, Reflecting, Setup, TestProxy, Upstream, chunk, echo, eventually, full_at,
+    Ask, Caller, Folder, Got, Process, Reflecting, Setup, TestProxy, Upstream, chunk, echo, eventually, full_at,
 };
 
-/// A folder, removed with the test.
-struct Folder(PathBuf);
-
-impl Folder {
-    fn new(name: &str) -> Self {
-        let folder = std::env::temp_dir().join(format!("portunus-audit-{}-{name}", std::process::id()));
-        fs::remove_dir_all(&folder).ok();
-        fs::create_dir_all(&folder).unwrap();
-        Self(folder)
-    }
-
-    fn at(&self, name: &str) -> PathBuf {
-        self.0.join(name)
-    }
-
-    fn key(&self) -> PathBuf {
-        let path = self.at("key");
-        fs::write(&path, "0123456789abcdef0123456789abcdef\n").unwrap();
-        fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
-        path
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        if std::thread::panicking() {
-            // No test captures what a destructor prints.
-            let log = fs::read(self.at("log")).unwrap_or_default();
-            drop(std::io::Write::write_all(&mut std::io::stderr(), &log));
-        }
-        fs::remove_dir_all(&self.0).ok();
-    }
+fn key(folder: &Folder) -> PathBuf {
+    let path = folder.write("key", "0123456789abcdef0123456789abcdef\n");
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+    path
 }
 
 /// Lines that are JSON.
@@ -92,10 +64,10 @@ struct Site {
 
 impl Site {
     fn new(name: &str, instance: SocketAddr, audit: &str) -> Self {
-        let folder = Folder::new(name);
+        let folder = Folder::new(&format!("audit-{name}"));
         let held: Vec<_> = (0..2).map(|_| std::net::TcpListener::bind("127.0.0.1:0").unwrap()).collect();
         let [admin, edge] = [0, 1].map(|at: usize| held[at].local_addr().unwrap());
-        folder.key();
+        key(&folder);
         let text = format!(
             "workers: 2\nadmin: {{address: {admin}}}\nclusters: {{c: {{endpoints: [\"{instance}\"], schema: {{reflection: false}}}}}}\n\
              listeners:\n  edge:\n    address: {edge}\n    filters: [{{audit: {{file: audit.jsonl, key_file: key{audit}}}}}]\n    \
@@ -140,7 +112,7 @@ fn ask(id: &str) -> Ask {
 
 #[tokio::test]
 async fn calls_are_written_with_who_what_and_how_they_ended() {
-    let (folder, instance) = (Folder::new("lines"), echo("a").await);
+    let (folder, instance) = (Folder::new("audit-lines"), echo("a").await);
     let file = folder.at("audit.jsonl");
     let listener = format!(
         "filters: [{{audit: {{file: {}, sync: each}}}}, {{rate_limit: {{key: 'metadata[\"x-tenant\"]', rate: 1/h}}}}]",
@@ -187,7 +159,7 @@ async fn chosen_fields_are_written_but_for_those_that_are_redacted() {
         "syntax = \"proto3\"; package t; service S { rpc M(R) returns (R); rpc N(R) returns (R); } message R { string secret = 1; string name = 2; }",
     )
     .await;
-    let (folder, address) = (Folder::new("fields"), instance.address());
+    let (folder, address) = (Folder::new("audit-fields"), instance.address());
     let file = folder.at("audit.jsonl");
     let text = format!(
         "workers: 1\nclusters: {{t: {{endpoints: [\"{address}\"], schema: {{}}}}}}\nlisteners:\n  edge:\n    address: 127.0.0.1:0\n    \
@@ -295,8 +267,8 @@ async fn a_full_disk_refuses_calls_until_there_is_room() {
 
 #[tokio::test]
 async fn a_file_that_was_moved_aside_goes_on_in_a_new_one() {
-    let (folder, instance) = (Folder::new("rotated"), echo("a").await);
-    let (file, key) = (folder.at("audit.jsonl"), folder.key());
+    let (folder, instance) = (Folder::new("audit-rotated"), echo("a").await);
+    let (file, key) = (folder.at("audit.jsonl"), key(&folder));
     let audit = format!("{{audit: {{file: {}, key_file: {}}}}}", file.display(), key.display());
     let listener = format!("filters: [{audit}]");
     // The route names the same file: one chain, two lines more.
@@ -379,7 +351,7 @@ async fn sighup_has_it_go_on_in_a_new_file_and_calls_go_on() {
 
 #[tokio::test]
 async fn a_file_that_is_not_ours_ends_the_start() {
-    let (folder, instance) = (Folder::new("theirs"), echo("a").await);
+    let (folder, instance) = (Folder::new("audit-theirs"), echo("a").await);
     fs::write(folder.at("audit.jsonl"), "my diary\n").unwrap();
     let text = format!(
         "clusters: {{c: {{endpoints: [\"{}\"]}}}}\nlisteners: {{edge: {{address: \"127.0.0.1:0\", filters: [{{audit: {{file: audit.jsonl}}}}], \

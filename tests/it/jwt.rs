@@ -9,7 +9,7 @@ use portunus_proto::bindu::bindu_service_client::BinduServiceClient;
 use serde_json::{Value, json};
 
 use crate::harness::{
-    Answer, Ask, Caller, Got, KeyServer, Setup, Signer, TestProxy, Upstream, claims, echo, eventually, now,
+    Answer, Ask, Caller, Folder, Got, KeyServer, Setup, Signer, TestProxy, Upstream, claims, echo, eventually, now,
     refused_port,
 };
 use crate::registrar::registration;
@@ -364,16 +364,14 @@ async fn nothing_of_a_token_is_in_a_log_a_page_a_metric_or_an_answer() {
     assert!(log.try_init().is_ok(), "no other test of this binary sets up a log");
     let ann = Signer::new("EdDSA", "kidneedle");
     let secret = "secretneedle-secretneedle-secretneedle";
-    let folder = std::env::temp_dir().join(format!("portunus-jwt-{}", std::process::id()));
-    std::fs::create_dir_all(&folder).unwrap();
-    std::fs::write(folder.join("secret"), secret).unwrap();
-    let access = folder.join("access.jsonl");
+    let folder = Folder::new("jwt");
+    let (kept, access) = (folder.write("secret", secret), folder.at("access.jsonl"));
     let (upstream, _) = keeping().await;
     let top = format!(
         "access_log: {{file: {}}}\nissuers:\n{}  sec: {{issuer: sec, audiences: [test], secret_file: {}}}\n{}",
         access.display(),
         inline("one", &ann),
-        folder.join("secret").display(),
+        kept.display(),
         fetched("down", &format!("http://{}/keys", refused_port())),
     );
     let listener = "filters: [{jwt: {issuers: [one, sec, down], metadata: {told: x-told}}}]";
@@ -422,7 +420,6 @@ async fn nothing_of_a_token_is_in_a_log_a_page_a_metric_or_an_answer() {
         "{written}"
     );
     assert!(!needles.iter().any(|needle| written.contains(needle.as_str())), "{written}");
-    std::fs::remove_dir_all(&folder).unwrap();
     tracing::info!("claimneedle");
     let found = SECRETS.lock().1.clone();
     assert!(found.len() == 1 && found[0].contains("claimneedle"), "only what the test itself has written: {found:?}");

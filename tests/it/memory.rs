@@ -2,14 +2,13 @@
 
 use std::fs;
 use std::net::SocketAddr;
-use std::process::Stdio;
 use std::time::Duration;
 
 use serde_json::Value;
 use tokio::process::Command;
 use tokio::time::Instant;
 
-use crate::harness::{Ask, Caller, Reflecting, eventually, get};
+use crate::harness::{Ask, Caller, Folder, Process, Reflecting, eventually, get};
 use crate::schemas::{hostile, odd, one};
 
 /// How much more it may hold at any time than before. Eight are asked at once, each for at most 16 MiB.
@@ -55,13 +54,12 @@ async fn servers_that_mean_ill_are_held_within_bounds() {
          address: {edge}\n    routes:\n{routes}      - {{cluster: good}}\n",
         good.address()
     );
-    let file = std::env::temp_dir().join(format!("portunus-memory-{}.yaml", std::process::id()));
-    fs::write(&file, text).unwrap();
+    let folder = Folder::new("memory");
     let mut command = Command::new(env!("CARGO_BIN_EXE_portunus"));
-    command.arg("run").arg("-c").arg(&file).kill_on_drop(true).stdout(Stdio::null()).stderr(Stdio::null());
-    let child = command.spawn().unwrap();
-    let pid = child.id().unwrap();
-    eventually!(get(admin, "/ready").await.is_ok_and(|(status, _)| status == 200));
+    command.arg("run").arg("-c").arg(folder.write("proxy.yaml", text));
+    let mut process = Process::spawn(command, &folder.at("log"), admin);
+    process.until_ready(200).await;
+    let pid = process.child.id().unwrap();
     for name in manners.iter().map(|(name, ..)| *name).chain(["good"]) {
         eventually!(instance(admin, name).await["digest"].is_string(), "{name}");
     }
@@ -86,5 +84,4 @@ async fn servers_that_mean_ill_are_held_within_bounds() {
     let most = held(pid, "VmHWM");
     assert!(most <= before + MOST, "{} MiB before, {} MiB at the most", before >> 20, most >> 20);
     assert!(instance(admin, "good").await["digest"].is_string());
-    fs::remove_file(file).unwrap();
 }

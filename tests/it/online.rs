@@ -1,14 +1,14 @@
 //! `check --online`, the command itself, over real sockets: whom it dials, what it says, and how long it takes.
 
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 use portunus::{app, config, filters};
 use tokio::process::Command;
 use tokio::time::Instant;
 
-use crate::harness::{Manner, Reflecting, refused_port, set, silent_port};
+use crate::harness::{Folder, Manner, Reflecting, refused_port, set, silent_port};
 
 fn proto(fields: &str) -> String {
     format!("syntax = \"proto3\"; package t; service S {{ rpc M(R) returns (R); }} message R {{ {fields} }}")
@@ -31,20 +31,19 @@ struct Said {
 }
 
 /// A folder with a configuration; it goes with this.
-struct Site(PathBuf);
+struct Site(Folder);
 
 impl Site {
     fn new(yaml: &str) -> Self {
-        let folder = std::env::temp_dir().join(format!("portunus-online-{}", uuid::Uuid::new_v4()));
-        std::fs::create_dir(&folder).unwrap();
-        std::fs::write(folder.join("c.yaml"), yaml).unwrap();
+        let folder = Folder::new(&format!("online-{}", uuid::Uuid::new_v4()));
+        folder.write("c.yaml", yaml);
         Self(folder)
     }
 
     async fn check(&self, how: &[&str]) -> Said {
         let begun = Instant::now();
         let mut command = Command::new(env!("CARGO_BIN_EXE_portunus"));
-        command.current_dir(&self.0).args(["check", "-c", "c.yaml"]).args(how);
+        command.current_dir(self.0.path()).args(["check", "-c", "c.yaml"]).args(how);
         let output = command.output().await.unwrap();
         let text = |octets: Vec<u8>| String::from_utf8(octets).unwrap();
         Said {
@@ -53,12 +52,6 @@ impl Site {
             err: text(output.stderr),
             took: begun.elapsed(),
         }
-    }
-}
-
-impl Drop for Site {
-    fn drop(&mut self) {
-        std::fs::remove_dir_all(&self.0).unwrap();
     }
 }
 
@@ -198,14 +191,14 @@ async fn files_are_compared_with_what_instances_serve() {
     for mode in ["verify", "pinned"] {
         let schema = format!("schema: {{files: [t.proto], mode: {mode}}}");
         let site = Site::new(&yaml(&[new.address()], &schema, ""));
-        std::fs::write(site.0.join("t.proto"), one()).unwrap();
+        site.0.write("t.proto", one());
         let said = site.check(&["--online"]).await;
         assert_eq!(said.code, 0, "{}", said.err);
         assert!(said.out.contains("clusters.echo: files: schema sha256:"), "{}", said.out);
         let drift = format!("{}, unlike the files: field t.R.secret renumbered", new.address());
         assert!(said.err.contains(&drift), "{}", said.err);
 
-        std::fs::write(site.0.join("c.yaml"), yaml(&[new.address()], &schema, REDACT)).unwrap();
+        site.0.write("c.yaml", yaml(&[new.address()], &schema, REDACT));
         let said = site.check(&["--online"]).await;
         let wanted = format!("redact: at {}, t.S/M: `secret` has the number 3", new.address());
         assert!(said.code == 2 && said.err.contains(&wanted), "{mode}: {}", said.err);
@@ -214,7 +207,7 @@ async fn files_are_compared_with_what_instances_serve() {
     // Whoever has no reflection is why there are files.
     let none = Reflecting::start(Manner::None).await;
     let site = Site::new(&yaml(&[none.address()], "schema: {files: [t.proto]}", REDACT));
-    std::fs::write(site.0.join("t.proto"), one()).unwrap();
+    site.0.write("t.proto", one());
     let said = site.check(&["--online"]).await;
     assert_eq!((said.code, said.err.as_str()), (0, ""));
 }

@@ -11,7 +11,7 @@ use portunus_proto::bindu::bindu_service_client::BinduServiceClient;
 use serde_json::Value;
 
 use crate::agents::sdk;
-use crate::harness::{Ask, Manner, Reflecting, Setup, TestProxy, eventually, set};
+use crate::harness::{Ask, Folder, Manner, Reflecting, Setup, TestProxy, eventually, set};
 use crate::registrar::registration;
 
 fn proto(fields: &str) -> String {
@@ -352,14 +352,13 @@ async fn an_unknown_method_that_was_known_has_the_instance_looked_at_again() {
 
 #[tokio::test]
 async fn files_decide_and_what_is_live_is_compared_or_not_asked() {
-    let folder = std::env::temp_dir().join(format!("portunus-schemas-{}", std::process::id()));
-    std::fs::create_dir_all(folder.join("protos/x")).unwrap();
-    std::fs::write(folder.join("protos/x/a.proto"), one().replace("package t;", "package t; import \"x/b.proto\";"))
-        .unwrap();
-    std::fs::write(folder.join("protos/x/b.proto"), "syntax = \"proto3\"; package b;").unwrap();
-    std::fs::write(folder.join("t.binpb"), set(&one())).unwrap();
+    let folder = Folder::new("schemas");
+    std::fs::create_dir_all(folder.at("protos/x")).unwrap();
+    folder.write("protos/x/a.proto", one().replace("package t;", "package t; import \"x/b.proto\";"));
+    folder.write("protos/x/b.proto", "syntax = \"proto3\"; package b;");
+    folder.write("t.binpb", set(&one()));
     let live = Reflecting::with(&renumbered()).await;
-    let files = |mode: &str, file: &str| format!("{{files: [{}]{mode}}}", folder.join(file).display());
+    let files = |mode: &str, file: &str| format!("{{files: [{}]{mode}}}", folder.at(file).display());
     for file in ["protos/x/a.proto", "t.binpb"] {
         let proxy = with(&[&live], &files("", file)).await;
         let pinned = shown(&proxy, "echo").await;
@@ -384,7 +383,6 @@ async fn files_decide_and_what_is_live_is_compared_or_not_asked() {
     let file = portunus::schema::from_octets(&secret).unwrap();
     let in_force = known.in_force(None, "t.S", "M");
     assert_eq!((in_force.len(), in_force[0].schema.digest()), (1, file.digest()), "the file decides");
-    std::fs::remove_dir_all(folder).unwrap();
 }
 
 #[tokio::test]
@@ -426,12 +424,11 @@ listeners:
 
 #[test]
 fn files_that_cannot_be_used_are_errors_of_the_configuration_with_their_place() {
-    let folder = std::env::temp_dir().join(format!("portunus-bad-schemas-{}", std::process::id()));
-    std::fs::create_dir_all(&folder).unwrap();
-    std::fs::write(folder.join("bad.proto"), "syntax = \"proto3\";\nmessage M {\n  Nobody n = 1;\n}\n").unwrap();
-    std::fs::write(folder.join("import.proto"), "syntax = \"proto3\";\nimport \"gone.proto\";\n").unwrap();
-    std::fs::write(folder.join("junk.binpb"), [0xff, 0xff, 0xff]).unwrap();
-    std::fs::write(folder.join("empty.binpb"), []).unwrap();
+    let folder = Folder::new("bad-schemas");
+    folder.write("bad.proto", "syntax = \"proto3\";\nmessage M {\n  Nobody n = 1;\n}\n");
+    folder.write("import.proto", "syntax = \"proto3\";\nimport \"gone.proto\";\n");
+    folder.write("junk.binpb", [0xff, 0xff, 0xff]);
+    folder.write("empty.binpb", []);
     let text = "clusters:
   a: {endpoints: [\"127.0.0.1:1\"], schema: {files: [bad.proto]}}
   b: {endpoints: [\"127.0.0.1:1\"], schema: {files: [import.proto]}}
@@ -441,9 +438,9 @@ fn files_that_cannot_be_used_are_errors_of_the_configuration_with_their_place() 
 listeners:
   edge: {address: \"127.0.0.1:0\", routes: [{cluster: a}]}
 ";
-    let loaded = config::load_str(text, &folder.join("p.yaml"), &|_| None, filters::ALL).unwrap();
+    let loaded = config::load_str(text, &folder.at("p.yaml"), &|_| None, filters::ALL).unwrap();
     let errors = app::build(&loaded).unwrap_err().to_string();
-    let place = format!("{}:", folder.join("p.yaml").display());
+    let place = format!("{}:", folder.at("p.yaml").display());
     let lines: Vec<_> = errors.lines().map(|line| line.replacen(&place, "", 1)).collect();
     let wanted = [
         ("2:52: clusters.a.schema.files[0]: `bad.proto` cannot be used:", "bad.proto:3:3"),
@@ -456,5 +453,4 @@ listeners:
     for (line, (start, has)) in lines.iter().zip(wanted) {
         assert!(line.starts_with(start) && line.contains(has), "{line}");
     }
-    std::fs::remove_dir_all(folder).unwrap();
 }

@@ -14,12 +14,12 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tonic::transport::Channel;
 
-use crate::harness::{Caller, Process, full_at, get, soon};
+use crate::harness::{Caller, Folder, Process, full_at, get, soon};
 use crate::registrar::registration;
 
 /// A folder with a configuration, and ports that nobody else has.
 struct Site {
-    folder: PathBuf,
+    folder: Folder,
     admin: SocketAddr,
     sdk: SocketAddr,
     callback: SocketAddr,
@@ -27,9 +27,7 @@ struct Site {
 
 impl Site {
     fn new(name: &str, registry: &str) -> Self {
-        let folder = std::env::temp_dir().join(format!("portunus-state-{}-{name}", std::process::id()));
-        fs::remove_dir_all(&folder).ok();
-        fs::create_dir_all(&folder).unwrap();
+        let folder = Folder::new(&format!("state-{name}"));
         // Held together, so that they differ; a listener that comes back takes its port again.
         let held: Vec<_> = (0..3).map(|_| std::net::TcpListener::bind("127.0.0.1:0").unwrap()).collect();
         let [admin, sdk, callback] = [0, 1, 2].map(|at: usize| held[at].local_addr().unwrap());
@@ -46,12 +44,12 @@ impl Site {
              listeners:\n  sdk: {{address: {sdk}, routes: [{{match: {{service: bindu.grpc.BinduService}}, register_into: agents}}]}}\n  \
              callback: {{address: {callback}, routes: [{{match: {{service: bindu.grpc.AgentHandler}}, cluster: agents}}]}}\n"
         );
-        fs::write(self.folder.join(file), text).unwrap();
+        self.folder.write(file, text);
     }
 
     fn command(&self, file: &str) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_portunus"));
-        command.arg("run").arg("-c").arg(self.folder.join(file));
+        command.arg("run").arg("-c").arg(self.folder.at(file));
         command
     }
 
@@ -77,7 +75,7 @@ impl Site {
     }
 
     fn log(&self) -> PathBuf {
-        self.folder.join("log")
+        self.folder.at("log")
     }
 
     fn said(&self) -> String {
@@ -89,16 +87,6 @@ impl Site {
         let mut client =
             BinduServiceClient::new(channel.map_err(|error| tonic::Status::unavailable(error.to_string()))?);
         Ok(client.register_agent(request).await?.into_inner())
-    }
-}
-
-impl Drop for Site {
-    fn drop(&mut self) {
-        if std::thread::panicking() {
-            // No test captures what a destructor prints.
-            drop(std::io::Write::write_all(&mut std::io::stderr(), self.said().as_bytes()));
-        }
-        fs::remove_dir_all(&self.folder).ok();
     }
 }
 
@@ -209,8 +197,8 @@ async fn a_full_disk_refuses_new_registrations_only() {
     let port = agent.address().port();
     assert!(site.register(registration("n", port)).await.unwrap().success);
     assert_eq!(process.stop().await, Some(0));
-    let size = fs::metadata(site.folder.join("data/registry.redb")).unwrap().len();
-    let mut process = site.spawn(full_at(size, &site.folder.join("proxy.yaml")), site.admin);
+    let size = fs::metadata(site.folder.at("data/registry.redb")).unwrap().len();
+    let mut process = site.spawn(full_at(size, &site.folder.at("proxy.yaml")), site.admin);
     process.until_ready(200).await;
     // Large enough that what is free in the file does not do.
     let large = |name: &str, port| {
@@ -249,7 +237,7 @@ async fn damage_ends_the_start_once_and_is_kept() {
     let process = site.start().await;
     assert!(site.register(registration("n", 20_000)).await.unwrap().success);
     process.kill().await;
-    let file = site.folder.join("data/registry.redb");
+    let file = site.folder.at("data/registry.redb");
     let size = usize::try_from(fs::metadata(&file).unwrap().len()).unwrap();
     fs::write(&file, vec![7; size]).unwrap();
     let mut process = site.spawn(site.command("proxy.yaml"), site.admin);
@@ -261,7 +249,7 @@ async fn damage_ends_the_start_once_and_is_kept() {
             .unwrap()
             .any(|entry| entry.unwrap().file_name().to_string_lossy().starts_with("registry.redb.damaged-"))
     };
-    assert!(kept(&site.folder));
+    assert!(kept(site.folder.path()));
     let process = site.start().await;
     assert!(process.instances().await.is_empty());
 }

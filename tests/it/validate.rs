@@ -2,13 +2,12 @@
 //! instances do not agree.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
 
 use prost::Message as _;
 use serde_json::Value;
 use tonic_types::pb;
 
-use crate::harness::{Answer, Ask, Manner, Reflecting, Setup, TestProxy, eventually, set};
+use crate::harness::{Answer, Ask, Folder, Manner, Reflecting, Setup, TestProxy, eventually, set};
 
 #[derive(Clone, PartialEq, prost::Message)]
 struct Item {
@@ -155,25 +154,10 @@ async fn an_instance_whose_rules_cannot_be_checked_gets_no_calls() {
     assert!(good.calls() >= before.0 + 20, "the good one answered them all");
 }
 
-/// A file in a folder that goes when the test is over.
-struct File(PathBuf);
-
-impl File {
-    fn of(name: &str, schema: &Value) -> Self {
-        let path = std::env::temp_dir().join(format!("portunus-validate-{}-{name}.json", std::process::id()));
-        std::fs::write(&path, schema.to_string()).unwrap();
-        Self(path)
-    }
-
-    fn filter(&self) -> String {
-        format!("filters: [{{validate: {{json_schema: {{input_json: {}}}}}}}]", self.0.display())
-    }
-}
-
-impl Drop for File {
-    fn drop(&mut self) {
-        drop(std::fs::remove_file(&self.0));
-    }
+/// A filter that holds the JSON to the schema of [`steps`].
+fn in_steps(folder: &Folder) -> String {
+    let file = folder.write("steps.json", steps().to_string());
+    format!("filters: [{{validate: {{json_schema: {{input_json: {}}}}}}}]", file.display())
 }
 
 fn steps() -> Value {
@@ -183,9 +167,9 @@ fn steps() -> Value {
 
 #[tokio::test]
 async fn json_in_a_text_is_held_to_a_schema() {
-    let file = File::of("json", &steps());
+    let folder = Folder::new("validate-json");
     let instance = Reflecting::with(&proto(5, 3)).await;
-    let proxy = proxy(&[&instance], &file.filter()).await;
+    let proxy = proxy(&[&instance], &in_steps(&folder)).await;
     // `Bare` has no such field, so no policy that fits it: its calls have no instance.
     let caller = proxy.caller().await;
     let fits = order("much longer than five", &[], r#"{"steps": [{"name": "abc"}]}"#);
@@ -211,13 +195,13 @@ async fn json_in_a_text_is_held_to_a_schema() {
 /// A text under another number is another text: that instance gets no calls, whichever way its messages would be judged.
 #[tokio::test]
 async fn a_canary_with_the_json_elsewhere_gets_no_calls() {
-    let file = File::of("canary", &steps());
+    let folder = Folder::new("validate-canary");
     let mut instances = vec![];
     for json in [3, 3, 4] {
         instances.push(Reflecting::with(&proto(5, json)).await);
     }
     let all: Vec<&Reflecting> = instances.iter().collect();
-    let proxy = proxy(&all, &file.filter()).await;
+    let proxy = proxy(&all, &in_steps(&folder)).await;
     let refused = || async { proxy.json("/schema").await[0]["incompatible"].clone() };
     let moved = |all: &Value| {
         let whys = all.as_array().unwrap().iter().filter_map(|one| one["why"].as_str());

@@ -128,11 +128,11 @@ mod tests {
     use std::os::unix::fs::PermissionsExt as _;
 
     use super::{Key, hex, unhex};
+    use crate::scratch::Scratch;
 
     #[test]
     fn a_key_file_is_looked_at_closely() {
-        let folder = std::env::temp_dir().join(format!("audit-key-{}", std::process::id()));
-        fs::create_dir_all(&folder).unwrap();
+        let folder = Scratch::new("key");
         let read = |name: &str, text: &[u8], mode: u32| {
             let path = folder.join(name);
             fs::write(&path, text).unwrap();
@@ -149,7 +149,6 @@ mod tests {
         assert!(read("large", &[b'x'; 4_097], 0o600).unwrap_err().contains("over 4096"));
         assert!(Key::read(&folder).unwrap_err().contains("is no file"));
         assert!(Key::read(&folder.join("none")).unwrap_err().contains("cannot be read"));
-        fs::remove_dir_all(&folder).unwrap();
         assert_eq!(format!("{one:?} {:?}", Key::none()), "Key(***) Key(none)");
     }
 

@@ -14,6 +14,8 @@ mod files;
 mod filter;
 mod key;
 mod line;
+#[cfg(test)]
+mod scratch;
 mod trail;
 mod verify;
 mod walk;

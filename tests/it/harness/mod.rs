@@ -4,6 +4,7 @@
 mod admin;
 mod caller;
 mod filters;
+mod folder;
 mod grpc;
 mod issuer;
 mod process;
@@ -24,6 +25,7 @@ use portunus_agents::echo;
 pub(crate) use admin::{Series, get};
 pub(crate) use caller::{Answer, Ask, Caller};
 pub(crate) use filters::seen;
+pub(crate) use folder::Folder;
 pub(crate) use grpc::{chunk, framed, framed_with, messages, unchunk};
 pub(crate) use issuer::{KeyServer, Signer, claims, now};
 pub(crate) use process::{Process, full_at};

@@ -1,7 +1,6 @@
 //! A CA, what it issues, and callers by TLS.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -16,14 +15,14 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
-use super::Caller;
+use super::{Caller, Folder};
 
 static NUMBERS: AtomicUsize = AtomicUsize::new(1);
 
 /// A CA with a folder, in which what a proxy needs lies: `ca.pem`, `server.pem`, `server.key` (for `localhost`), `crl.pem`.
 pub(crate) struct Authority {
     issuer: CertifiedIssuer<'static, KeyPair>,
-    folder: PathBuf,
+    folder: Folder,
 }
 
 /// A client's certificate.
@@ -45,9 +44,7 @@ impl Authority {
         params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
         let issuer = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
         let number = NUMBERS.fetch_add(1, Ordering::Relaxed);
-        let folder = std::env::temp_dir().join(format!("portunus-it-tls-{}-{number}", std::process::id()));
-        std::fs::create_dir_all(&folder).unwrap();
-        let ca = Self { issuer, folder };
+        let ca = Self { issuer, folder: Folder::new(&format!("tls-{number}")) };
         let mut server = CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
         server.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
         let server = ca.issue(server);
@@ -107,13 +104,12 @@ impl Authority {
 
     /// Puts a file into the folder; its path.
     pub(crate) fn write(&self, name: &str, text: &str) -> String {
-        std::fs::write(self.folder.join(name), text).unwrap();
-        self.path(name)
+        self.folder.write(name, text).display().to_string()
     }
 
     /// Where a file of the folder is.
     pub(crate) fn path(&self, name: &str) -> String {
-        self.folder.join(name).display().to_string()
+        self.folder.at(name).display().to_string()
     }
 
     /// The keys of a listener with TLS; `auth` is what `client_auth` has besides the CA.
@@ -166,11 +162,5 @@ impl Authority {
         let mut builder = h2::client::Builder::new();
         builder.initial_window_size(1 << 20).initial_connection_window_size(64 << 20);
         Caller::over(stream, builder).await
-    }
-}
-
-impl Drop for Authority {
-    fn drop(&mut self) {
-        drop(std::fs::remove_dir_all(&self.folder));
     }
 }

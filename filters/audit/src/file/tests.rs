@@ -6,17 +6,15 @@ use std::path::PathBuf;
 use super::{Entry, File};
 use crate::key::Key;
 use crate::line::Link;
+use crate::scratch::Scratch;
 use crate::verify::{What, verify};
 
-/// A folder of its own, removed with the test.
-struct Folder(PathBuf);
+/// A folder with an audit file.
+struct Folder(Scratch);
 
 impl Folder {
     fn new(name: &str) -> Self {
-        let folder = std::env::temp_dir().join(format!("audit-file-{}-{name}", std::process::id()));
-        fs::remove_dir_all(&folder).ok();
-        fs::create_dir_all(&folder).unwrap();
-        Self(folder)
+        Self(Scratch::new(&format!("file-{name}")))
     }
 
     fn path(&self) -> PathBuf {
@@ -33,12 +31,6 @@ impl Folder {
             ((*name).to_owned(), BufReader::new(file))
         });
         verify(files, &key(), None).unwrap().findings.into_iter().map(|finding| finding.what).collect()
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        fs::remove_dir_all(&self.0).ok();
     }
 }
 

@@ -1,6 +1,5 @@
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt as _;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,19 +9,17 @@ use serde_json::{Value, json};
 
 use super::Audit;
 use crate::files::{Files, KEPT_AS};
+use crate::scratch::Scratch;
 
 /// A filter with a file of its own.
 struct Site {
-    folder: PathBuf,
+    folder: Scratch,
     keep: Keep,
 }
 
 impl Site {
     fn new(name: &str) -> Self {
-        let folder = std::env::temp_dir().join(format!("audit-filter-{}-{name}", std::process::id()));
-        fs::remove_dir_all(&folder).ok();
-        fs::create_dir_all(&folder).unwrap();
-        Self { folder, keep: Keep::default() }
+        Self { folder: Scratch::new(&format!("filter-{name}")), keep: Keep::default() }
     }
 
     fn build(&self, mut config: Value) -> Result<Bench, String> {
@@ -46,12 +43,6 @@ impl Site {
             line
         };
         lines.map(without).collect()
-    }
-}
-
-impl Drop for Site {
-    fn drop(&mut self) {
-        fs::remove_dir_all(&self.folder).ok();
     }
 }
 

@@ -1,5 +1,4 @@
 use std::fs;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -7,13 +6,7 @@ use super::{Refused, Trail};
 use crate::file::Entry;
 use crate::files::Files;
 use crate::key::Key;
-
-fn folder(name: &str) -> PathBuf {
-    let folder = std::env::temp_dir().join(format!("audit-trail-{}-{name}", std::process::id()));
-    fs::remove_dir_all(&folder).ok();
-    fs::create_dir_all(&folder).unwrap();
-    folder
-}
+use crate::scratch::Scratch;
 
 fn entry(event: &str) -> Entry {
     Entry { sync: true, ..Entry::new(format!("\"event\":\"{event}\"").into_bytes()) }
@@ -27,7 +20,7 @@ fn events(path: &std::path::Path) -> Vec<String> {
 
 #[tokio::test]
 async fn who_waits_for_a_line_is_told_when_it_is_there() {
-    let folder = folder("told");
+    let folder = Scratch::new("trail-told");
     let trail = Arc::new(Trail::new(folder.join("a"), "a".into(), Key::none()));
     assert_eq!(trail.submit(entry("early"), false).unwrap_err(), Refused::Closed);
     trail.open(Duration::from_secs(60)).unwrap();
@@ -42,12 +35,11 @@ async fn who_waits_for_a_line_is_told_when_it_is_there() {
     assert_eq!((trail.reading().last, trail.reading().lost), (103, 0));
     trail.record(entry("late"));
     assert_eq!(trail.reading().lost, 1);
-    fs::remove_dir_all(folder).unwrap();
 }
 
 #[tokio::test]
 async fn silence_is_marked() {
-    let folder = folder("mark");
+    let folder = Scratch::new("trail-mark");
     let trail = Trail::new(folder.join("a"), "a".into(), Key::none());
     trail.open(Duration::from_millis(20)).unwrap();
     while trail.reading().last < 4 {
@@ -55,12 +47,11 @@ async fn silence_is_marked() {
     }
     assert_eq!(events(&folder.join("a"))[..4], ["open", "mark", "mark", "mark"]);
     trail.close().unwrap().join().unwrap();
-    fs::remove_dir_all(folder).unwrap();
 }
 
 #[test]
 fn filters_that_name_a_file_share_its_writer_and_its_key() {
-    let folder = folder("share");
+    let folder = Scratch::new("trail-share");
     let files = Files::default();
     let key = || Key::of(&[7; 32]).unwrap();
     let one = files.declare(&folder.join("a"), "a", key()).unwrap();
@@ -86,12 +77,11 @@ fn filters_that_name_a_file_share_its_writer_and_its_key() {
     drop((one, same));
     assert!(files.readings().is_empty());
     files.declare(&folder.join("a"), "a", Key::none()).unwrap();
-    fs::remove_dir_all(folder).unwrap();
 }
 
 #[tokio::test]
 async fn what_was_lost_is_said_once() {
-    let folder = folder("lost");
+    let folder = Scratch::new("trail-lost");
     let trail = Trail::new(folder.join("a"), "a".into(), Key::none());
     trail.open(Duration::from_secs(60)).unwrap();
     assert!(trail.submit(entry("one"), false).unwrap().await.unwrap());
@@ -103,5 +93,4 @@ async fn what_was_lost_is_said_once() {
     assert!(fs::read_to_string(folder.join("a")).unwrap().contains("\"event\":\"gap\",\"lost\":3,"));
     assert_eq!(trail.reading().lost, 3);
     trail.close().unwrap().join().unwrap();
-    fs::remove_dir_all(folder).unwrap();
 }
