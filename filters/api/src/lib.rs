@@ -29,7 +29,7 @@ pub use keep::Keep;
 pub use methods::{MethodPattern, ServicePattern};
 pub use readers::{
     Expression, Extract, Extracted, Gives, Hidden, Misfit, Readers, Redaction, Rules, Seen, Unevaluated, Unread,
-    Validation,
+    Validation, is_field_path,
 };
 pub use reason::Reason;
 pub use refusal::{Detail, Refusal};

@@ -79,6 +79,13 @@ pub trait Redaction: Send + Sync + std::fmt::Debug {
     fn response(&self, message: &Message<'_>) -> Result<Option<Vec<u8>>, Unread>;
 }
 
+/// Whether a text can be the path of a field: names by dots, through lists, and through the values of maps by `*`.
+pub fn is_field_path(path: &str) -> bool {
+    let is_name =
+        |name: &str| !name.is_empty() && name.bytes().all(|octet| octet.is_ascii_alphanumeric() || octet == b'_');
+    path.split('.').all(|name| name == "*" || is_name(name)) && !path.starts_with('*')
+}
+
 /// What to hide, and with what.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Hidden {

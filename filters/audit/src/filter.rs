@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use filter_api::{
     BuildCx, BuildError, CallFilter, Code, Depth, Detail, Extract, Factory, Filter, Message, Outcome, Phase, Reads,
-    Reason, Refusal, RequestView, Start, Verdict,
+    Reason, Refusal, RequestView, Start, Verdict, is_field_path,
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -92,9 +92,7 @@ fn shown(path: &Path) -> String {
 }
 
 fn check_paths(paths: &[String]) -> Result<(), BuildError> {
-    let is_name = |octet: u8| octet.is_ascii_alphanumeric() || octet == b'_';
-    let is_step = |name: &str| name == "*" || (!name.is_empty() && name.bytes().all(is_name));
-    match paths.iter().position(|path| !path.split('.').all(is_step) || path.starts_with('*')) {
+    match paths.iter().position(|path| !is_field_path(path)) {
         None => Ok(()),
         Some(at) => {
             let message = format!("`{}` is no path of a field: write one as `user.name` or `labels.*`", paths[at]);

@@ -141,8 +141,7 @@ impl Trail {
     pub(crate) fn record(&self, entry: Entry) {
         let mut queue = self.shared.queue.lock();
         if !queue.open || queue.octets >= MOST_KEPT {
-            drop(queue);
-            self.shared.lost.fetch_add(1, Ordering::Relaxed);
+            self.lose();
             return;
         }
         queue.octets += entry.weight();

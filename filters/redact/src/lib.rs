@@ -15,7 +15,7 @@ use std::sync::Arc;
 
 use filter_api::{
     BuildCx, BuildError, CallFilter, Depth, Factory, Filter, Hidden, Message, Phase, Reads, Redaction, RequestView,
-    Start, Unread, Verdict,
+    Start, Unread, Verdict, is_field_path,
 };
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -57,8 +57,7 @@ impl Factory for Redact {
         }
         for (key, paths) in [("request", &request), ("response", &response)] {
             for (index, path) in paths.iter().enumerate() {
-                let is_path = |name: &str| name == "*" || (!name.is_empty() && name.bytes().all(is_name));
-                if !path.split('.').all(is_path) || path.starts_with('*') {
+                if !is_field_path(path) {
                     let message = format!("`{path}` is no path of a field: write one as `user.email` or `labels.*`");
                     return Err(BuildError::at(&[key, &index.to_string()], message));
                 }
@@ -68,10 +67,6 @@ impl Factory for Redact {
         let reads = Reads { request: depth(&request), response: depth(&response) };
         Ok(Box::new(Redacting { reads, redaction: cx.redaction(Hidden { request, response, mask }) }))
     }
-}
-
-fn is_name(octet: u8) -> bool {
-    octet.is_ascii_alphanumeric() || octet == b'_'
 }
 
 /// The filter.

@@ -17,7 +17,7 @@ use std::sync::Arc;
 
 use filter_api::{
     BuildCx, BuildError, CallFilter, Code, Depth, Detail, Factory, Filter, Message, Misfit, Phase, Reads, Reason,
-    Refusal, RequestView, Rules, Start, Validation, Verdict,
+    Refusal, RequestView, Rules, Start, Validation, Verdict, is_field_path,
 };
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -51,10 +51,7 @@ impl Factory for Validate {
             ));
         }
         for path in json_schema.keys() {
-            let is_name = |name: &str| {
-                !name.is_empty() && name.bytes().all(|octet| octet.is_ascii_alphanumeric() || octet == b'_')
-            };
-            if !path.split('.').all(is_name) {
+            if !is_field_path(path) || path.contains('*') {
                 let message =
                     format!("`{path}` is no path of a field: write one as `input_json` or `steps.input_json`");
                 return Err(BuildError::at(&["json_schema", path], message));
