@@ -27,6 +27,8 @@ const REST: Duration = Duration::from_secs(20);
 const REGISTERED: Duration = Duration::from_secs(60);
 const PAGE: Duration = Duration::from_millis(100);
 const CALLS: u32 = 10_000;
+/// How often what they cost is measured.
+const MEASURED: u32 = 5;
 /// Health checks and leases of all instances, of a core.
 const AT_REST: f64 = 5.0;
 
@@ -157,8 +159,18 @@ impl std::fmt::Display for Cost {
     }
 }
 
-/// What calls to the first agent cost, one after the other, beyond what the proxy spends at rest (milliseconds a second).
+/// What calls to the first agent cost at their cheapest: what else this machine does adds to a measurement, and takes nothing off.
 async fn cost(proxy: &Proxy, rest: f64) -> Result<Cost> {
+    let mut best = measured(proxy, rest).await?;
+    for _ in 1..MEASURED {
+        let again = measured(proxy, rest).await?;
+        best = Cost { median: best.median.min(again.median), cpu: best.cpu.min(again.cpu) };
+    }
+    Ok(best)
+}
+
+/// What calls to the first agent cost, one after the other, beyond what the proxy spends at rest (milliseconds a second).
+async fn measured(proxy: &Proxy, rest: f64) -> Result<Cost> {
     let (before, began) = (spent(proxy).await?, Instant::now());
     let median = median(proxy.listener("calls")?).await?;
     let cpu = (spent(proxy).await? - before) as f64 - rest * began.elapsed().as_secs_f64();
