@@ -29,7 +29,7 @@ pub trait Balance: Send + Sync + std::fmt::Debug {
 }
 
 /// A call that looks for an instance.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy)]
 pub struct Seeker<'a> {
     /// The hash of its key, by [`hash_of`]. One without a key goes to any instance.
     pub key: Option<u64>,
@@ -37,8 +37,21 @@ pub struct Seeker<'a> {
     pub tried: &'a [u64],
     /// Instances that must not get it, sorted.
     pub excluded: &'a [u64],
+    /// What else is asked of them.
+    pub fit: Fit<'a>,
     /// The time, by the clock that [`Instance::is_avoided`] is asked by.
     pub now_ms: u64,
+}
+
+/// What a call asks of instances, beyond that they are there.
+#[derive(Clone, Copy)]
+pub enum Fit<'a> {
+    /// Nothing.
+    All,
+    /// It goes to such ones where there are any.
+    Rather(&'a dyn Fn(&Instance) -> bool),
+    /// It goes to no others.
+    Only(&'a dyn Fn(&Instance) -> bool),
 }
 
 /// The policies by the names that a configuration gives them.
@@ -88,11 +101,14 @@ impl Policy {
 /// Picks an instance for a call: the best kind of candidates there is, by the policy.
 ///
 /// Healthy ones first, among them those whose last connect did not just fail and that `tried` does not name (the tries
-/// of this call so far); each preference is given up, in the reverse order, where nobody else is left. New instances
+/// of this call so far) and that [fit](Fit); each preference is given up, in the reverse order, where nobody else is left. New instances
 /// stand in where nobody is healthy. Unhealthy, lost, removed and excluded ones never get a call.
 pub fn pick(policy: Policy, set: &EndpointSet, cursor: &AtomicUsize, seeker: Seeker<'_>) -> Option<Arc<Instance>> {
-    let Seeker { key, tried, excluded, now_ms } = seeker;
-    let may = |instance: &Instance| excluded.is_empty() || excluded.binary_search(&instance.id).is_err();
+    let Seeker { key, tried, excluded, fit, now_ms } = seeker;
+    let may = |instance: &Instance| {
+        let fits = if let Fit::Only(fits) = fit { fits(instance) } else { true };
+        fits && (excluded.is_empty() || excluded.binary_search(&instance.id).is_err())
+    };
     let in_state = |instance: &Instance, state| instance.state() == state && !instance.is_gone() && may(instance);
     let fresh = |instance: &Instance| !tried.contains(&instance.id);
     let balance = policy.balance();
@@ -101,6 +117,14 @@ pub fn pick(policy: Policy, set: &EndpointSet, cursor: &AtomicUsize, seeker: See
         let untried = |instance: &Instance| in_state(instance, state) && fresh(instance);
         let any = |instance: &Instance| in_state(instance, state);
         let tiers: [&dyn Fn(&Instance) -> bool; 3] = [&best, &untried, &any];
+        if let Fit::Rather(fits) = fit {
+            for usable in [&best as &dyn Fn(&Instance) -> bool, &untried] {
+                let usable = |instance: &Instance| fits(instance) && usable(instance);
+                if let Some(at) = balance.pick(set, cursor, key, &usable) {
+                    return set.instances.get(at).cloned();
+                }
+            }
+        }
         for usable in tiers {
             if let Some(at) = balance.pick(set, cursor, key, usable) {
                 return set.instances.get(at).cloned();

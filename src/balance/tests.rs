@@ -2,7 +2,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 
-use super::{Policy, Seeker, pick};
+use super::{Fit, Policy, Seeker, pick};
 use crate::observe::{ClusterMetrics, Metrics};
 use crate::registry::{EndpointSet, Instance, State, Target};
 
@@ -20,7 +20,7 @@ fn instances(weights: &[u32]) -> Vec<Arc<Instance>> {
 
 /// How often each instance was picked, by its place.
 fn picks(policy: Policy, set: &EndpointSet, calls: usize, tried: &[u64]) -> Vec<usize> {
-    picks_of(policy, set, calls, Seeker { key: None, tried, excluded: &[], now_ms: 1 })
+    picks_of(policy, set, calls, Seeker { key: None, tried, excluded: &[], fit: Fit::All, now_ms: 1 })
 }
 
 fn picks_of(policy: Policy, set: &EndpointSet, calls: usize, seeker: Seeker<'_>) -> Vec<usize> {
@@ -124,7 +124,7 @@ fn preferences_are_given_up_one_by_one() {
 fn an_empty_set_has_nobody() {
     for policy in ALL {
         for key in [None, Some(7)] {
-            let seeker = Seeker { key, tried: &[], excluded: &[], now_ms: 1 };
+            let seeker = Seeker { key, tried: &[], excluded: &[], fit: Fit::All, now_ms: 1 };
             assert!(pick(policy, &EndpointSet::default(), &AtomicUsize::new(0), seeker).is_none(), "{policy:?}");
         }
     }
@@ -152,9 +152,30 @@ fn excluded_instances_get_no_calls_even_where_nobody_else_is_left() {
         let set = EndpointSet::new(all.clone());
         let mut excluded = vec![all[2].id, all[0].id];
         excluded.sort_unstable();
-        let seeker = Seeker { key: None, tried: &[all[1].id], excluded: &excluded, now_ms: 1 };
+        let seeker = Seeker { key: None, tried: &[all[1].id], excluded: &excluded, fit: Fit::All, now_ms: 1 };
         assert_eq!(picks_of(policy, &set, 50, seeker), [0, 50, 0], "{policy:?}");
         all[1].set_state(State::Unhealthy);
         assert_eq!(picks_of(policy, &set, 50, seeker), [0, 0, 0], "{policy:?}");
+    }
+}
+
+#[test]
+fn a_call_goes_rather_or_only_where_it_fits() {
+    for policy in ALL {
+        let all = instances(&[1, 1, 1]);
+        let set = EndpointSet::new(all.clone());
+        let fits = |instance: &Instance| instance.id == all[1].id;
+        let seeker = |tried, fit| Seeker { key: Some(7), tried, excluded: &[], fit, now_ms: 1 };
+        for fit in [Fit::Rather(&fits), Fit::Only(&fits)] {
+            assert_eq!(picks_of(policy, &set, 50, seeker(&[], fit)), [0, 50, 0], "{policy:?}");
+        }
+        // It failed the call: another is better, but where no other will do.
+        let tried = [all[1].id];
+        assert_eq!(picks_of(policy, &set, 50, seeker(&tried, Fit::Rather(&fits)))[1], 0, "{policy:?}");
+        assert_eq!(picks_of(policy, &set, 50, seeker(&tried, Fit::Only(&fits))), [0, 50, 0], "{policy:?}");
+        all[1].set_state(State::Unhealthy);
+        let others = picks_of(policy, &set, 50, seeker(&[], Fit::Rather(&fits)));
+        assert_eq!((others[0] + others[2], others[1]), (50, 0), "{policy:?}");
+        assert_eq!(picks_of(policy, &set, 50, seeker(&[], Fit::Only(&fits))), [0, 0, 0], "{policy:?}");
     }
 }

@@ -10,22 +10,18 @@ use super::worker::{Hub, Worker};
 use crate::h2::{Config, Role};
 use crate::observe::metrics::{ConnectionState, UpstreamConnection};
 use crate::registry::Instance;
-use crate::upstream::{ConnectError, Io, Place, connect};
+use crate::upstream::{ConnectError, Io, Opening, Place, connect};
 
 impl Turn<'_> {
     /// Opens another connection to an instance; calls wait for it in its lane, which counts it.
-    pub(super) fn dial(&mut self, instance: &Arc<Instance>, counted: UpstreamConnection) {
-        tokio::spawn(carry(Arc::clone(self.worker), Arc::clone(instance), counted));
+    pub(super) fn dial(&mut self, instance: &Arc<Instance>, opening: Opening, counted: UpstreamConnection) {
+        tokio::spawn(carry(Arc::clone(self.worker), Arc::clone(instance), opening, counted));
     }
 
     /// A connection is open, and the instance has said how much it takes.
     fn opened(&mut self, attached: &Attached, instance: &Instance) -> bool {
         let Some(lane) = self.hub.pool.get(instance.id).filter(|_| !instance.is_gone()) else { return false };
-        if lane.opened(attached.key)
-            && let Some(cluster) = self.worker.shared.clusters.load().get(&instance.cluster)
-        {
-            cluster.schemas.reconnected(instance.id);
-        }
+        lane.opened(attached.key);
         if let Some(Link { side: Side::Instance(_, counted), .. }) = self.hub.links.get_mut(attached.key.0) {
             counted.turn(ConnectionState::Ready);
         }
@@ -44,12 +40,17 @@ impl Turn<'_> {
 }
 
 /// Opens a connection and moves it to its end.
-async fn carry(worker: Arc<Worker>, instance: Arc<Instance>, counted: UpstreamConnection) {
+async fn carry(worker: Arc<Worker>, instance: Arc<Instance>, opening: Opening, counted: UpstreamConnection) {
     let greet = |io| greet(&worker, &instance, counted, io);
     let (attached, mut io) = match connect(&*worker.network, &Place::from(&*instance), greet).await {
         Ok(open) => open,
         Err(error) => return worker.turn(|turn| turn.not_opened(&instance, error)),
     };
+    let cluster = worker.shared.clusters.load().get(&instance.cluster).cloned();
+    if let (Opening::Again, Some(cluster)) = (opening, cluster) {
+        // Calls that wait for the connection are read as it means them, or not at all.
+        cluster.schemas.confirm(instance.id).await;
+    }
     if worker.turn(|turn| turn.opened(&attached, &instance)) {
         poll_fn(|cx| attached.poll(cx, &mut io)).await;
         drop(attached);

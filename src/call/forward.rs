@@ -5,7 +5,7 @@
 use std::sync::Arc;
 
 use fields::RequestHead;
-use filter_api::{CallInfo, Code, Detail, Outcome, Reason, Refusal};
+use filter_api::{Outcome, Refusal, Unread};
 use tokio::time::Instant;
 
 use super::away::Away;
@@ -13,6 +13,7 @@ use super::context::Call;
 use super::head;
 use super::link::{Link, Side};
 use super::passage::{Leg, Passage, Placing, Ready, Stage, Try};
+use super::seek::overloaded;
 use super::stop::{Stop, refusal_of, refusal_of_connect};
 use super::turn::Turn;
 use super::worker::{CallKey, Hub, LinkKey};
@@ -23,7 +24,7 @@ use crate::registry::{InFlight, Instance};
 use crate::upstream::{ConnectError, PATIENCE, Room};
 
 /// A call that never started anywhere is tried on so many instances. More would only hide that a cluster is gone.
-const TRIES: u32 = 5;
+pub(super) const TRIES: u32 = 5;
 
 /// A try that provably did not start: another may follow. The word is for the metrics.
 pub(super) struct Unstarted(pub(super) &'static str, pub(super) Box<Refusal>);
@@ -63,7 +64,7 @@ impl Turn<'_> {
         if let (0, Some(forward)) = (call.path.attempts, &call.forward) {
             forward.count_key();
         }
-        let in_flight = match pick(call, self.millis) {
+        let in_flight = match call.pick(self.millis) {
             Ok(in_flight) => in_flight,
             Err(refusal) => return Progress::Stopped(Stop(refusal)),
         };
@@ -89,9 +90,9 @@ impl Turn<'_> {
         let cluster = &calls.get(key.0)?.call.as_ref()?.forward.as_ref()?.cluster;
         let lane = pool.lane(instance, &cluster.metrics);
         let found = lane.find(cluster.limits, |link| links.get_mut(link.0).and_then(room));
-        if found.open_another {
+        if let Some(opening) = found.open {
             let counted = cluster.metrics.connection();
-            self.dial(instance, counted);
+            self.dial(instance, opening, counted);
         }
         found.link
     }
@@ -121,8 +122,7 @@ impl Turn<'_> {
             return Progress::Begun;
         };
         call.tried.push(instance);
-        let Some(forward) = &call.forward else { return Progress::Begun };
-        let other = forward.seek(called(&call.info), &call.tried, self.millis);
+        let other = call.seek(&call.tried, self.millis);
         match other.filter(|other| !call.tried.contains(&other.id)) {
             Some(_) => Progress::Unstarted(Unstarted("full", overloaded())),
             None => Progress::Stopped(Stop(overloaded())),
@@ -204,7 +204,13 @@ impl Turn<'_> {
         let Hub { calls, links, spare, .. } = &mut *self.hub;
         let Some(passage) = calls.get_mut(key.0) else { return Progress::Begun };
         if let Some(call) = &mut passage.call {
-            call.learn_types(in_flight.instance().id);
+            let instance = in_flight.instance().id;
+            // It can have become known as another than it was when it was picked, while the call waited for a place.
+            if call.is_judged_otherwise(instance) {
+                call.tried.push(instance);
+                return Progress::Unstarted(Unstarted("schema", Box::new(Unread::NoSchema.refusal(true))));
+            }
+            call.learn_types(instance);
         }
         // A message that does not pass leaves no trace at the instance.
         let outgoing = match passage.rewrite_requests() {
@@ -391,39 +397,4 @@ fn room(link: &mut Link) -> Option<Room> {
         counted.turn(ConnectionState::Draining);
     }
     None
-}
-
-/// An instance that may take one more call.
-fn pick(call: &Call, now_ms: u64) -> Result<InFlight, Box<Refusal>> {
-    let Some(forward) = &call.forward else { return Err(no_instance()) };
-    let cluster = &forward.cluster;
-    let mut full = call.tried.clone();
-    for _ in 0..TRIES {
-        let Some(instance) = forward.seek(called(&call.info), &full, now_ms) else { break };
-        if let Some(in_flight) = instance.try_enter(cluster.limits.requests) {
-            return Ok(in_flight);
-        }
-        if full.contains(&instance.id) {
-            return Err(overloaded());
-        }
-        full.push(instance.id);
-    }
-    Err(if full.len() > call.tried.len() { overloaded() } else { no_instance() })
-}
-
-/// The method of a call, with its service.
-fn called(info: &CallInfo) -> (&str, &str) {
-    (&info.service, &info.method)
-}
-
-fn overloaded() -> Box<Refusal> {
-    let message =
-        "every instance has as many calls as it may (limits.requests, limits.pending): come back a little later";
-    let refusal = Refusal::new(Code::ResourceExhausted, Reason::Overloaded, message);
-    Box::new(refusal.with(Detail::RetryAfter(std::time::Duration::from_millis(250))))
-}
-
-fn no_instance() -> Box<Refusal> {
-    let message = "no instance can take the call: none is registered or healthy; see /instances on the admin port";
-    Box::new(Refusal::new(Code::Unavailable, Reason::NoInstance, message))
 }

@@ -2,7 +2,7 @@
 //!
 //! 1. `turn` takes what came over a connection, one event at a time, and says which call it is for.
 //! 2. `begin` reads a request's head and has `plan` decide: route, filters, agent.
-//! 3. `forward` picks an instance, finds a place on a connection to it (`dial` opens more), and sends the head.
+//! 3. `forward` picks an instance (`seek`), finds a place on a connection to it (`dial` opens more), and sends the head.
 //! 4. `splice` joins the two streams: octets and trailers of one go into the other's output within the same turn. Where somebody reads
 //!    what is in messages, `hold` has each pass before it goes on; `first` waits for one that decides where the call goes.
 //! 5. `ends` ends calls: complete, refused, left by their caller, or out of time.
@@ -29,6 +29,7 @@ mod link;
 mod passage;
 mod plan;
 mod registrar;
+mod seek;
 mod splice;
 mod stop;
 mod turn;

@@ -8,10 +8,9 @@ use filter_api::{CallInfo, Code, Depth, Reason, Refusal};
 
 use super::context::{Call, Origin};
 use super::judge;
-use crate::balance::Seeker;
 use crate::config::snapshot::{FirstMessage, Listener, Registrants, Route, Target};
 use crate::filters::{Answered, Chain, Seen, Waiting};
-use crate::registry::{Agent, Asked, ChooseErrorKind, Instance};
+use crate::registry::{Agent, Asked, ChooseErrorKind};
 use crate::upstream::{Cluster, Clusters};
 use crate::wire::authority_host;
 
@@ -40,11 +39,6 @@ pub(super) struct Forward {
 }
 
 impl Forward {
-    /// An instance for the call; one of `tried`, which failed it, only where there is no other.
-    pub(super) fn seek(&self, called: (&str, &str), tried: &[u64], now_ms: u64) -> Option<Arc<Instance>> {
-        self.cluster.pick(self.agent.as_deref(), called, Seeker { key: self.key, tried, excluded: &[], now_ms })
-    }
-
     /// Counts a call that should have a key and has none. To be asked once a call, however often it is tried.
     pub(super) fn count_key(&self) {
         if self.key.is_none() && self.cluster.policy.goes_by_key() {
@@ -249,7 +243,7 @@ mod tests {
     use std::sync::Arc;
 
     use super::{Chain, Cluster, Forward};
-    use crate::balance::Policy;
+    use crate::balance::{Fit, Policy, Seeker};
     use crate::observe::Metrics;
     use crate::registry::{EndpointSet, Instance, State, Target};
     use crate::upstream::schemas::{Schemas, Settings};
@@ -272,8 +266,9 @@ mod tests {
             let cluster = Arc::new(cluster);
             let forward = |key| Forward { cluster: Arc::clone(&cluster), agent: None, key, each_try: Chain::default() };
             let keyed = forward(Some(7));
+            let seeker = || Seeker { key: keyed.key, tried: &[], excluded: &[], fit: Fit::All, now_ms: 1 };
             let ids: std::collections::HashSet<_> =
-                (0..200).map(|_| keyed.seek(("p.S", "M"), &[], 1).unwrap().id).collect();
+                (0..200).map(|_| cluster.pick(None, ("p.S", "M"), seeker()).unwrap().id).collect();
             assert_eq!(ids.len() == 1, policy.goes_by_key(), "{policy:?}: {ids:?}");
             keyed.count_key();
             assert_eq!(metrics.keyless_total(), 0);

@@ -1,8 +1,8 @@
 //! What reads calls and messages for filters: the contract's traits over expressions, redaction and validation of ours. What reads
 //! messages is a policy too, so that it is made ready for each definition before calls meet it.
 
-mod bound;
 mod extractions;
+mod held;
 mod redactions;
 mod validations;
 
@@ -15,9 +15,9 @@ use super::Source;
 use super::expressions::unusable;
 use super::policies::{Calls, Policy};
 use crate::expr::{Expression, Facts, Failure, Place, Wanted};
-use bound::under;
 use extractions::Extractions;
 pub(super) use extractions::Hiding;
+use held::under;
 use redactions::Redactions;
 use validations::Validations;
 
@@ -87,11 +87,11 @@ impl InFilter {
             return value(&facts, None).map_err(|failure| unevaluated(&failure));
         }
         let message = seen.message.ok_or_else(|| unevaluated(&Failure::NoValue))?;
-        let (body, ids) = under(message).map_err(|_| Unevaluated::NoSchema)?;
+        let (body, lives) = under(message).map_err(|_| Unevaluated::NoSchema)?;
         facts.message = Some(body);
         let mut last = Err(Unevaluated::NoSchema);
-        for id in ids {
-            let found = value(&facts, Some(*id)).map_err(|failure| unevaluated(&failure))?;
+        for life in lives {
+            let found = value(&facts, Some(life.id)).map_err(|failure| unevaluated(&failure))?;
             if enough(&found) {
                 return Ok(found);
             }

@@ -3,8 +3,6 @@
 
 use std::sync::Arc;
 
-use arc_swap::ArcSwap;
-
 use super::check::Scope;
 use super::failure::Failure;
 use super::kind::Type;
@@ -12,7 +10,7 @@ use super::parse::Problem;
 use super::value::Value;
 use super::vocabulary::{self, Facts, MESSAGE, Place, RESPONSE, STATUS};
 use super::{Program, compile};
-use crate::schema::{Definition, Meter, Schema};
+use crate::schema::{Definition, Made, Meter, Schema};
 
 /// What an expression must give.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,14 +30,7 @@ pub struct Expression {
     /// What it is without a schema: all there is to it if it reads no message.
     program: Program,
     /// What it is for definitions of messages. Few are in force at a time.
-    bound: ArcSwap<Vec<Bound>>,
-}
-
-#[derive(Clone)]
-struct Bound {
-    id: u64,
-    /// None if it does not fit that definition.
-    program: Option<Arc<Program>>,
+    bound: Made<Program>,
 }
 
 impl Expression {
@@ -50,7 +41,7 @@ impl Expression {
     pub fn compile(text: &str, place: Place, wanted: Wanted, max_cost: u64) -> Result<Self, Vec<Problem>> {
         let names = vocabulary::declared(place);
         let program = checked(text, Scope::over(&names), None, wanted, max_cost)?;
-        Ok(Self { text: text.into(), place, wanted, max_cost, program, bound: ArcSwap::default() })
+        Ok(Self { text: text.into(), place, wanted, max_cost, program, bound: Made::default() })
     }
 
     /// Its text.
@@ -89,22 +80,12 @@ impl Expression {
             }
         }
         let made = checked(&self.text, Scope::over(&names), Some(&definition.schema), self.wanted, self.max_cost);
-        let (program, result) = match made {
-            Ok(program) => (Some(Arc::new(program)), Ok(())),
-            Err(problems) => (None, Err(problems)),
-        };
-        self.bound.rcu(|bound| {
-            let mut bound: Vec<Bound> = bound.iter().filter(|other| other.id != definition.id).cloned().collect();
-            bound.push(Bound { id: definition.id, program: program.clone() });
-            bound
-        });
-        result
+        self.bound.keep(definition, made)
     }
 
     /// Whether a field that it reads under a definition it has been bound to is another one in the accepted definition: says how.
     pub fn conflicts(&self, definition: &Definition, accepted: &Definition) -> Option<String> {
-        let bound = self.bound.load();
-        let program = bound.iter().find(|bound| bound.id == definition.id)?.program.as_ref()?;
+        let program = self.bound.of(definition.id)??;
         let schema = program.schema()?;
         program.fields().iter().find_map(|field| schema.field_at(*field)?.conflicts(&accepted.schema))
     }
@@ -150,9 +131,8 @@ impl Expression {
         if !self.reads_message() && !self.reads_response() {
             return self.program.run(facts, &mut meter).and_then(what);
         }
-        let bound = self.bound.load();
-        let found = bound.iter().find(|bound| Some(bound.id) == definition).ok_or(Failure::NoSchema)?;
-        let program = found.program.as_ref().ok_or(Failure::Unknown)?;
+        let found = definition.and_then(|definition| self.bound.of(definition)).ok_or(Failure::NoSchema)?;
+        let program = found.ok_or(Failure::Unknown)?;
         program.run(facts, &mut meter).and_then(what)
     }
 }

@@ -24,12 +24,12 @@ pub const EACH_TRY: &[Phase] = &[Phase::Transform];
 #[derive(Clone, Default)]
 pub struct Chain {
     /// None for none, which is what most chains have.
-    filters: Option<Arc<[Reader]>>,
+    filters: Option<Arc<[Placed]>>,
     reads: Reads,
 }
 
-/// A filter, and what it reads of a call that it follows.
-type Reader = (Arc<dyn Filter>, Reads);
+/// A filter, what it reads of a call that it follows, and its phase.
+type Placed = (Arc<dyn Filter>, Reads, Phase);
 
 /// What the filters of a chain look at, and may change.
 pub struct Seen<'a> {
@@ -67,8 +67,9 @@ impl Chain {
     pub fn of<'a>(filters: impl IntoIterator<Item = &'a (Phase, Arc<dyn Filter>)>, phases: &[Phase]) -> Self {
         let mut chosen: Vec<_> = filters.into_iter().filter(|(phase, _)| phases.contains(phase)).collect();
         chosen.sort_by_key(|(phase, _)| *phase);
-        let filters: Vec<_> = chosen.into_iter().map(|(_, filter)| (Arc::clone(filter), filter.reads())).collect();
-        let reads = filters.iter().fold(Reads::default(), |sum, (_, reads)| sum.or(*reads));
+        let filters: Vec<_> =
+            chosen.into_iter().map(|(phase, filter)| (Arc::clone(filter), filter.reads(), *phase)).collect();
+        let reads = filters.iter().fold(Reads::default(), |sum, (_, reads, _)| sum.or(*reads));
         Self { filters: (!filters.is_empty()).then(|| filters.into()), reads }
     }
 
@@ -90,7 +91,7 @@ impl Chain {
     pub fn run(&self, answered: Option<Answered>, seen: &mut Seen<'_>) -> Result<Option<Waiting>, Box<Refusal>> {
         let Some(filters) = &self.filters else { return Ok(None) };
         let (mut at, mut answer) = answered.map_or((0, None), |Answered { start, at }| (at, Some(start)));
-        while let Some((filter, reads)) = filters.get(at) {
+        while let Some((filter, reads, phase)) = filters.get(at) {
             let Seen { info, head, bounds, .. } = seen;
             let mut verified = None;
             let view = &mut RequestView { call: info, head, bounds, verified: &mut verified };
@@ -103,7 +104,7 @@ impl Chain {
             }
             match start {
                 Start::Pass => {}
-                Start::Follow(one) => seen.followers.add(one, *reads),
+                Start::Follow(one) => seen.followers.add(one, *reads, *phase),
                 Start::Refuse(refusal) => return Err(refusal),
                 Start::Wait(later) => return Ok(Some(Waiting { later, at })),
                 Start::Again => return Err(endless()),
@@ -134,12 +135,13 @@ pub struct Followers {
 struct Follower {
     filter: Box<dyn CallFilter>,
     reads: Reads,
+    phase: Phase,
 }
 
 impl Followers {
-    fn add(&mut self, filter: Box<dyn CallFilter>, reads: Reads) {
+    fn add(&mut self, filter: Box<dyn CallFilter>, reads: Reads, phase: Phase) {
         self.decide_by_message |= filter.decides_by_message();
-        self.filters.push(Follower { filter, reads });
+        self.filters.push(Follower { filter, reads, phase });
         self.reads = self.reads.or(reads);
     }
 
@@ -161,6 +163,11 @@ impl Followers {
     /// Whether one of those that last reads what is in messages of the request.
     pub fn judge_requests(&self) -> bool {
         self.lasting().any(|follower| follower.reads.request == Depth::Bodies)
+    }
+
+    /// Whether one of them decides about the call by what is in messages of the request: those that observe do not.
+    pub fn go_by_requests(&self) -> bool {
+        self.lasting().any(|follower| follower.reads.request == Depth::Bodies && follower.phase != Phase::Observe)
     }
 
     /// Whether one of this try reads what is in messages of the request.
@@ -200,7 +207,7 @@ impl Followers {
     /// does.
     pub fn request_of_try(&mut self, message: &Message<'_>) -> Result<Option<Vec<u8>>, Box<Refusal>> {
         let mut other = None;
-        for Follower { filter, reads } in self.filters.iter_mut().skip(self.lasting) {
+        for Follower { filter, reads, .. } in self.filters.iter_mut().skip(self.lasting) {
             let body = other.as_deref().or(message.body);
             let verdict = match reads.request {
                 Depth::Nothing => continue,
@@ -303,7 +310,7 @@ fn replaced(verdict: Verdict, may: bool) -> Result<Option<Vec<u8>>, Box<Refusal>
 
 #[cfg(test)]
 mod tests {
-    use filter_api::{CallFilter, Depth, Message, Reads, Reason, Verdict};
+    use filter_api::{CallFilter, Depth, Message, Phase, Reads, Reason, Verdict};
 
     use super::Followers;
 
@@ -332,9 +339,9 @@ mod tests {
     fn followers(lasting: &[Depth], of_try: &[(&'static str, Depth)]) -> Followers {
         let mut followers = Followers::default();
         let reads = |depth| Reads { request: depth, response: depth };
-        lasting.iter().for_each(|depth| followers.add(Box::new(Adds("l")), reads(*depth)));
+        lasting.iter().for_each(|depth| followers.add(Box::new(Adds("l")), reads(*depth), Phase::Limit));
         followers.begin_try();
-        of_try.iter().for_each(|(name, depth)| followers.add(Box::new(Adds(name)), reads(*depth)));
+        of_try.iter().for_each(|(name, depth)| followers.add(Box::new(Adds(name)), reads(*depth), Phase::Transform));
         followers
     }
 
@@ -357,10 +364,19 @@ mod tests {
     #[test]
     fn one_that_lasts_replaces_nothing() {
         let mut followers = followers(&[Depth::Bodies], &[]);
-        assert!(followers.judge_requests() && !followers.rewrite_requests());
+        assert!(followers.judge_requests() && followers.go_by_requests() && !followers.rewrite_requests());
         assert_eq!(followers.request_body(&MESSAGE).unwrap_err().reason, Reason::Filter);
         assert_eq!(followers.response_body(&MESSAGE).unwrap_err().reason, Reason::Filter);
         assert_eq!(followers.request_of_try(&MESSAGE).unwrap(), None);
+    }
+
+    #[test]
+    fn who_observes_decides_nothing() {
+        let mut followers = Followers::default();
+        let bodies = Reads { request: Depth::Bodies, response: Depth::Nothing };
+        followers.add(Box::new(Adds("o")), bodies, Phase::Observe);
+        followers.begin_try();
+        assert!(followers.judge_requests() && !followers.go_by_requests());
     }
 
     #[test]

@@ -9,6 +9,7 @@ use sha2::{Digest as _, Sha256};
 use smallvec::SmallVec;
 
 use super::closure::ClosureDigest;
+use super::made::Life;
 use super::set::{Method, Schema};
 use super::types::{MessageType, TypeId};
 
@@ -26,11 +27,14 @@ pub struct Definition {
     pub response: ClosureDigest,
     /// The same for definitions that mean the same, and in this process for no other.
     pub id: u64,
+    /// Lasts as long as a definition with this number does.
+    pub life: Arc<Life>,
 }
 
-/// The numbers of definitions that are in force for a message: what filters are handed as its types.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct InForce(pub SmallVec<[u64; 2]>);
+/// The definitions that are in force for a message, by their lives, so that what was made for them is there for as long as they are
+/// read by: what filters are handed as a message's types.
+#[derive(Clone, Debug)]
+pub struct InForce(pub SmallVec<[Arc<Life>; 2]>);
 
 /// One of a method's messages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,7 +66,14 @@ impl Definitions {
                 let id = id((service, name), (&input, &output), method);
                 methods.insert(
                     name.into(),
-                    Definition { schema: Arc::clone(&schema), method, request: input, response: output, id },
+                    Definition {
+                        schema: Arc::clone(&schema),
+                        method,
+                        request: input,
+                        response: output,
+                        id,
+                        life: Life::of(id),
+                    },
                 );
             }
             services.insert(Box::from(service), methods);

@@ -65,6 +65,10 @@ pub trait Methods: Debug + Send + Sync {
     /// The definitions that are in force for a method, whichever instance gets the call; [`InForce`](crate::schema::InForce).
     fn in_force(&self, agent: Option<&Agent>, service: &str, method: &str) -> Option<Arc<Types>>;
 
+    /// Whether it is known what an instance means by the messages of a method; and, where definitions are given by which these are judged,
+    /// whether its own is one of them.
+    fn is_read_as(&self, instance: u64, service: &str, method: &str, judged: Option<&Types>) -> bool;
+
     /// The one that the instance with this number has, in the same form.
     fn of_instance(&self, instance: u64, service: &str, method: &str) -> Option<Arc<Types>>;
 }

@@ -22,7 +22,7 @@ pub use connect::{ConnectError, connect, knock};
 pub use dns::keep_resolving;
 pub use fetch::Fetcher;
 pub use network::{Io, Network, Place, Tcp};
-pub use pool::{Found, Lane, PATIENCE, Pool, Room};
+pub use pool::{Found, Lane, Opening, PATIENCE, Pool, Room};
 
 use std::sync::OnceLock;
 

@@ -57,7 +57,16 @@ pub struct Found<L> {
     /// The least busy connection that has room.
     pub link: Option<L>,
     /// Another connection is to be opened: the lane counts it already.
-    pub open_another: bool,
+    pub open: Option<Opening>,
+}
+
+/// What a connection is beside the others of its lane.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Opening {
+    /// The first, or one more.
+    Further,
+    /// There were some, and none of them takes calls any more: whoever listens there may have been started anew.
+    Again,
 }
 
 impl<L, C> Default for Pool<L, C> {
@@ -120,7 +129,8 @@ impl<L: Copy + PartialEq, C: Copy + PartialEq> Lane<L, C> {
         if open_another {
             self.connecting += 1;
         }
-        Found { link: best.map(|(link, _)| link), open_another }
+        let opening = if self.had && open == 0 { Opening::Again } else { Opening::Further };
+        Found { link: best.map(|(link, _)| link), open: open_another.then_some(opening) }
     }
 
     /// A call waits here from now on.
@@ -138,13 +148,12 @@ impl<L: Copy + PartialEq, C: Copy + PartialEq> Lane<L, C> {
         self.waiting.front().copied()
     }
 
-    /// A connection is open. True if there were others before, and all of them are gone.
-    pub fn opened(&mut self, link: L) -> bool {
+    /// A connection is open.
+    pub fn opened(&mut self, link: L) {
         self.connecting = self.connecting.saturating_sub(1);
         self.instance.connected();
-        let again = self.open.is_empty() && std::mem::replace(&mut self.had, true);
+        self.had = true;
         self.open.push(link);
-        again
     }
 
     /// A connection could not be made. Answers the calls that have to hear of it: all, where none of the others takes new calls.

@@ -13,6 +13,7 @@ mod harness;
 
 mod accounting;
 mod agents;
+mod anew;
 mod audit;
 mod authz;
 mod bad_input;

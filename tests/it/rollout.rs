@@ -1,4 +1,5 @@
-//! A rollout under load: instances of two versions behind one cluster, and a policy on a field that the new one numbers otherwise.
+//! A rollout under load: instances of two versions behind one cluster, a policy on a field that the new one numbers otherwise, and
+//! rules of which the new one has a stricter one.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
@@ -13,7 +14,7 @@ use crate::registrar::registration;
 
 const CALLERS: usize = 100;
 const SECRET: &str = "TOP SECRET";
-const REFRESH: Duration = Duration::from_millis(500);
+const REFRESH: Duration = Duration::from_secs(2);
 
 /// `t.R` as the old version has it.
 #[derive(Clone, PartialEq, prost::Message)]
@@ -41,11 +42,22 @@ struct New {
     added: String,
 }
 
-fn proto(fields: &str, methods: &str) -> String {
+/// The characters that a name may have: the new version is stricter.
+const OLD_MOST: usize = 5;
+const NEW_MOST: usize = 3;
+
+fn proto(fields: &str, methods: &str, (most, added): (usize, &str)) -> String {
     format!(
-        "syntax = \"proto3\"; package t; service S {{ rpc M(R) returns (R); {methods} }} service U {{ rpc N(O) returns (O); }}
-        message R {{ {fields} }} message O {{ string o = 1; }}"
+        "syntax = \"proto3\"; package t; import \"buf/validate/validate.proto\";
+        service S {{ rpc M(R) returns (R); {methods} }} service U {{ rpc N(O) returns (O); }} service V {{ rpc Check(Q) returns (Q); }}
+        message R {{ {fields} }} message O {{ string o = 1; }}
+        message Q {{ string who = 1 [(buf.validate.field).string.max_len = {most}]; {added} }}"
     )
+}
+
+/// What `t.V/Check` of a version answers: `t.Q` with the version's name in it.
+fn checked(is_new: bool) -> &'static [u8] {
+    if is_new { b"\x0a\x03new" } else { b"\x0a\x03old" }
 }
 
 async fn instance(is_new: bool) -> Reflecting {
@@ -53,13 +65,14 @@ async fn instance(is_new: bool) -> Reflecting {
     let (text, answer) = if is_new {
         let fields = "string label = 1; string name = 2; string secret = 3; string level = 4; string added = 9;";
         let (label, level, added) = ("label".into(), "seven".into(), "x".into());
-        (proto(fields, ""), New { label, name, secret, level, added }.encode_to_vec())
+        (proto(fields, "", (NEW_MOST, "string added = 2;")), New { label, name, secret, level, added }.encode_to_vec())
     } else {
         let fields = "string secret = 1; string name = 2; int32 level = 4;";
-        (proto(fields, "rpc Gone(R) returns (R);"), Old { secret, name, level: 7 }.encode_to_vec())
+        (proto(fields, "rpc Gone(R) returns (R);", (OLD_MOST, "")), Old { secret, name, level: 7 }.encode_to_vec())
     };
     let instance = Reflecting::with(&text).await;
     instance.say("/t.S/M", Said::Always(answer));
+    instance.say("/t.V/Check", Said::Always(checked(is_new).to_vec()));
     instance.refuse("/bindu.grpc.AgentHandler/HealthCheck");
     instance
 }
@@ -70,6 +83,11 @@ struct Seen {
     old: AtomicU32,
     new: AtomicU32,
     untouched: AtomicU32,
+    /// Of `t.V/Check`: those that passed, and those that were refused by a rule.
+    passed: AtomicU32,
+    broke: AtomicU32,
+    /// The stricter version has been known for a while.
+    is_strict: AtomicBool,
     over: AtomicBool,
 }
 
@@ -98,10 +116,33 @@ impl Seen {
         }
     }
 
+    /// What either version would refuse gets through to none of them.
+    fn judge_check(&self, who: &str, answer: &Answer) {
+        if answer.code() == Some(0) {
+            let by = answer.messages().remove(0);
+            assert!(who.len() <= OLD_MOST && who != "root", "{who}: {answer:?}");
+            if who.len() > NEW_MOST {
+                assert_eq!(by, checked(false), "{who}");
+                assert!(!self.is_strict.load(Ordering::Relaxed), "{who}: {answer:?}");
+            }
+            self.passed.fetch_add(1, Ordering::Relaxed);
+            return;
+        }
+        match answer.refusal() {
+            (3, reason) if reason == "schema" => assert!(who.len() > NEW_MOST, "{who}: {answer:?}"),
+            (7, reason) if reason == "denied" => assert_eq!(who, "root"),
+            (14, reason) if reason == "schema_unavailable" => return,
+            _ => panic!("{who}: {answer:?}"),
+        }
+        self.broke.fetch_add(1, Ordering::Relaxed);
+    }
+
     async fn call(&self, caller: &Caller) {
         while !self.over.load(Ordering::Relaxed) {
-            // What is decided before an instance is chosen (`validate`, `authz`) belongs here too, once there is such a policy: a request
-            // that either version would refuse, which never gets through.
+            for who in ["ab", "abcd", "abcdef", "root"] {
+                let asked = [&[0x0a, who.len() as u8], who.as_bytes()].concat();
+                self.judge_check(who, &caller.unary(Ask::path("/t.V/Check"), &asked).await);
+            }
             self.judge(&caller.unary(Ask::path("/t.S/M"), b"").await);
             let untouched = caller.unary(Ask::path("/t.U/N"), b"\x0a\x01o").await;
             assert_eq!(
@@ -136,6 +177,9 @@ listeners:
     address: 127.0.0.1:0
     routes:
       - {{match: {{service: t.S}}, cluster: echo, filters: [{{redact: {{response: [secret]}}}}]}}
+      - match: {{service: t.V}}
+        cluster: echo
+        filters: [{{validate: {{protovalidate: true}}}}, {{authz: {{allow: 'message.who != \"root\"'}}}}]
       - {{cluster: echo}}\n",
         REFRESH.as_millis()
     );
@@ -182,13 +226,16 @@ listeners:
             .map(|change| change["what"].to_string())
             .collect::<Vec<_>>()
     };
-    assert!(took < REFRESH * 3, "{took:?}");
+    assert!(took < REFRESH, "{took:?}");
     assert_eq!(what("t.R.secret"), ["\"renumbered\""], "{drift}");
     assert_eq!(what("t.R.level"), ["\"retyped\""], "{drift}");
     assert_eq!(what("t.R.added"), ["\"added\""], "{drift}");
     assert_eq!(what("t.S/Gone"), ["\"removed\""], "{drift}");
     eventually!(!shown().await["incompatible"].as_array().unwrap().is_empty());
     seen.more(&seen.untouched).await;
+    seen.is_strict.store(true, Ordering::Relaxed);
+    seen.more(&seen.passed).await;
+    seen.more(&seen.broke).await;
     let more = instance(true).await;
     register(&more).await;
     let last = instance(true).await;

@@ -7,7 +7,7 @@ use rand::seq::SliceRandom as _;
 use rand::{Rng as _, SeedableRng as _};
 
 use super::hash_of;
-use crate::balance::{Policy, Seeker, pick};
+use crate::balance::{Fit, Policy, Seeker, pick};
 use crate::observe::Metrics;
 use crate::registry::{EndpointSet, InFlight, Instance, State, Target};
 
@@ -37,7 +37,7 @@ fn key(number: u32) -> u64 {
 }
 
 fn to(policy: Policy, set: &EndpointSet, key: u64, tried: &[u64]) -> Option<Arc<Instance>> {
-    pick(policy, set, &AtomicUsize::new(0), Seeker { key: Some(key), tried, excluded: &[], now_ms: 1 })
+    pick(policy, set, &AtomicUsize::new(0), Seeker { key: Some(key), tried, excluded: &[], fit: Fit::All, now_ms: 1 })
 }
 
 /// Where every key goes.
@@ -286,7 +286,7 @@ fn the_bound_knows_weights_and_who_is_there_to_share() {
 fn without_a_key_any_instance_will_do() {
     for policy in BOTH {
         let set = set(&[("10.0.0.1:1", 1), ("10.0.0.2:1", 3)]);
-        let seeker = Seeker { key: None, tried: &[], excluded: &[], now_ms: 1 };
+        let seeker = Seeker { key: None, tried: &[], excluded: &[], fit: Fit::All, now_ms: 1 };
         let picked = (0..4_000).filter_map(|_| pick(policy, &set, &AtomicUsize::new(0), seeker));
         let light = picked.filter(|instance| instance.id == set.instances[0].id).count();
         assert!((800..1_200).contains(&light), "{policy:?}: {light}");

@@ -9,10 +9,10 @@ use filter_api::{Extracted, Message, Unread};
 use parking_lot::RwLock;
 use serde_json::{Map, Number, Value};
 
-use super::bound::{Bound, under, unread};
+use super::held::{made, under, unread};
 use crate::config::policies::{Calls, Policy};
 use crate::schema::{
-    Definition, FieldId, Item, Kind, MessageType, Meter, Octets, Schema, Shape, Side, TypeId, Unreadable, View,
+    Definition, FieldId, Item, Kind, Made, MessageType, Meter, Octets, Schema, Shape, Side, TypeId, Unreadable, View,
 };
 
 /// The most names in a path.
@@ -40,7 +40,7 @@ pub(super) struct Extractions {
     paths: Vec<String>,
     max_cost: u64,
     hiding: Arc<Hiding>,
-    bound: Bound<Fields>,
+    bound: Made<Fields>,
 }
 
 /// Where the fields are in messages of one definition.
@@ -78,7 +78,7 @@ fn plain(path: &str) -> String {
 
 impl Extractions {
     pub(super) fn new(paths: Vec<String>, max_cost: u64, hiding: Arc<Hiding>) -> Self {
-        Self { paths, max_cost, hiding, bound: Bound::default() }
+        Self { paths, max_cost, hiding, bound: Made::default() }
     }
 
     fn find(&self, service: &str, method: &str, definition: &Definition) -> Result<Fields, String> {
@@ -100,7 +100,7 @@ impl Extractions {
 
 impl Policy for Extractions {
     fn bind(&self, service: &str, method: &str, definition: &Definition) -> Result<(), String> {
-        self.bound.keep(definition.id, self.find(service, method, definition))
+        self.bound.keep(definition, self.find(service, method, definition))
     }
 
     fn conflicts(&self, definition: &Definition, accepted: &Definition) -> Option<String> {
@@ -115,7 +115,7 @@ impl filter_api::Extract for Extractions {
         let mut meter = Meter::new(self.max_cost);
         let mut extracted: Option<Extracted> = None;
         for id in ids {
-            let one = self.bound.of(*id)?.read(body, &mut meter).map_err(unread)?;
+            let one = made(&self.bound, id)?.read(body, &mut meter).map_err(unread)?;
             if extracted.as_ref().is_some_and(|other| *other != one) {
                 return Err(Unread::NoSchema);
             }

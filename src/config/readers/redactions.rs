@@ -2,16 +2,16 @@
 
 use filter_api::{Hidden, Message, Unread};
 
-use super::bound::{Bound, under, unread};
+use super::held::{made, under, unread};
 use crate::config::policies::Policy;
-use crate::schema::{Definition, Meter, Redaction, Side};
+use crate::schema::{Definition, Made, Meter, Redaction, Side};
 
 /// Hides fields, for each definition that is in force.
 #[derive(Debug)]
 pub(super) struct Redactions {
     hidden: Hidden,
     max_cost: u64,
-    bound: Bound<Sides>,
+    bound: Made<Sides>,
 }
 
 #[derive(Debug)]
@@ -22,13 +22,13 @@ struct Sides {
 
 impl Redactions {
     pub(super) fn new(hidden: Hidden, max_cost: u64) -> Self {
-        Self { hidden, max_cost, bound: Bound::default() }
+        Self { hidden, max_cost, bound: Made::default() }
     }
 
     fn apply(&self, message: &Message<'_>, side: impl Fn(&Sides) -> &Redaction) -> Result<Option<Vec<u8>>, Unread> {
         // It goes to one instance, or comes from one, and is read as that one means it.
         let (body, [id]) = under(message)? else { return Err(Unread::NoSchema) };
-        let sides = self.bound.of(*id)?;
+        let sides = made(&self.bound, id)?;
         side(&sides).apply(body, &mut Meter::new(self.max_cost)).map_err(unread)
     }
 }
@@ -39,7 +39,7 @@ impl Policy for Redactions {
         let made = Redaction::compile(definition.input(), request, mask).and_then(|request| {
             Ok(Sides { request, response: Redaction::compile(definition.output(), response, mask)? })
         });
-        self.bound.keep(definition.id, made)
+        self.bound.keep(definition, made)
     }
 
     fn conflicts(&self, definition: &Definition, accepted: &Definition) -> Option<String> {

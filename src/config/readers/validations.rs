@@ -2,11 +2,11 @@
 
 use filter_api::{Message, Misfit, Rules, Unread};
 
-use super::bound::{Bound, under};
+use super::held::{made, under};
 use crate::config::Source;
 use crate::config::policies::Policy;
 use crate::expr::{Failure, Moment};
-use crate::schema::{Definition, Meter, Side};
+use crate::schema::{Definition, Made, Meter, Side};
 use crate::validate::{JsonCheck, MOST_SCHEMA, MOST_VIOLATIONS, Texts, Unchecked, Validator};
 
 /// Judges messages of the request, for each definition that is in force.
@@ -16,7 +16,7 @@ pub(super) struct Validations {
     /// The path of texts, and what their JSON must be.
     json: Vec<(String, JsonCheck)>,
     max_cost: u64,
-    bound: Bound<Judge>,
+    bound: Made<Judge>,
 }
 
 /// What judges messages of one definition.
@@ -43,7 +43,7 @@ impl Validations {
                 Err(why) => return Err((path, format!("`{}` is no JSON Schema to check by: {why}", file.display()))),
             }
         }
-        Ok(Self { protovalidate: rules.protovalidate, json, max_cost, bound: Bound::default() })
+        Ok(Self { protovalidate: rules.protovalidate, json, max_cost, bound: Made::default() })
     }
 
     fn judge(&self, body: &[u8], judge: &Judge, found: &mut Vec<Misfit>) -> Result<(), Unread> {
@@ -86,7 +86,7 @@ impl Policy for Validations {
             let texts = self.json.iter().map(|(path, _)| Texts::compile(schema, input, path));
             Ok(Judge { rules, texts: texts.collect::<Result<_, String>>()? })
         })();
-        self.bound.keep(definition.id, made)
+        self.bound.keep(definition, made)
     }
 
     fn conflicts(&self, definition: &Definition, accepted: &Definition) -> Option<String> {
@@ -99,7 +99,7 @@ impl filter_api::Validation for Validations {
         let (body, ids) = under(message)?;
         let mut found = Vec::new();
         for id in ids {
-            let judge = self.bound.of(*id)?;
+            let judge = made(&self.bound, id)?;
             self.judge(body, &judge, &mut found)?;
             // One of them refuses it, and that is enough: what another would say of it can be another thing.
             if !found.is_empty() {

@@ -2,7 +2,7 @@ use std::sync::Arc;
 
 use tokio::time::Instant;
 
-use super::{Found, Pool, Room};
+use super::{Found, Opening, Pool, Room};
 use crate::observe::ClusterMetrics;
 use crate::registry::{Instance, State, Target};
 use crate::upstream::ClusterLimits;
@@ -20,20 +20,20 @@ fn pool() -> (Pool<u8, u8>, Arc<Instance>, Arc<ClusterMetrics>) {
 fn the_next_connection_is_opened_before_this_one_is_full() {
     let (mut pool, instance, metrics) = pool();
     let lane = pool.lane(&instance, &metrics);
-    assert_eq!(lane.find(LIMITS, |_| None), Found { link: None, open_another: true });
+    assert_eq!(lane.find(LIMITS, |_| None), Found { link: None, open: Some(Opening::Further) });
     lane.wait(9);
-    assert_eq!(lane.find(LIMITS, |_| None), Found { link: None, open_another: false }, "one is on its way");
+    assert_eq!(lane.find(LIMITS, |_| None), Found { link: None, open: None }, "one is on its way");
     lane.opened(1);
     let with = |calls| move |_| Some(Room { calls, most: 10 });
-    assert_eq!(lane.find(LIMITS, with(0)), Found { link: Some(1), open_another: false });
-    assert_eq!(lane.find(LIMITS, with(8)), Found { link: Some(1), open_another: true });
-    assert_eq!(lane.find(LIMITS, with(9)), Found { link: Some(1), open_another: false });
+    assert_eq!(lane.find(LIMITS, with(0)), Found { link: Some(1), open: None });
+    assert_eq!(lane.find(LIMITS, with(8)), Found { link: Some(1), open: Some(Opening::Further) });
+    assert_eq!(lane.find(LIMITS, with(9)), Found { link: Some(1), open: None });
     lane.opened(2);
     let unequal = |link| Some(Room { calls: if link == 1 { 9 } else { 3 }, most: 10 });
-    assert_eq!(lane.find(LIMITS, unequal), Found { link: Some(2), open_another: false });
-    assert_eq!(lane.find(LIMITS, with(10)), Found { link: None, open_another: false }, "as many as may be");
+    assert_eq!(lane.find(LIMITS, unequal), Found { link: Some(2), open: None });
+    assert_eq!(lane.find(LIMITS, with(10)), Found { link: None, open: None }, "as many as may be");
     lane.closed(1);
-    assert_eq!(lane.find(LIMITS, with(10)), Found { link: None, open_another: true });
+    assert_eq!(lane.find(LIMITS, with(10)), Found { link: None, open: Some(Opening::Further) });
 }
 
 #[test]
@@ -65,13 +65,23 @@ fn a_lane_goes_with_its_instance() {
 }
 
 #[test]
-fn a_connection_after_all_were_closed_is_told() {
+fn a_connection_after_those_that_took_calls_is_told() {
     let (mut pool, instance, metrics) = pool();
     let lane = pool.lane(&instance, &metrics);
-    assert!(!lane.opened(1) && !lane.opened(2));
+    let opens = |lane: &mut super::Lane<u8, u8>, taking: &[u8]| {
+        let found = lane.find(LIMITS, |link| taking.contains(&link).then_some(Room { calls: 9, most: 10 }));
+        found.open
+    };
+    assert_eq!(opens(lane, &[]), Some(Opening::Further), "the first");
+    lane.opened(1);
+    assert_eq!(opens(lane, &[1]), Some(Opening::Further), "one more");
+    lane.opened(2);
     lane.closed(1);
-    assert!(!lane.opened(3), "another is open");
+    assert_eq!(opens(lane, &[2]), Some(Opening::Further), "another takes calls");
+    lane.opened(3);
     lane.closed(2);
+    assert_eq!(opens(lane, &[]), Some(Opening::Again), "the other has said goodbye");
+    lane.failed(7, |_| false);
     lane.closed(3);
-    assert!(lane.opened(4) && !lane.opened(5));
+    assert_eq!(opens(lane, &[]), Some(Opening::Again), "still");
 }

@@ -2,14 +2,14 @@
 //! others by what it says of itself, and none gets calls under a definition that would have a policy read another field.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use rustc_hash::{FxHashMap, FxHashSet};
 use tokio::time::Instant;
 
 use super::published::{Kind, Refusals};
-use crate::schema::Definition;
+use crate::schema::{Definition, Life};
 
 /// What policies rely on. Asked once for each definition, on a thread where it may take its time.
 pub trait Demands: Send + Sync {
@@ -54,8 +54,12 @@ pub(super) type Groups = BTreeMap<Arc<str>, Vec<(Arc<Kind>, usize)>>;
 #[derive(Debug, Default)]
 pub(super) struct Bench {
     standings: FxHashMap<(Arc<str>, String), Standing>,
-    known: FxHashMap<(u64, u64), Result<(), String>>,
+    /// By what, and by what is accepted. For as long as what was judged lives: what policies have made of it goes with it.
+    known: FxHashMap<(u64, u64), Judgement>,
 }
+
+/// Of what, and whether policies can work with it; if not, why.
+type Judgement = (Weak<Life>, Result<(), String>);
 
 /// Of a method of an agent.
 #[derive(Debug)]
@@ -95,6 +99,7 @@ impl Bench {
         now: Instant,
     ) -> FxHashMap<(Arc<str>, u64), Refusals> {
         let mut refusals: FxHashMap<(Arc<str>, u64), Refusals> = FxHashMap::default();
+        self.known.retain(|_, (life, _)| life.strong_count() > 0);
         if self.known.len() > MOST {
             self.known.clear();
         }
@@ -161,8 +166,12 @@ impl Bench {
         let mut standing = self.standings.remove(&key).unwrap_or_else(fresh);
         let mut ask = |definition: &Definition, accepted: Option<&Definition>| {
             let pair = (definition.id, accepted.map_or(0, |accepted| accepted.id));
-            let judged = || demands.judge(service, method, definition, accepted);
-            self.known.entry(pair).or_insert_with(judged).clone()
+            if let Some((_, judged)) = self.known.get(&pair).filter(|(life, _)| life.strong_count() > 0) {
+                return judged.clone();
+            }
+            let judged = demands.judge(service, method, definition, accepted);
+            self.known.insert(pair, (Arc::downgrade(&definition.life), judged.clone()));
+            judged
         };
         let first_comes = settled || now.saturating_duration_since(standing.since) >= PATIENCE;
         if standing.accepted.is_none() && first_comes {

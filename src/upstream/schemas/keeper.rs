@@ -10,6 +10,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
 
 use super::assemble::{assembled, compared, grouped};
+use super::doubts::Unconfirmed;
 use super::judge::{Bench, LARGE};
 use super::look::{Found, Looks};
 use super::pace::{LEAST, Pace, RARELY, Rates, SPREAD};
@@ -45,6 +46,8 @@ struct Keeper {
     order: u64,
     bench: Bench,
     drifts: Vec<Arc<Drift>>,
+    /// Instances that have said what they serve, since when that is so, and who waits to hear of it: told once it is published.
+    confirmed: Vec<(u64, Instant, Vec<Unconfirmed>)>,
     /// Instances have come, gone or changed; and when that was looked at last.
     altered: bool,
     listed: Instant,
@@ -71,6 +74,7 @@ pub async fn keep(cluster: Arc<Cluster>, network: Arc<dyn Network>) {
         order: 1,
         bench: Bench::default(),
         drifts: Vec::new(),
+        confirmed: Vec::new(),
         altered: false,
         listed: Instant::now(),
         anew: true,
@@ -88,6 +92,9 @@ pub async fn keep(cluster: Arc<Cluster>, network: Arc<dyn Network>) {
         keeper.begin(&mut under_way);
         if keeper.anew && Instant::now() >= keeper.after(keeper.published) {
             keeper.publish().await;
+        }
+        if !keeper.anew {
+            keeper.tell();
         }
         let next = [
             keeper.next_look().filter(|_| under_way.len() < AT_ONCE),
@@ -138,6 +145,7 @@ impl Keeper {
         for (id, watch) in self.watched.extract_if(|id, _| !ids.contains(id)) {
             self.due.remove(&(watch.due, id));
         }
+        self.schemas.doubts.retain(|id, _| ids.contains(&id));
         if self.watched.len() != before {
             self.anew = true;
             let telling = || self.watched.values().filter(|watch| watch.has_told());
@@ -163,7 +171,7 @@ impl Keeper {
 
     /// Does what was asked for.
     fn heed(&mut self) {
-        let Asked { again, answering, accept, judge, list, .. } = {
+        let Asked { again, answering, confirm, accept, judge, list, .. } = {
             let mut asked = self.schemas.asked.lock();
             let last = std::mem::take(&mut asked.last);
             let taken = std::mem::take(&mut *asked);
@@ -175,6 +183,13 @@ impl Keeper {
         for id in &answering {
             if let Some(watch) = self.watched.get_mut(id) {
                 watch.answers = true;
+            }
+        }
+        let mut again = again;
+        for unconfirmed in confirm {
+            if let Some(watch) = self.watched.get_mut(&unconfirmed.instance) {
+                again.insert(unconfirmed.instance);
+                watch.unconfirmed.push(unconfirmed);
             }
         }
         again.into_iter().chain(answering).for_each(|id| self.look_soon(id, now));
@@ -298,6 +313,12 @@ impl Keeper {
             },
             Found::Failed(print, error) => watch.failed(print, error, bundled),
         }
+        if let Some(looked) = watch.looked {
+            let waiting = watch.heard(looked);
+            if watch.error.is_none() || watch.unoffered {
+                self.confirmed.push((id, looked, waiting));
+            }
+        }
         if watch.error.is_some() && watch.error != before.1 {
             tracing::warn!(cluster, instance = %watch.instance.authority, error = watch.error.as_deref(), "no schema of an instance");
         }
@@ -311,6 +332,14 @@ impl Keeper {
         watch.due = if std::mem::take(&mut watch.again) { now + LEAST } else { now + wait };
         self.due.insert((watch.due, id));
         self.anew |= changed || now.saturating_duration_since(self.published) >= STALE;
+    }
+
+    /// What was found is published: those hear of it who waited for it.
+    fn tell(&mut self) {
+        for (id, looked, waiting) in self.confirmed.drain(..) {
+            self.schemas.doubts.retain(|other, since| other != id || since > looked);
+            waiting.into_iter().for_each(Unconfirmed::confirm);
+        }
     }
 
     /// When something that takes longer the more instances there are, and was done at this time, may be done again.

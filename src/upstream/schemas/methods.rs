@@ -6,7 +6,7 @@ use filter_api::{MethodKind, Types};
 
 use super::Schemas;
 use crate::registry::Agent;
-use crate::schema;
+use crate::schema::InForce;
 use crate::upstream::Methods;
 
 impl Methods for Schemas {
@@ -31,17 +31,31 @@ impl Methods for Schemas {
         let among = agent.map(|agent| agent.endpoints.load());
         let among = among.as_ref().map(|set| &*set.instances);
         let known = self.load();
-        let ids = known.in_force(among, service, method).iter().map(|definition| definition.id).collect();
-        in_numbers(schema::InForce(ids))
+        let lives =
+            known.in_force(among, service, method).iter().map(|definition| Arc::clone(&definition.life)).collect();
+        types(InForce(lives))
+    }
+
+    fn is_read_as(&self, instance: u64, service: &str, method: &str, judged: Option<&Types>) -> bool {
+        if self.is_doubtful(instance) {
+            return false;
+        }
+        let known = self.load();
+        let Some(own) = known.of_instance(instance, service, method) else { return false };
+        let judged = judged.map(|judged| judged.downcast_ref::<InForce>());
+        judged.is_none_or(|judged| judged.is_some_and(|judged| judged.0.iter().any(|life| life.id == own.id)))
     }
 
     fn of_instance(&self, instance: u64, service: &str, method: &str) -> Option<Arc<Types>> {
+        if self.is_doubtful(instance) {
+            return None;
+        }
         let known = self.load();
-        let ids = known.of_instance(instance, service, method).map(|definition| definition.id);
-        in_numbers(schema::InForce(ids.into_iter().collect()))
+        let own = known.of_instance(instance, service, method);
+        types(InForce(own.map(|definition| Arc::clone(&definition.life)).into_iter().collect()))
     }
 }
 
-fn in_numbers(numbers: schema::InForce) -> Option<Arc<Types>> {
-    (!numbers.0.is_empty()).then(|| Arc::new(numbers) as Arc<Types>)
+fn types(in_force: InForce) -> Option<Arc<Types>> {
+    (!in_force.0.is_empty()).then(|| Arc::new(in_force) as Arc<Types>)
 }

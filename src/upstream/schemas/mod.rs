@@ -2,6 +2,7 @@
 //! (`judge`), and published so that a call only has to look (`published`). Knows no policy: what is relied on, others hand in.
 
 mod assemble;
+mod doubts;
 mod judge;
 mod keeper;
 mod look;
@@ -20,6 +21,7 @@ use rustc_hash::{FxHashMap, FxHashSet};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
+use doubts::{Doubts, Unconfirmed};
 pub use judge::Demands;
 pub use keeper::keep;
 pub use published::{Drift, InForce, InstanceReport, Kind, Published, Refused, Source};
@@ -29,6 +31,9 @@ use crate::schema::{Definitions, Schema};
 
 /// Between two questions that calls bring about, of one instance.
 const LEAST_BETWEEN: Duration = Duration::from_secs(10);
+
+/// How long a connection to an instance that may have been started anew waits to hear what it serves.
+const CONFIRMED: Duration = Duration::from_secs(2);
 
 /// Where a cluster's schemas come from.
 #[derive(Clone, Debug, Default)]
@@ -52,6 +57,7 @@ pub struct Schemas {
     excluding: AtomicBool,
     demands: ArcSwapOption<Box<dyn Demands>>,
     asked: Mutex<Asked>,
+    doubts: Doubts,
     wake: Notify,
 }
 
@@ -64,6 +70,8 @@ struct Asked {
     answering: FxHashSet<u64>,
     /// When that was asked last, over calls.
     last: FxHashMap<u64, Instant>,
+    /// To look at these, each of which somebody is connected to anew and waits to hear of.
+    confirm: Vec<Unconfirmed>,
     /// To take what is there as accepted.
     accept: bool,
     /// To judge anew.
@@ -106,6 +114,7 @@ impl Schemas {
             excluding: AtomicBool::new(false),
             demands: ArcSwapOption::empty(),
             asked: Mutex::default(),
+            doubts: Doubts::default(),
             wake: Notify::new(),
         })
     }
@@ -204,11 +213,31 @@ impl Schemas {
         }
     }
 
-    /// A connection to an instance was made where there had been others, and all were closed: it may have been started anew.
-    pub fn reconnected(&self, instance: u64) {
-        if self.asks() {
-            self.look_again(instance);
+    /// A connection to an instance was made where there had been others, none of which takes calls any more: it may have been started
+    /// anew, with another schema. Where policies read messages by what it says, this waits until it has said it; where it does not in
+    /// time, it is in doubt what it means until it has.
+    pub async fn confirm(&self, instance: u64) {
+        if !self.asks() {
+            return;
         }
+        if self.mode() != Mode::Live || !self.is_relied_on() {
+            return self.look_again(instance);
+        }
+        let (unconfirmed, confirmed) = Unconfirmed::new(instance);
+        self.ask(|asked| asked.confirm.push(unconfirmed));
+        if !matches!(tokio::time::timeout(CONFIRMED, confirmed).await, Ok(Ok(()))) {
+            tracing::warn!(instance, "an instance that was connected to again does not say what it serves");
+            self.doubts.add(instance);
+            // What it says from now on ends the doubt.
+            self.ask(|asked| {
+                asked.again.insert(instance);
+            });
+        }
+    }
+
+    /// Whether it is in doubt what an instance means by its messages.
+    fn is_doubtful(&self, instance: u64) -> bool {
+        self.mode() == Mode::Live && self.doubts.has(instance)
     }
 
     /// Instances came or went.

@@ -6,6 +6,7 @@ use std::time::{Duration, SystemTime};
 use rand::Rng as _;
 use tokio::time::Instant;
 
+use super::doubts::Unconfirmed;
 use super::pace::{LEAST, RARELY, RETRY, Rates};
 use super::published::{InstanceReport, Kind};
 use crate::registry::{Instance, State};
@@ -39,6 +40,8 @@ pub(super) struct Watch {
     /// What it serves cannot be used, which will be so the next time too.
     pub(super) rarely: bool,
     pub(super) failures: u32,
+    /// Those who wait to hear that what is known of it is so.
+    pub(super) unconfirmed: Vec<Unconfirmed>,
 }
 
 impl Watch {
@@ -61,6 +64,7 @@ impl Watch {
             error: None,
             unoffered: false,
             failures: 0,
+            unconfirmed: Vec::new(),
         }
     }
 
@@ -104,6 +108,11 @@ impl Watch {
     /// It has said what it serves, or that it does not say.
     pub(super) fn has_told(&self) -> bool {
         self.kind.is_some() || self.unoffered
+    }
+
+    /// A look that began at this time has ended: takes those out who waited for it.
+    pub(super) fn heard(&mut self, looked: Instant) -> Vec<Unconfirmed> {
+        self.unconfirmed.extract_if(.., |unconfirmed| unconfirmed.since <= looked).collect()
     }
 
     /// It does not say, and what comes with Portunus is taken.

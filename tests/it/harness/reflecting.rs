@@ -108,6 +108,15 @@ impl Reflecting {
         *self.manner.lock() = manner;
     }
 
+    /// Is started anew in place, by which it has become another version: it tells this of itself, and answers this to a path.
+    pub(crate) async fn become_another(&self, manner: Manner, (path, said): (&str, Said)) {
+        let change = || {
+            self.turn(manner);
+            self.say(path, said);
+        };
+        self.upstream.restart(change).await;
+    }
+
     /// Answers this to a path from now on.
     pub(crate) fn say(&self, path: &str, said: Said) {
         self.says.lock().insert(path.to_owned(), said);

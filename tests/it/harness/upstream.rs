@@ -9,6 +9,7 @@ use h2::server::SendResponse;
 use h2::{RecvStream, SendStream};
 use http::{HeaderMap, HeaderName, HeaderValue, Response};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Mutex;
 use tokio::task::JoinHandle;
 
 use super::{framed, messages};
@@ -19,6 +20,8 @@ pub(crate) struct Upstream {
     connections: Arc<AtomicUsize>,
     calls: Arc<AtomicUsize>,
     task: JoinHandle<()>,
+    /// Its connections.
+    serving: Arc<Mutex<Vec<JoinHandle<()>>>>,
 }
 
 /// A call as it came.
@@ -53,17 +56,30 @@ impl Upstream {
         let address = listener.local_addr().unwrap();
         let (connections, calls) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
         let (opened, seen) = (Arc::clone(&connections), Arc::clone(&calls));
+        let serving: Arc<Mutex<Vec<JoinHandle<()>>>> = Arc::default();
+        let served = Arc::clone(&serving);
         let task = tokio::spawn(async move {
             while let Ok((socket, _)) = listener.accept().await {
                 opened.fetch_add(1, Ordering::SeqCst);
-                tokio::spawn(serve(socket, builder.clone(), script.clone(), Arc::clone(&seen)));
+                let serve = serve(socket, builder.clone(), script.clone(), Arc::clone(&seen));
+                served.lock().await.push(tokio::spawn(serve));
             }
         });
-        Self { address, connections, calls, task }
+        Self { address, connections, calls, task, serving }
     }
 
     pub(crate) fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Starts it anew in place: its connections are gone, and the next ones meet what it has changed to.
+    pub(crate) async fn restart(&self, change: impl FnOnce()) {
+        let mut serving = self.serving.lock().await;
+        for connection in serving.drain(..) {
+            connection.abort();
+            connection.await.ok();
+        }
+        change();
     }
 
     /// Connections so far.

@@ -64,6 +64,10 @@ impl Methods for Said {
         Some(text(format!("all of {method}")))
     }
 
+    fn is_read_as(&self, _: u64, _: &str, _: &str, _: Option<&Types>) -> bool {
+        true
+    }
+
     fn of_instance(&self, _: u64, _: &str, method: &str) -> Option<Arc<Types>> {
         Some(text(format!("one of {method}")))
     }

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use super::{Calls, Extractions, Hiding};
 use crate::config::policies::Policy as _;
 use crate::schema::tests::compile;
-use crate::schema::{Definition, Definitions, InForce};
+use crate::schema::{Definition, Definitions, InForce, Life};
 
 const BODY: &str = r#"
 message R {
@@ -26,8 +26,8 @@ fn extraction(definition: &Definition, paths: &[&str], hiding: Hiding) -> Result
     made.bind("a.S", "M", definition).map(|()| made)
 }
 
-fn read(made: &Extractions, ids: &[u64], body: &[u8]) -> Result<Extracted, Unread> {
-    let in_force = InForce(ids.into());
+fn read(made: &Extractions, lives: &[&Arc<Life>], body: &[u8]) -> Result<Extracted, Unread> {
+    let in_force = InForce(lives.iter().map(|life| Arc::clone(life)).collect());
     let message =
         Message { number: 1, size: 0, compressed: false, body: Some(body), types: Some(&in_force), request: None };
     made.request(&message)
@@ -38,7 +38,7 @@ fn read_json(paths: &[&str], message: &str) -> Value {
     let definition = definitions.get("a.S", "M").unwrap();
     let wire = definition.schema.request_from_json(definition.method, message).unwrap();
     let made = extraction(definition, paths, Hiding::default()).unwrap();
-    Value::Object(read(&made, &[definition.id], &wire).unwrap().fields)
+    Value::Object(read(&made, &[&definition.life], &wire).unwrap().fields)
 }
 
 #[test]
@@ -105,7 +105,7 @@ fn what_a_redaction_hides_is_left_out() {
         hiding.add(&Calls::default(), &hidden.iter().map(|path| (*path).to_owned()).collect::<Vec<_>>());
         hiding.add(&others, &["name".to_owned(), "in".to_owned(), "labels".to_owned()]);
         let made = extraction(definition, &["name", "in.secret", "in.open", "labels.*"], hiding).unwrap();
-        let found = read(&made, &[definition.id], &wire).unwrap();
+        let found = read(&made, &[&definition.life], &wire).unwrap();
         assert_eq!(Value::Object(found.fields), wanted, "{hidden:?}");
         assert_eq!(found.hidden.iter().map(|path| &**path).collect::<Vec<_>>(), told);
     }
@@ -129,10 +129,11 @@ fn what_is_not_known_or_torn_is_told() {
     let definition = definitions.get("a.S", "M").unwrap();
     let made = extraction(definition, &["name"], Hiding::default()).unwrap();
     assert_eq!(read(&made, &[], b""), Err(Unread::NoSchema));
-    assert_eq!(read(&made, &[definition.id + 1], b""), Err(Unread::NoSchema));
+    let other = Definitions::of(Arc::new(compile::with("message R { string name = 2; }")));
+    assert_eq!(read(&made, &[&other.get("a.S", "M").unwrap().life], b""), Err(Unread::NoSchema));
     let typo = extraction(definition, &["nam", "in.opem"], Hiding::default()).unwrap();
-    assert_eq!(read(&typo, &[definition.id], b"").unwrap().unknown, ["nam".into(), "in.opem".into()]);
-    assert!(matches!(read(&made, &[definition.id], &[10, 9]), Err(Unread::Malformed(_))));
+    assert_eq!(read(&typo, &[&definition.life], b"").unwrap().unknown, ["nam".into(), "in.opem".into()]);
+    assert!(matches!(read(&made, &[&definition.life], &[10, 9]), Err(Unread::Malformed(_))));
 }
 
 /// Two instances mean different things by the name: nobody can tell which one the call is on.
@@ -143,7 +144,7 @@ fn definitions_that_disagree_about_a_message_tell_nothing() {
     let made = extraction(one, &["name"], Hiding::default()).unwrap();
     made.bind("a.S", "M", two).unwrap();
     let wire = one.schema.request_from_json(one.method, r#"{"name": "n"}"#).unwrap();
-    assert_eq!(read(&made, &[one.id, two.id], &wire), Err(Unread::NoSchema));
-    assert_eq!(read(&made, &[one.id, two.id], &[]).unwrap(), Extracted::default());
+    assert_eq!(read(&made, &[&one.life, &two.life], &wire), Err(Unread::NoSchema));
+    assert_eq!(read(&made, &[&one.life, &two.life], &[]).unwrap(), Extracted::default());
     assert!(made.conflicts(two, one).unwrap().contains("number 12"));
 }
