@@ -5,6 +5,7 @@ mod call;
 pub mod check;
 mod demo;
 mod descriptors;
+mod dev;
 mod dial;
 mod online;
 mod run;
@@ -56,6 +57,11 @@ enum Command {
         #[command(subcommand)]
         action: descriptors::Action,
     },
+    /// Throw-away certificates and tokens, for trying things.
+    Dev {
+        #[command(subcommand)]
+        action: dev::Action,
+    },
     /// Everything in one process: a core, the proxy, three instances of one agent. Runs until Ctrl-C.
     Demo {
         /// Send real calls through, print which instance answered and what was refused, and exit.
@@ -93,6 +99,7 @@ pub fn main() -> ExitCode {
         }
         Command::Audit { action } => audit::run(&action, &mut stdout(), &mut stderr()),
         Command::Descriptors { action } => descriptors::run(&action, &mut stdout(), &mut stderr()),
+        Command::Dev { action } => dev::run(&action, &mut stdout(), &mut stderr()),
         Command::Demo { once } => demo::run(once),
         Command::Schema => schema::run(filters::ALL, &mut stdout()).map_or(ExitCode::FAILURE, |()| ExitCode::SUCCESS),
     }

@@ -1,6 +1,7 @@
 //! `portunus demo`: everything in one process, with no file, no network and no set-up. Three instances of one sample Bindu
-//! agent register with the proxy, a stand-in core calls them through it.
+//! agent register with the proxy, a stand-in core calls them through it, and so do callers with certificates and tokens.
 
+mod papers;
 mod stage;
 mod story;
 mod table;

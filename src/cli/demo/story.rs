@@ -8,10 +8,14 @@ use portunus_proto::bindu::{ChatMessage, HandleRequest, HandleResponse};
 use portunus_proto::shannon::orchestrator::GetTaskStatusRequest;
 use portunus_proto::shannon::orchestrator::orchestrator_service_client::OrchestratorServiceClient;
 use tokio::time::Instant;
+use tonic::metadata::{Ascii, MetadataValue};
+use tonic::service::Interceptor;
+use tonic::service::interceptor::InterceptedService;
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Request, Status};
 use tonic_types::StatusExt as _;
 
+use super::papers::Shows;
 use super::stage::Stage;
 
 /// Everything that was tried.
@@ -67,7 +71,7 @@ pub(super) async fn tell(stage: &mut Stage) -> Story {
         holds: registrations == 1,
     });
     story.balanced.push(by_the_core(stage).await);
-    let client = match connect(stage).await {
+    let client = match connect(stage, Shows::Caller).await {
         Ok(client) => client,
         Err(error) => {
             story.facts.push(Fact { text: format!("no connection to the proxy: {error}"), holds: false });
@@ -78,6 +82,13 @@ pub(super) async fn tell(stage: &mut Stage) -> Story {
     story.balanced.push(unary(&client, "30 HandleMessages from a client", 30, all).await);
     story.balanced.push(streams(&client).await);
     story.refused = refusals(stage, &client).await;
+    match strangers(stage).await {
+        Ok((refused, fact)) => {
+            story.refused.extend(refused);
+            story.facts.push(fact);
+        }
+        Err(error) => story.facts.push(Fact { text: format!("no tokens were made: {error}"), holds: false }),
+    }
     if let Some(victim) = stage.instances.pop() {
         victim.kill().await;
         let two = |row: &Balanced| row.answers.values().sum::<usize>() == 20 && row.answers.len() == 2;
@@ -139,8 +150,11 @@ async fn refusals(stage: &Stage, client: &Client) -> Vec<Refused> {
         async move { client.handle_messages(request).await.err() }
     };
     let elsewhere = async {
-        let channel = endpoint(stage).ok()?.connect_lazy();
-        OrchestratorServiceClient::new(channel).get_task_status(GetTaskStatusRequest::default()).await.err()
+        let channel = endpoint(stage, Shows::Caller).ok()?.connect_lazy();
+        OrchestratorServiceClient::with_interceptor(channel, operator(stage).ok()?)
+            .get_task_status(GetTaskStatusRequest::default())
+            .await
+            .err()
     };
     vec![
         Refused::new("an agent that nobody registered", call(nobody).await, (Code::NotFound, "agent_unknown")),
@@ -154,15 +168,84 @@ async fn refusals(stage: &Stage, client: &Client) -> Vec<Refused> {
     ]
 }
 
-type Client = AgentHandlerClient<Channel>;
-
-async fn connect(stage: &Stage) -> Result<Client, String> {
-    let channel = endpoint(stage)?.connect().await.map_err(|error| error.to_string())?;
-    Ok(AgentHandlerClient::new(channel))
+/// Those who are not who may call, or may not do it.
+async fn strangers(stage: &Stage) -> Result<(Vec<Refused>, Fact), String> {
+    let papers = &stage.papers;
+    let call = async |shows: Shows, token: Option<String>| -> Result<Option<Status>, String> {
+        let channel = endpoint(stage, shows)?.connect_lazy();
+        let mut client = AgentHandlerClient::with_interceptor(channel, Bearer::of(token)?);
+        Ok(client.handle_messages(hello(10)).await.err())
+    };
+    let unauthenticated = |reason| (Code::Unauthenticated, reason);
+    let refused = vec![
+        Refused::new("no token", call(Shows::Caller, None).await?, unauthenticated("token_missing")),
+        Refused::new(
+            "a token that has expired",
+            call(Shows::Caller, Some(papers.token("operator", -600)?)).await?,
+            unauthenticated("token_expired"),
+        ),
+        Refused::new(
+            "a token that somebody else has signed",
+            call(Shows::Caller, Some(papers.forged()?)).await?,
+            unauthenticated("token_signature"),
+        ),
+        Refused::new(
+            "a token of a role that may not call",
+            call(Shows::Caller, Some(papers.token("guest", 600)?)).await?,
+            (Code::PermissionDenied, "denied"),
+        ),
+        Refused::new(
+            "the certificate of a stranger",
+            call(Shows::Stranger, Some(papers.token("operator", 600)?)).await?,
+            (Code::PermissionDenied, "peer"),
+        ),
+    ];
+    let without = call(Shows::Nothing, Some(papers.token("operator", 600)?)).await?;
+    // No call, and so no answer: whoever shows no certificate has no connection.
+    let holds = without.as_ref().is_some_and(|status| status.get_details_error_info().is_none());
+    let text = match without {
+        Some(_) if holds => "a caller without a certificate has no connection".to_owned(),
+        Some(status) => format!("a caller without a certificate was answered: {}", status.message()),
+        None => "a caller without a certificate passed".to_owned(),
+    };
+    Ok((refused, Fact { text, holds }))
 }
 
-fn endpoint(stage: &Stage) -> Result<Endpoint, String> {
-    Endpoint::from_shared(format!("http://{}", stage.callback)).map_err(|error| error.to_string())
+type Client = AgentHandlerClient<InterceptedService<Channel, Bearer>>;
+
+/// Sends a token along.
+#[derive(Clone)]
+struct Bearer(Option<MetadataValue<Ascii>>);
+
+impl Bearer {
+    fn of(token: Option<String>) -> Result<Self, String> {
+        let value = token.map(|token| format!("Bearer {token}").parse()).transpose();
+        value.map(Self).map_err(|_| "a token that cannot be metadata".to_owned())
+    }
+}
+
+impl Interceptor for Bearer {
+    fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
+        if let Some(token) = &self.0 {
+            request.metadata_mut().insert("authorization", token.clone());
+        }
+        Ok(request)
+    }
+}
+
+/// Who may do everything.
+fn operator(stage: &Stage) -> Result<Bearer, String> {
+    Bearer::of(Some(stage.papers.token("operator", 600)?))
+}
+
+async fn connect(stage: &Stage, shows: Shows) -> Result<Client, String> {
+    let channel = endpoint(stage, shows)?.connect().await.map_err(|error| error.to_string())?;
+    Ok(AgentHandlerClient::with_interceptor(channel, operator(stage)?))
+}
+
+fn endpoint(stage: &Stage, shows: Shows) -> Result<Endpoint, String> {
+    let endpoint = Endpoint::from_shared(format!("https://{}", stage.edge)).map_err(|error| error.to_string())?;
+    endpoint.tls_config(stage.papers.tls(shows)).map_err(|error| error.to_string())
 }
 
 fn hello(size: usize) -> HandleRequest {
