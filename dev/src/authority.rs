@@ -73,8 +73,11 @@ impl Authority {
     /// A workload's, for a SPIFFE id such as `spiffe://demo/caller`: to show as a client, and as a server.
     ///
     /// # Errors
-    /// The id is no URI.
+    /// It is no such id.
     pub fn workload(&self, spiffe: &str) -> Result<Issued, Error> {
+        if !portunus_tls::is_spiffe_id(spiffe) {
+            return Err(Error::Name("it is no SPIFFE id: write one as spiffe://example.org/client"));
+        }
         let mut params = named(spiffe.rsplit('/').next().unwrap_or(spiffe))?;
         params.subject_alt_names = vec![SanType::URI(spiffe.try_into()?)];
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth, ExtendedKeyUsagePurpose::ServerAuth];

@@ -13,6 +13,9 @@ pub enum Error {
     /// A certificate.
     #[error("no certificate was made: {0}")]
     Certificate(#[from] rcgen::Error),
+    /// A name that is none.
+    #[error("{0}")]
+    Name(&'static str),
     /// A key that cannot be used.
     #[error("{0}")]
     Key(&'static str),
