@@ -8,6 +8,7 @@ use std::time::SystemTime;
 use filter_api::{BuildCx, Filter, Keep, Known, Phase};
 use rustc_hash::FxHashMap;
 
+use super::access::Access;
 use super::expressions::{Compiler, Keys, Registrants};
 use super::health;
 use super::issuers::Signatories;
@@ -65,6 +66,8 @@ pub fn build_after(
     };
     builder.issuers = Signatories::build(&loaded.config.issuers, &loaded.source, &mut builder.problems);
     builder.clusters = loaded.config.clusters.iter().map(|(name, cluster)| builder.cluster(name, cluster)).collect();
+    let access_before = before.map(|before| &*before.access);
+    let access = Access::build(&loaded.config.admin, &loaded.source, access_before, &mut builder.problems);
     let log_when = loaded.config.access_log.as_ref().and_then(|log| log.when.as_ref());
     let log_when = log_when.and_then(|when| {
         builder.compiler.compile(&path!["access_log", "when"], when, ExprPlace::AccessLog, Wanted::Truth)
@@ -90,6 +93,7 @@ pub fn build_after(
     Ok(Snapshot {
         generation,
         applied_at: SystemTime::now(),
+        access: Arc::new(access),
         listeners,
         identity: builder.identity.into_iter().collect(),
         issuers: builder.issuers.into_all(),
@@ -205,7 +209,7 @@ impl Builder<'_> {
         let limits = &listener.limits;
         let before = self.before.and_then(|before| before.listeners.get(name)?.tls.as_deref());
         let tls = listener.tls.as_ref().and_then(|tls| {
-            let made = secure::server(self.source, &place.with("tls"), tls, before);
+            let made = secure::server(self.source, &place.with("tls"), (tls, secure::HTTP2), before);
             made.map_err(|problem| self.problems.push(problem)).ok()
         });
         Arc::new(Listener {

@@ -4,6 +4,7 @@
 //! The way of a file: `yaml` (tree with positions) → `env` (`${NAME}`) → `shape` (against the JSON Schema) → `file`
 //! (types) → `rules` (what no schema can say). Each step reports everything it finds; none stops at its first error.
 
+mod access;
 mod build;
 mod env;
 mod error;

@@ -12,6 +12,7 @@
 mod harness;
 
 mod accounting;
+mod admin;
 mod agents;
 mod audit;
 mod authz;
