@@ -65,17 +65,21 @@ fn is_port(text: &str) -> bool {
     text.bytes().all(|byte| byte.is_ascii_digit()) && text.parse::<u16>().is_ok()
 }
 
-/// Where a browser says so, that no page of another origin asks: not even one of the same machine, at another port, which is of the same
-/// site. Browsers say nothing to what is neither loopback nor TLS, so that this comes on top of what else is asked. A link to a page
-/// here may be followed: who asks then is a person, and the page that had the link sees nothing of the answer.
+/// That no page of another origin asks, as far as its browser says so: not even one of the same machine, at another port, which is of the
+/// same site. Browsers tell the site only to what is loopback or TLS, and the origin not with every request: so that this comes on top
+/// of what else is asked. A link to a page here may be followed: who asks then is a person, and the page that had the link sees nothing
+/// of the answer.
 fn admit_page(request: &Parts) -> Result<(), Refused> {
-    let said = |name: &'static str| request.headers.get_all(HeaderName::from_static(name));
-    let own = |site: &HeaderValue| site == "same-origin" || site == "none";
+    let headers = &request.headers;
+    let host = headers.get(HOST).and_then(|host| host.to_str().ok());
+    let is_ours = |origin: &HeaderValue| origin.to_str().is_ok_and(|origin| is_own(origin, host));
+    let said = |name: &'static str| headers.get_all(HeaderName::from_static(name));
     let only = |name, wanted: &str| said(name).iter().eq([wanted]);
-    let reads = matches!(request.method, Method::GET | Method::HEAD);
-    if said("sec-fetch-site").iter().all(own)
-        || (reads && only("sec-fetch-mode", "navigate") && only("sec-fetch-dest", "document"))
-    {
+    let is_link = matches!(request.method, Method::GET | Method::HEAD)
+        && only("sec-fetch-mode", "navigate")
+        && only("sec-fetch-dest", "document");
+    let is_own_site = said("sec-fetch-site").iter().all(|site| site == "same-origin" || site == "none");
+    if headers.get_all(ORIGIN).iter().all(is_ours) && (is_own_site || is_link) {
         return Ok(());
     }
     Err(Refused(StatusCode::FORBIDDEN, "pages of another origin have nothing to ask here"))
@@ -104,14 +108,9 @@ fn admit_token(token: &Token, headers: &HeaderMap) -> Result<(), Refused> {
     Err(Refused(StatusCode::UNAUTHORIZED, "send `authorization: Bearer TOKEN`, with the token of admin.token_file"))
 }
 
-/// What a request that changes something needs besides its Host: no foreign Origin, and a content type that a form of
-/// another page cannot send without asking first (`application/json` makes a browser send a preflight, which gets 405).
+/// What a request that changes something needs besides: a content type that a form of another page cannot send without asking first
+/// (`application/json` makes a browser send a preflight, which is refused).
 pub(super) fn admit_mutation(headers: &HeaderMap) -> Result<(), Refused> {
-    let host = headers.get(HOST).and_then(|host| host.to_str().ok());
-    let foreign = |origin: &http::HeaderValue| !origin.to_str().is_ok_and(|origin| is_own(origin, host));
-    if headers.get_all(ORIGIN).iter().any(foreign) {
-        return Err(Refused(StatusCode::FORBIDDEN, "pages of another origin cannot change anything here"));
-    }
     let mut types = headers.get_all(CONTENT_TYPE).iter();
     let json = types.next().and_then(|value| value.to_str().ok()).is_some_and(is_json);
     if json && types.next().is_none() {
@@ -203,7 +202,9 @@ mod tests {
         for (name, value) in headers {
             map.append(name, HeaderValue::from_static(value));
         }
-        admit_mutation(&map).err().map(|Refused(status, _)| status)
+        let (mut parts, ()) = Request::builder().method("DELETE").uri("/agents/x").body(()).unwrap().into_parts();
+        parts.headers = map;
+        admit_page(&parts).and_then(|()| admit_mutation(&parts.headers)).err().map(|Refused(status, _)| status)
     }
 
     #[test]
