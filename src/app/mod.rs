@@ -120,6 +120,7 @@ pub async fn start(loaded: Loaded) -> Result<Proxy, StartError> {
         clusters: Arc::new(ArcSwap::from_pointee(clusters)),
         metrics: Arc::clone(&metrics),
         hop: HopId::new(),
+        visitors: Arc::default(),
         access_log,
     });
     let (closing, closed) = watch::channel(false);

@@ -18,7 +18,7 @@ use super::secure;
 use super::snapshot::{FirstMessage, HealthCheck, Limits, Listener, Route, Snapshot, Split, Target};
 use super::{Errors, FilterUse, Loaded, Path, Problem, Served, Source, Target as FileTarget};
 use crate::expr::{Expression, Place as ExprPlace, Wanted};
-use crate::filters::{Chain, EACH_TRY, EARLY, LATE};
+use crate::filters::{BEFORE_ANYBODY, Chain, EACH_TRY, EARLY, JUDGING, LATE};
 use crate::path;
 use crate::route::{HeaderMatch, HeaderTest, Own, RouteMatch, Router};
 use crate::schema::{self, Definitions};
@@ -231,6 +231,7 @@ impl Builder<'_> {
                 connection_age: Some(limits.connection_age.0).filter(|age| !age.is_zero()),
             },
             early: Chain::of(&filters.placed, EARLY),
+            for_anybody: public_health(listener).then(|| Chain::of(&filters.placed, BEFORE_ANYBODY)),
             router: Router::with(routes, own),
             within,
             from: listener.from.as_ref().map(|from| from.iter().map(|cidr| cidr.0).collect()),
@@ -257,6 +258,7 @@ impl Builder<'_> {
                 holds_first: false,
                 early: Chain::of(&[], EARLY),
                 late: Chain::of(filters, LATE),
+                judges: judges(filters, &[]),
                 each_try: Chain::of(filters, EACH_TRY),
                 timeout: None,
                 filter_names: self.in_order(&listener.filters, &[]),
@@ -326,6 +328,7 @@ impl Builder<'_> {
             agent,
             early: Chain::of(&own.placed, EARLY),
             late: Chain::of(both(), LATE),
+            judges: judges(&before.placed, &own.placed),
             each_try: Chain::of(both(), EACH_TRY),
             timeout: route.timeout.map(|timeout| timeout.0),
             first_message,
@@ -377,6 +380,16 @@ impl Builder<'_> {
         }
         filters
     }
+}
+
+/// What says who may call: of the listener's filters those that look at the call, since it has been found out before who that is.
+fn judges(listener: &[Placed], own: &[Placed]) -> Chain {
+    let authorize = listener.iter().filter(|(phase, _)| *phase == Phase::Authorize);
+    Chain::of(authorize.chain(own), JUDGING)
+}
+
+fn public_health(listener: &super::Listener) -> bool {
+    listener.serve.iter().any(|entry| entry.what() == Served::Health && entry.is_public())
 }
 
 fn rule(matches: &super::Match) -> RouteMatch {

@@ -39,7 +39,7 @@ pub use file::{
     Cluster, ClusterLimits, ClusterSchema, Config, Dns, Endpoint, Expr, Expression, FilterUse, HashBy, HeaderMatch,
     HeaderPattern, Health, HoldFirst, Issuer, Jwks, KeptState, Listener, ListenerLimits, ListenerTls, Match, Members,
     Memory, Present, Reflection, ReflectionSettings, Registry, RegistryLimits, Route, SchemaMode, Serve, ServeSettings,
-    Served, ServedReflection, SplitShare, State, Target, WeightedEndpoint,
+    Served, ServedHealth, ServedReflection, SplitShare, State, Target, WeightedEndpoint,
 };
 pub use render::{render_defaults, view};
 pub use schema::compose;

@@ -68,6 +68,9 @@ pub struct Listener {
     pub limits: Limits,
     /// Its own filters that run before a route is chosen.
     pub early: Chain,
+    /// Those of them that run for who asks how the listener is (`{health: {public: true}}`): all but those that ask who it is. None where
+    /// they all do.
+    pub for_anybody: Option<Chain>,
     /// Its routes, and behind them what it serves itself.
     pub router: Router<Route>,
     /// The cluster that stands for what it serves itself, if it does: no configuration can name it.
@@ -117,6 +120,8 @@ pub struct Route {
     pub early: Chain,
     /// The listener's and its own that run once the agent is known.
     pub late: Chain,
+    /// Of those and of its own before them, the ones that say who may call: for whoever wants to know before there is a call.
+    pub judges: Chain,
     /// The listener's and its own that run at each try.
     pub each_try: Chain,
     /// All tries together.

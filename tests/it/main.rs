@@ -45,6 +45,7 @@ mod rollout;
 mod routing;
 mod schemas;
 mod serve;
+mod served;
 mod state;
 mod tls;
 mod validate;

@@ -24,7 +24,7 @@ pub use issuer::{Issuer, Jwks};
 pub use listener::{FilterUse, Listener, ListenerLimits};
 pub use route::{HeaderMatch, HeaderPattern, HoldFirst, Match, Present, Route, Share as SplitShare, Target};
 pub use schemas::{ClusterSchema, Reflection, ReflectionSettings, SchemaMode};
-pub use serve::{Serve, ServeSettings, Served, ServedReflection};
+pub use serve::{Serve, ServeSettings, Served, ServedHealth, ServedReflection};
 pub use tls::{CertificateFiles, ClientAuth, ClientAuthMode, ClientCertHeader, ListenerTls};
 
 use super::names::{HostName, LogFile};
