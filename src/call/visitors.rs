@@ -2,6 +2,7 @@
 //! sees no more of a call than its octets. A call carries the number of its entry, in metadata that no caller can send.
 
 use std::collections::{BTreeSet, HashMap};
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -29,11 +30,17 @@ const AT_ONCE: usize = 16;
 pub struct Visitors(Mutex<HashMap<u64, Arc<Visitor>>>);
 
 /// Who asks: a call, as the listener's filters have let it through.
-#[derive(Debug)]
 pub struct Visitor {
     info: CallInfo,
     head: RequestHead,
     origin: Arc<Origin>,
+}
+
+impl fmt::Debug for Visitor {
+    /// Its head may have a token.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Visitor").field("listener", &self.origin.listener).finish_non_exhaustive()
+    }
 }
 
 /// An entry, which goes with its call.

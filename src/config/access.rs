@@ -24,7 +24,7 @@ pub struct Access {
     pub token: Option<Token>,
     /// Names besides IP literals and `localhost` under which it may be asked, in lower case.
     pub hosts: BTreeSet<String>,
-    /// Others may listen to what is said.
+    /// Others may listen on the way.
     pub overheard: bool,
 }
 
@@ -52,7 +52,7 @@ impl Access {
     }
 
     /// What works, and would be better otherwise.
-    pub(super) fn warnings(&self) -> Option<String> {
+    pub(super) fn warning(&self) -> Option<String> {
         let message =
             "admin.token_file: whoever can listen on the way to `admin.address` can read the token: add `tls`";
         (self.token.is_some() && self.overheard).then(|| message.to_owned())

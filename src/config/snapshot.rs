@@ -226,7 +226,7 @@ impl Snapshot {
                 )
             })
             .chain(of_tls)
-            .chain(self.access.warnings())
+            .chain(self.access.warning())
             .collect();
         warnings.sort();
         warnings

@@ -148,7 +148,7 @@ impl Talk {
         }
     }
 
-    /// What is known now, as far as it is for the caller. One who is refused all says so to nobody: there is nothing, then.
+    /// What is known now, as far as it is for the caller.
     async fn excerpt(&self) -> Excerpt {
         let catalog = Arc::clone(&self.directory.current().await.catalog);
         let may = self.callers.may_call(&self.visitor, &catalog).await;
@@ -156,8 +156,8 @@ impl Talk {
     }
 
     /// A file, and behind it what it imports that the client does not have.
-    fn files(&mut self, catalog: &Excerpt, place: Option<usize>, what: &str, name: &str) -> MessageResponse {
-        let Some((place, (file, imports))) = place.and_then(|place| Some((place, catalog.at(place)?))) else {
+    fn files(&mut self, excerpt: &Excerpt, place: Option<usize>, what: &str, name: &str) -> MessageResponse {
+        let Some((place, (file, imports))) = place.and_then(|place| Some((place, excerpt.at(place)?))) else {
             return unknown(what, name);
         };
         self.sent.insert(place);
@@ -165,7 +165,7 @@ impl Talk {
         let (mut along, mut open) = (0, imports.to_vec());
         let mut seen = HashSet::from([place]);
         while let Some(place) = open.pop() {
-            let Some((file, imports)) = catalog.at(place).filter(|_| seen.insert(place)) else { continue };
+            let Some((file, imports)) = excerpt.at(place).filter(|_| seen.insert(place)) else { continue };
             open.extend(imports);
             if !self.sent.contains(&place) && along + file.len() <= ALONG {
                 along += file.len();
