@@ -48,7 +48,7 @@ const ALLOWED: [(&str, &[&str]); 20] = [
     ("store", &["registry"]),
     ("registry", &["observe"]),
     ("config", &["balance", "expr", "filters", "observe", "route", "schema", "validate"]),
-    ("admin", &["observe"]),
+    ("admin", &["config::snapshot", "observe"]),
     ("filters", &[]),
     ("observe", &[]),
     ("h2", &[]),

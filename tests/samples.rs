@@ -160,7 +160,7 @@ fn assert_loads(text: &str, path: &Path) {
     }
 }
 
-/// A folder with the certificates that samples name.
+/// A folder with the certificates that samples name, and the token.
 struct Certificates(PathBuf);
 
 impl Certificates {
@@ -184,6 +184,9 @@ impl Certificates {
         write("edge.key", ca.key().serialize_pem());
         write("clients-ca.pem", ca.pem());
         write("clients.crl.pem", list.signed_by(&ca).unwrap().pem().unwrap());
+        let token = folder.join("admin.token");
+        fs::write(&token, "0123456789abcdef".repeat(4)).unwrap();
+        fs::set_permissions(&token, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
         Self(folder)
     }
 }

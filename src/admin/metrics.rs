@@ -36,7 +36,7 @@ fn seen(state: &AdminState) -> Seen {
 }
 
 /// Whether OpenMetrics is named, and no less welcome than plain text. Who names neither (curl) gets plain text.
-fn prefers_open_metrics(headers: &HeaderMap) -> bool {
+pub(super) fn prefers_open_metrics(headers: &HeaderMap) -> bool {
     let (mut open, mut plain) = (0.0_f32, 0.0_f32);
     let values = headers.get_all(ACCEPT).iter().filter_map(|value| value.to_str().ok());
     for range in values.flat_map(|value| value.split(',')) {

@@ -6,6 +6,7 @@ mod guard;
 mod health;
 mod inventory;
 mod metrics;
+mod recent;
 mod reply;
 mod router;
 mod schema;
@@ -16,7 +17,6 @@ mod view;
 
 use std::sync::Arc;
 
-pub use guard::Hosts;
 pub use server::serve;
 pub use view::{
     AgentView, ChangeView, ClusterView, ConfigStatus, ConnectionCounts, CoreState, DriftView, IncompatibleView,
@@ -35,10 +35,10 @@ pub struct AdminState {
 }
 
 /// What one admin address offers, and to whom.
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Surface {
-    /// `admin.address`: everything, for requests whose Host passes.
-    Full(Hosts),
-    /// `admin.public`: `/live`, `/ready` and `/metrics`, for kubelet and Prometheus, under any Host or none.
+    /// `admin.address`: everything, for those whom [`View::access`] admits.
+    Full,
+    /// `admin.public`: `/live`, `/ready` and `/metrics`, for kubelet and Prometheus, in the clear, under any Host or none.
     Public,
 }

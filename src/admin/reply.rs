@@ -1,7 +1,10 @@
 //! Answers of the admin server: a status, a body, and the headers that every answer carries.
 
 use bytes::Bytes;
-use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue, X_CONTENT_TYPE_OPTIONS};
+use http::header::{
+    ALLOW, CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderName, HeaderValue, REFERRER_POLICY,
+    WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
+};
 use http::{Response, StatusCode};
 use http_body_util::Full;
 use serde::Serialize;
@@ -30,11 +33,17 @@ pub(super) fn with_type(status: StatusCode, content_type: HeaderValue, body: Vec
     let mut reply = Response::new(Full::new(Bytes::from(body)));
     *reply.status_mut() = status;
     // No CORS headers, ever: no page of another origin has anything to read here. `nosniff` keeps a browser from taking
-    // JSON with a caller's text in it for a page; `no-store` keeps owners and addresses out of caches.
-    let headers: [(HeaderName, HeaderValue); 3] = [
+    // JSON with a caller's text in it for a page; `no-store` keeps owners and addresses out of caches. The rest keeps answers out of
+    // other pages, as a frame, a script or an image of theirs, and out of the reach of a page that opened one in a window.
+    let headers: [(HeaderName, HeaderValue); 8] = [
         (CONTENT_TYPE, content_type),
         (X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")),
         (CACHE_CONTROL, HeaderValue::from_static("no-store")),
+        (CONTENT_SECURITY_POLICY, HeaderValue::from_static("default-src 'none'; frame-ancestors 'none'")),
+        (X_FRAME_OPTIONS, HeaderValue::from_static("DENY")),
+        (HeaderName::from_static("cross-origin-resource-policy"), HeaderValue::from_static("same-origin")),
+        (HeaderName::from_static("cross-origin-opener-policy"), HeaderValue::from_static("same-origin")),
+        (REFERRER_POLICY, HeaderValue::from_static("no-referrer")),
     ];
     reply.headers_mut().extend(headers);
     reply
@@ -44,9 +53,14 @@ pub(super) fn with_type(status: StatusCode, content_type: HeaderValue, body: Vec
 #[derive(Debug)]
 pub(super) struct Refused(pub(super) StatusCode, pub(super) &'static str);
 
-/// A refusal: what is wrong and what to do.
+/// A refusal: what is wrong and what to do. 401 must say by what one is known (RFC 9110 section 15.5.2).
 pub(super) fn refuse(status: StatusCode, error: &str) -> Reply {
-    json(status, &serde_json::json!({ "error": error }))
+    let mut reply = json(status, &serde_json::json!({ "error": error }));
+    if status == StatusCode::UNAUTHORIZED {
+        let scheme = HeaderValue::from_static("Bearer realm=\"portunus admin\"");
+        reply.headers_mut().insert(WWW_AUTHENTICATE, scheme);
+    }
+    reply
 }
 
 /// 405, which must say what would be allowed (RFC 9110 section 15.5.6).

@@ -3,8 +3,17 @@
 use http::Method;
 use http::request::Parts;
 
+use super::guard::Shown;
+use super::recent::Recent;
 use super::reply::{Refused, Reply, not_found, refuse, wrong_method};
 use super::{AdminState, Surface, config, guard, health, inventory, metrics, schema};
+
+/// What one address offers.
+pub(super) struct Site {
+    pub(super) state: AdminState,
+    pub(super) surface: Surface,
+    pub(super) recent: Recent,
+}
 
 /// One endpoint. `GET` includes `HEAD`.
 pub(super) struct Endpoint {
@@ -42,13 +51,14 @@ pub(super) const ENDPOINTS: &[Endpoint] = &[
 ];
 
 /// Answers one request. The guards come first: whoever may not ask learns nothing, not even what exists.
-pub(super) fn answer(state: &AdminState, surface: &Surface, request: &Parts) -> Reply {
-    if let Surface::Full(hosts) = surface
-        && let Err(Refused(status, error)) = hosts.admit(request)
+pub(super) fn answer(site: &Site, shown: &Shown, request: &Parts) -> Reply {
+    let Site { state, surface, recent } = site;
+    if *surface == Surface::Full
+        && let Err(Refused(status, error)) = guard::admit(&state.view.access(), shown, request)
     {
         return refuse(status, error);
     }
-    let offered = || ENDPOINTS.iter().filter(|endpoint| endpoint.public || matches!(surface, Surface::Full(_)));
+    let offered = || ENDPOINTS.iter().filter(|endpoint| endpoint.public || *surface == Surface::Full);
     let path = request.uri.path();
     let here: Vec<&Endpoint> = offered().filter(|endpoint| endpoint.fits(path)).collect();
     if here.is_empty() {
@@ -64,7 +74,10 @@ pub(super) fn answer(state: &AdminState, surface: &Surface, request: &Parts) -> 
     {
         return refuse(status, error);
     }
-    (endpoint.answer)(state, request)
+    match surface {
+        Surface::Full => (endpoint.answer)(state, request),
+        Surface::Public => recent.or_make(endpoint.path, request, || (endpoint.answer)(state, request)),
+    }
 }
 
 fn allowed(here: &[&Endpoint]) -> String {

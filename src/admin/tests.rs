@@ -13,6 +13,7 @@ use tokio::time::{Instant, timeout};
 use super::router::ENDPOINTS;
 use super::server::{Bounds, serve_within};
 use super::*;
+use crate::config::snapshot::{Access, Token};
 use crate::observe::Rfc3339;
 use crate::observe::metrics::{Format, Seen};
 
@@ -22,6 +23,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 #[derive(Default)]
 struct Sample {
     missing: Vec<String>,
+    token: Option<&'static str>,
 }
 
 fn moment(second: u64) -> Rfc3339 {
@@ -33,6 +35,12 @@ fn counts() -> StateCounts {
 }
 
 impl View for Sample {
+    fn access(&self) -> Arc<Access> {
+        let hosts = ["portunus.internal".to_owned()].into();
+        let token = self.token.map(|token| Token::of(token.as_bytes()).unwrap());
+        Arc::new(Access { hosts, token, ..Access::default() })
+    }
+
     fn ready(&self) -> Readiness {
         let degraded = vec!["cluster agents: its core 127.0.0.1:3774 cannot be reached".to_owned()];
         Readiness { missing: self.missing.clone(), degraded }
@@ -174,7 +182,7 @@ async fn start_with(view: Sample, surface: Surface, bounds: Bounds) -> Server {
 }
 
 async fn start() -> Server {
-    start_with(Sample::default(), Surface::Full(Hosts::new(["portunus.internal"])), Bounds::default()).await
+    start_with(Sample::default(), Surface::Full, Bounds::default()).await
 }
 
 struct Answer {
@@ -225,8 +233,8 @@ async fn every_endpoint_answers_json() {
 
 #[tokio::test]
 async fn not_ready_is_503_and_says_what_is_missing() {
-    let view = Sample { missing: vec!["listener edge is not bound".to_owned()] };
-    let server = start_with(view, Surface::Full(Hosts::default()), Bounds::default()).await;
+    let view = Sample { missing: vec!["listener edge is not bound".to_owned()], ..Sample::default() };
+    let server = start_with(view, Surface::Full, Bounds::default()).await;
     let answer = ask(&server, "GET", "/ready").await;
     assert_eq!(answer.status, 503);
     let body: serde_json::Value = serde_json::from_str(&answer.body).unwrap();
@@ -359,26 +367,89 @@ async fn oversized_heads_are_refused() {
     assert_eq!(ask(&server, "GET", "/live").await.status, 200);
 }
 
+/// One that has said half a word.
+async fn slow(server: &Server) -> TcpStream {
+    let mut stream = TcpStream::connect(server.address).await.unwrap();
+    stream.write_all(b"GET /live HTTP/1.1\r\nHost: loc").await.unwrap();
+    stream
+}
+
+/// What the other end says until it closes, if it does.
+async fn last_words(stream: &mut TcpStream, patience: Duration) -> Option<String> {
+    let mut rest = Vec::new();
+    let _ = timeout(patience, stream.read_to_end(&mut rest)).await.ok()?;
+    Some(String::from_utf8_lossy(&rest).into_owned())
+}
+
 #[tokio::test]
-async fn slow_clients_are_bounded_in_number_and_in_time() {
-    let bounds = Bounds { connections: 2, request: Duration::from_millis(300), ..Bounds::default() };
-    let server = start_with(Sample::default(), Surface::Full(Hosts::default()), bounds).await;
-    let began = Instant::now();
-    let mut slow = Vec::new();
-    for _ in 0..2 {
-        let mut stream = TcpStream::connect(server.address).await.unwrap();
-        stream.write_all(b"GET /live HTTP/1.1\r\nHost: loc").await.unwrap();
-        slow.push(stream);
+async fn slow_clients_are_bounded_in_time() {
+    let bounds = Bounds { request: Duration::from_millis(300), ..Bounds::default() };
+    for surface in [Surface::Full, Surface::Public] {
+        let server = start_with(Sample::default(), surface, bounds).await;
+        let began = Instant::now();
+        let (mut half, mut silent) = (slow(&server).await, TcpStream::connect(server.address).await.unwrap());
+        for stream in [&mut half, &mut silent] {
+            let words = last_words(stream, PATIENCE).await.expect("a slow client is cut off");
+            assert!(!words.contains("200 OK"), "{words}");
+            assert!(began.elapsed() >= Duration::from_millis(250), "it had its time");
+        }
     }
-    // Both places are taken by clients that never finish: this one waits until their time is over, and is served.
-    assert_eq!(ask(&server, "GET", "/live").await.status, 200);
-    assert!(began.elapsed() >= Duration::from_millis(250), "no place was free before");
-    for mut stream in slow {
-        let mut rest = Vec::new();
-        let read = timeout(PATIENCE, stream.read_to_end(&mut rest)).await;
-        assert!(read.is_ok(), "a slow client is cut off");
-        assert!(!String::from_utf8_lossy(&rest).contains("200 OK"));
+}
+
+#[tokio::test]
+async fn whoever_holds_many_connections_keeps_nobody_out() {
+    let bounds = Bounds { connections: 2, request: PATIENCE * 2, ..Bounds::default() };
+    for surface in [Surface::Full, Surface::Public] {
+        let server = start_with(Sample::default(), surface, bounds).await;
+        let (mut first, mut second) = (slow(&server).await, slow(&server).await);
+        assert_eq!(ask(&server, "GET", "/live").await.status, 200);
+        assert!(last_words(&mut first, PATIENCE).await.is_some(), "the oldest goes");
+        assert!(last_words(&mut second, Duration::from_millis(200)).await.is_none(), "and that one only");
+        second.write_all(b"alhost\r\n\r\n").await.unwrap();
+        assert!(last_words(&mut second, PATIENCE).await.unwrap().starts_with("HTTP/1.1 200"));
     }
+}
+
+#[tokio::test]
+async fn without_the_token_there_is_nothing_to_see() {
+    const TOKEN: &str = "0123456789abcdef0123456789abcdef";
+    let server = start_with(Sample { token: Some(TOKEN), ..Sample::default() }, Surface::Full, Bounds::default()).await;
+    let with = |head: &str, host: &str, token: &str| {
+        let request = format!("{head} HTTP/1.1\r\nHost: {host}\r\nAuthorization: Bearer {token}\r\n\r\n");
+        async move { exchange(server.address, &request).await }
+    };
+    for endpoint in ENDPOINTS {
+        let answer = with(&format!("{} {}", endpoint.method, endpoint.path), "localhost", "x").await;
+        assert_eq!(answer.status, 401, "{}", endpoint.path);
+        assert_eq!(answer.header("www-authenticate"), Some("Bearer realm=\"portunus admin\""));
+        assert!(!answer.body.contains("endpoints") && !answer.body.contains(TOKEN), "{}", answer.body);
+    }
+    assert_eq!(ask(&server, "GET", "/nothing").await.status, 401);
+    assert_eq!(with("GET /live", "localhost", TOKEN).await.status, 200);
+    assert_eq!(with("GET /nothing", "localhost", TOKEN).await.status, 404);
+    assert_eq!(with("GET /live", "evil.example", TOKEN).await.status, 421, "a name is not made good by a token");
+    let open = Sample { token: Some(TOKEN), ..Sample::default() };
+    let public = start_with(open, Surface::Public, Bounds::default()).await;
+    assert_eq!(ask(&public, "GET", "/ready").await.status, 200, "kubelet has no token");
+    assert_eq!(ask(&public, "POST", "/ready").await.status, 405);
+}
+
+#[tokio::test]
+async fn no_answer_can_be_put_into_another_page() {
+    let server = start().await;
+    for path in ["/config", "/metrics", "/nothing"] {
+        let answer = ask(&server, "GET", path).await;
+        for (name, value) in [
+            ("x-frame-options", "DENY"),
+            ("content-security-policy", "default-src 'none'; frame-ancestors 'none'"),
+            ("cross-origin-resource-policy", "same-origin"),
+            ("cross-origin-opener-policy", "same-origin"),
+        ] {
+            assert_eq!(answer.header(name), Some(value), "{path} {name}");
+        }
+    }
+    let foreign = "GET /config HTTP/1.1\r\nHost: localhost\r\nSec-Fetch-Site: same-site\r\n\r\n";
+    assert_eq!(exchange(server.address, foreign).await.status, 403);
 }
 
 #[tokio::test]

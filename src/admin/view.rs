@@ -2,15 +2,19 @@
 //! implements [`View`]; these types know nothing of how it works.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use serde::Serialize;
 
+use crate::config::snapshot::Access;
 use crate::observe::Rfc3339;
 use crate::observe::metrics::{AuditFile, KeyAge};
 
 /// The running proxy, as the admin endpoints see it. Each method is asked once a request, on the control runtime, and
 /// answers from memory: it must not wait for anything.
 pub trait View: Send + Sync + 'static {
+    /// Who may ask: what is in force now. Asked at each connection, and again at its request.
+    fn access(&self) -> Arc<Access>;
     /// Whether the proxy is fit to be sent traffic.
     fn ready(&self) -> Readiness;
     /// Every audit file that is in use.

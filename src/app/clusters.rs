@@ -20,11 +20,14 @@ use crate::upstream::schemas::Schemas;
 use crate::upstream::{self, Cluster, ClusterLimits, Clusters, Group, Lister, Methods, Tcp};
 
 /// Addresses that are ours: no instance may be there, or calls would come back to us.
-pub(super) fn reserved(listeners: &HashMap<Arc<str>, Vec<SocketAddr>>, admin: SocketAddr) -> Vec<Forbidden> {
+pub(super) fn reserved(
+    listeners: &HashMap<Arc<str>, Vec<SocketAddr>>,
+    admin: impl Iterator<Item = SocketAddr>,
+) -> Vec<Forbidden> {
     let ours = listeners.iter().flat_map(|(name, addresses)| {
         addresses.iter().map(move |address| forbidden(*address, format!("listener `{name}`")))
     });
-    ours.chain([forbidden(admin, "the admin server".to_owned())]).collect()
+    ours.chain(admin.map(|address| forbidden(address, "the admin server".to_owned()))).collect()
 }
 
 fn forbidden(address: SocketAddr, what: String) -> Forbidden {

@@ -5,6 +5,7 @@
 
 mod audit;
 mod clusters;
+mod desks;
 mod health;
 mod issuers;
 pub mod online;
@@ -26,7 +27,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-use crate::admin::{self, AdminState, Hosts, Surface};
+use crate::admin::{self, AdminState};
 use crate::call::{Budget, HopId, Shared};
 use crate::config::snapshot::{self, Listener, Snapshot, Target};
 use crate::config::{AccessLog as LogConfig, Config, Errors, Loaded};
@@ -34,6 +35,7 @@ use crate::observe::metrics::{CallKind, ListenerMetrics};
 use crate::observe::{AccessLog, Metrics, access};
 use crate::store::Store;
 use crate::{edge, filters};
+use desks::Desks;
 use workers::Workers;
 
 /// How often a drain looks whether it is done.
@@ -66,6 +68,7 @@ pub struct Proxy {
     pub shared: Arc<Shared>,
     addresses: HashMap<Arc<str>, Vec<SocketAddr>>,
     admin: SocketAddr,
+    public: Option<SocketAddr>,
     closing: watch::Sender<bool>,
     workers: Workers,
     /// Accept loops: they end when closing begins.
@@ -99,16 +102,14 @@ pub async fn start(loaded: Loaded) -> Result<Proxy, StartError> {
     know_methods(&metrics, &snapshot, config);
     metrics.set_generation(snapshot.generation);
     let access_log = config.access_log.as_ref().map(|log| open_log(log, &loaded, &metrics)).transpose()?;
-    let admin_socket = bind("the admin server", config.admin.address.0)?;
-    let admin = local(&admin_socket)?;
-    let surface = Surface::Full(Hosts::new(config.admin.hosts.iter().map(ToString::to_string)));
-    let state = state::open(&loaded, &admin_socket, &surface, &metrics).await?;
+    let desks = Desks::bind(&config.admin)?;
+    let state = state::open(&loaded, (&desks, &snapshot.access), &metrics).await?;
     let sockets = bind_listeners(&snapshot)?;
     let addresses = bound(&sockets)?;
     audit::open(&snapshot)?;
 
     let mut background = JoinSet::new();
-    let reserved = clusters::reserved(&addresses, admin);
+    let reserved = clusters::reserved(&addresses, desks.addresses());
     let mut clusters = clusters::build((config, &snapshot), &metrics, &reserved, state.as_ref(), &mut background)?;
     let serving = serve::add(&snapshot, &mut clusters, &metrics)?;
     issuers::keep(&snapshot, &mut background)?;
@@ -119,6 +120,7 @@ pub async fn start(loaded: Loaded) -> Result<Proxy, StartError> {
         clusters: Arc::new(ArcSwap::from_pointee(clusters)),
         metrics: Arc::clone(&metrics),
         hop: HopId::new(),
+        visitors: Arc::default(),
         access_log,
     });
     let (closing, closed) = watch::channel(false);
@@ -127,9 +129,22 @@ pub async fn start(loaded: Loaded) -> Result<Proxy, StartError> {
     let (accepting, listeners) = accept(sockets, &metrics, &workers, &closed)?;
 
     let state = AdminState { view: Arc::new(view::Running::new(Arc::clone(&shared), closed.clone())), metrics };
-    let socket = TcpListener::from_std(admin_socket).map_err(system)?;
-    background.spawn(admin::serve(socket, state, surface, std::future::pending()));
-    Ok(Proxy { shared, addresses, admin, closing, workers, accepting, _background: background, listeners, store })
+    let (admin, public) = (desks.address, desks.public_address);
+    for (socket, surface) in desks.into_sockets()? {
+        background.spawn(admin::serve(socket, state.clone(), surface, std::future::pending()));
+    }
+    Ok(Proxy {
+        shared,
+        addresses,
+        admin,
+        public,
+        closing,
+        workers,
+        accepting,
+        _background: background,
+        listeners,
+        store,
+    })
 }
 
 impl Proxy {
@@ -141,6 +156,11 @@ impl Proxy {
     /// Where the admin server listens.
     pub fn admin(&self) -> SocketAddr {
         self.admin
+    }
+
+    /// Where it answers anybody, if it does.
+    pub fn public(&self) -> Option<SocketAddr> {
+        self.public
     }
 
     /// Every listener with its addresses.

@@ -1,7 +1,9 @@
 //! The servers of listeners that serve something themselves: each is a cluster within, and a task on the control runtime.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use futures_util::future::BoxFuture;
 use tokio::io::DuplexStream;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
@@ -11,7 +13,7 @@ use crate::call::Shared;
 use crate::config::snapshot::Snapshot;
 use crate::observe::Metrics;
 use crate::observe::metrics::CallKind;
-use crate::schema::Method;
+use crate::schema::{Catalog, Method};
 use crate::serve::{self, Sources};
 use crate::upstream::{Cluster, Clusters};
 
@@ -39,7 +41,7 @@ pub(super) fn add(snapshot: &Snapshot, clusters: &mut Clusters, metrics: &Metric
 /// Runs them.
 pub(super) fn run(
     waiting: Waiting,
-    shared: &Shared,
+    shared: &Arc<Shared>,
     closing: &watch::Receiver<bool>,
     background: &mut JoinSet<()>,
 ) -> Result<(), StartError> {
@@ -52,11 +54,26 @@ pub(super) fn run(
             snapshot: Arc::clone(&shared.snapshot),
             clusters: Arc::clone(&shared.clusters),
             registrar: Arc::clone(registrar.schema()),
+            callers: Arc::new(Callers(Arc::clone(shared))),
             closing: closing.clone(),
         };
         background.spawn(serve::run(listener, sources, arrivals));
     }
     Ok(())
+}
+
+/// Those whose calls are under way.
+struct Callers(Arc<Shared>);
+
+impl serve::Callers for Callers {
+    fn may_call<'c>(&'c self, visitor: &'c str, catalog: &'c Catalog) -> BoxFuture<'c, BTreeSet<String>> {
+        Box::pin(async move {
+            match self.0.visitors.find(visitor) {
+                Some(visitor) => visitor.may_call(&self.0, catalog.methods()).await,
+                None => BTreeSet::new(),
+            }
+        })
+    }
 }
 
 fn kind(method: Method) -> CallKind {

@@ -1,18 +1,19 @@
 //! The state of the registries at the start: opened, or waited for where another process has it.
 
-use std::net::TcpListener as StdListener;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::net::TcpListener;
-use tokio::sync::oneshot;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
 
-use super::{StartError, system};
+use super::StartError;
+use super::desks::Desks;
 use crate::admin::{
     self, AdminState, AgentView, ClusterView, ConfigStatus, IncompatibleView, InstanceView, Readiness, RouteView,
-    SchemaView, Surface, View,
+    SchemaView, View,
 };
+use crate::config::snapshot::Access;
 use crate::config::{KeptState, Loaded, State};
 use crate::observe::Metrics;
 use crate::store::{File, OpenError};
@@ -24,8 +25,7 @@ const LOOK: Duration = Duration::from_millis(500);
 /// and says so.
 pub(super) async fn open(
     loaded: &Loaded,
-    socket: &StdListener,
-    surface: &Surface,
+    (desks, access): (&Desks, &Arc<Access>),
     metrics: &Arc<Metrics>,
 ) -> Result<Option<File>, StartError> {
     let Some(State::Kept(KeptState { dir, recover })) = &loaded.config.state else { return Ok(None) };
@@ -35,14 +35,17 @@ pub(super) async fn open(
         return Ok(first);
     }
     tracing::info!(folder = %folder.display(), "another process has the state: standing by until it lets it go");
-    let view = Arc::new(Standby { config: crate::config::view(loaded) });
+    let view = Arc::new(Standby { config: crate::config::view(loaded), access: Arc::clone(access) });
     let state = AdminState { view, metrics: Arc::clone(metrics) };
-    let socket = socket.try_clone().and_then(TcpListener::from_std).map_err(system)?;
-    let (stop, stopped) = oneshot::channel::<()>();
-    let admin = tokio::spawn(admin::serve(socket, state, surface.clone(), async {
-        // An error means the same.
-        stopped.await.ok();
-    }));
+    let (stop, stopped) = watch::channel(());
+    let mut serving = JoinSet::new();
+    for (socket, surface) in desks.try_clone()?.into_sockets()? {
+        let mut stopped = stopped.clone();
+        serving.spawn(admin::serve(socket, state.clone(), surface, async move {
+            // Nothing is ever sent: it ends with an error, once the other end is gone.
+            stopped.changed().await.ok();
+        }));
+    }
     let opened = loop {
         tokio::time::sleep(LOOK).await;
         match look(&folder, *recover).await {
@@ -52,7 +55,7 @@ pub(super) async fn open(
         }
     };
     drop(stop);
-    admin.await.ok();
+    while serving.join_next().await.is_some() {}
     tracing::info!("the state is ours: taking over");
     opened
 }
@@ -72,9 +75,14 @@ async fn look(folder: &Path, recover: bool) -> Result<Option<File>, StartError> 
 /// The proxy as its admin port shows it while another process has the state.
 struct Standby {
     config: serde_json::Value,
+    access: Arc<Access>,
 }
 
 impl View for Standby {
+    fn access(&self) -> Arc<Access> {
+        Arc::clone(&self.access)
+    }
+
     fn ready(&self) -> Readiness {
         let missing = vec!["standby: another process has the state, and this one waits for it".to_owned()];
         Readiness { missing, degraded: Vec::new() }

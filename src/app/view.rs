@@ -12,7 +12,7 @@ use crate::admin::{
     RouteView, SchemaView, StateCounts, View,
 };
 use crate::call::Shared;
-use crate::config::snapshot::{Route, Target};
+use crate::config::snapshot::{Access, Route, Target};
 use crate::observe::Rfc3339;
 use crate::observe::metrics::{AuditFile, ConnectionState, KeyAge};
 use crate::registry::{self, State};
@@ -77,6 +77,10 @@ impl Running {
 }
 
 impl View for Running {
+    fn access(&self) -> Arc<Access> {
+        Arc::clone(&self.shared.snapshot.load().access)
+    }
+
     fn ready(&self) -> Readiness {
         let missing = if *self.closing.borrow() { vec!["the proxy is draining".to_owned()] } else { Vec::new() };
         let mut degraded: Vec<String> = issuers::missing(&self.shared.snapshot.load()).collect();

@@ -33,6 +33,13 @@ pub(super) struct Undecided {
     progress: Progress,
 }
 
+impl Undecided {
+    /// Where nobody knows yet who calls, and the first message is to tell whether that matters: until when it is waited for.
+    pub(super) fn patience(&self) -> Option<Duration> {
+        self.progress.is_at_the_door().then_some(self.listener.limits.handshake)
+    }
+}
+
 impl Turn<'_> {
     /// A request begins.
     pub(super) fn begin(&mut self, link: LinkKey, stream: StreamId, head: RequestHead, end: bool) {
@@ -208,6 +215,9 @@ impl Turn<'_> {
     fn prepare(&mut self, key: CallKey) -> bool {
         let Some(passage) = self.hub.calls.get_mut(key.0) else { return false };
         let Some(call) = &mut passage.call else { return false };
+        if asks_what_it_may_call(call) {
+            self.worker.shared.visitors.enter(call, &passage.origin);
+        }
         head::prepare(call, &self.worker.shared.hop);
         call.first_message = None;
         passage.upload.copy_beside(0, &passage.origin.buffered);
@@ -272,6 +282,12 @@ fn instant_of(second: u64, now: Instant) -> Instant {
     let left = Duration::from_secs(second).saturating_sub(since);
     // What is too far to be told is a hundred years away.
     now.checked_add(left).unwrap_or(now + Duration::from_secs(100 * 365 * 24 * 3600))
+}
+
+/// Whether a call goes to the reflection that the listener serves itself.
+fn asks_what_it_may_call(call: &Call) -> bool {
+    let within = call.forward.as_ref().is_some_and(|forward| forward.cluster.is_within());
+    within && call.info.service.starts_with("grpc.reflection.")
 }
 
 /// Reads a head and takes off what only the proxy may write.

@@ -22,6 +22,7 @@ use crate::wire::HopId;
 
 use super::budget::Budget;
 use super::plan::Forward;
+use super::visitors::{Visit, Visitors};
 
 /// What outlives a configuration and is shared by all workers.
 #[derive(Debug)]
@@ -36,6 +37,8 @@ pub struct Shared {
     pub metrics: Arc<Metrics>,
     /// This proxy among those that a call passes.
     pub hop: HopId,
+    /// Those who ask what they may call.
+    pub visitors: Arc<Visitors>,
     /// Where calls are written down.
     pub access_log: Option<AccessLog>,
 }
@@ -105,6 +108,8 @@ pub struct Call {
     /// What is in the first message of the request, while it is decided where the call goes, if somebody has to know. What is made of
     /// it (an agent, a key) is kept in its place.
     pub(super) first_message: Option<Vec<u8>>,
+    /// Its entry among those who ask what they may call, if it does.
+    pub(super) visit: Option<Visit>,
     counted: OpenCall,
 }
 
@@ -166,6 +171,7 @@ impl Call {
             in_force: None,
             of_instance: None,
             first_message: None,
+            visit: None,
             counted: method.begin(),
         }
     }

@@ -10,6 +10,10 @@ use super::turn::Turn;
 use super::worker::CallKey;
 use crate::wire::{Encoding, Prefix, prefix_of};
 
+/// The longest message of somebody of whom nobody knows who that is. It names a service at most; what strangers hold counts against what
+/// all calls of the listener may.
+const STRANGERS_MESSAGE: u64 = 1 << 10;
+
 impl Turn<'_> {
     /// A decision goes no further without the first message.
     pub(super) fn await_message(&mut self, key: CallKey, call: Option<Box<Call>>, undecided: Undecided) {
@@ -18,6 +22,11 @@ impl Turn<'_> {
         }
         let Some(passage) = self.hub.calls.get_mut(key.0) else { return };
         passage.deadline = passage.call.as_ref().and_then(|call| call.deadline);
+        if let Some(patience) = undecided.patience() {
+            // A stranger holds no more than this, and no longer.
+            passage.limits.0 = passage.limits.0.min(STRANGERS_MESSAGE);
+            passage.deadline = passage.deadline.into_iter().chain(self.now.checked_add(patience)).min();
+        }
         passage.stage = Stage::Awaiting(Box::new(undecided));
         passage.upload.begin_holding();
         self.arm(key);

@@ -54,9 +54,22 @@ pub(super) fn awaits_message(clusters: &Clusters, route: &Route, call: &Call, to
 pub(super) fn agent(cluster: &Cluster, route: &Route, call: &Call) -> Result<Option<String>, Box<Refusal>> {
     let Some(agent) = &route.agent else { return Ok(None) };
     let definition = if agent.reads_message() { majority(cluster, None, call) } else { None };
-    let named = agent.gives(&facts(call), definition);
-    let named = named.map_err(|failure| {
-        tracing::debug!(listener = %call.info.listener, %failure, "a route's `agent` failed");
+    named(agent, &facts(call), definition)
+}
+
+/// The same where there is no message yet.
+pub(super) fn agent_by_head(
+    route: &Route,
+    info: &CallInfo,
+    head: &RequestHead,
+) -> Result<Option<String>, Box<Refusal>> {
+    let agent = route.agent.as_ref().filter(|agent| !agent.reads_message());
+    agent.map_or(Ok(None), |agent| named(agent, &Facts::of_call(info, head), None))
+}
+
+fn named(agent: &Expression, facts: &Facts<'_>, definition: Option<u64>) -> Result<Option<String>, Box<Refusal>> {
+    let named = agent.gives(facts, definition).map_err(|failure| {
+        tracing::debug!(%failure, "a route's `agent` failed");
         undecided(failure, "which agent this call is for", Reason::Denied)
     })?;
     Ok(named.filter(|agent| !agent.is_empty()))

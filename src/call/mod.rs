@@ -34,6 +34,7 @@ mod splice;
 mod stop;
 mod turn;
 mod upload;
+mod visitors;
 mod worker;
 
 pub mod register;
@@ -42,4 +43,5 @@ pub use crate::wire::HopId;
 pub use budget::Budget;
 pub use context::{Call, CallPath, End, Origin, Shared, Tally};
 pub use link::{Attached, close};
+pub use visitors::{Visitor, Visitors};
 pub use worker::{Holds, Worker};

@@ -4,13 +4,14 @@ use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
+use fields::RequestHead;
 use filter_api::{CallInfo, Code, Depth, Reason, Refusal};
 
 use super::context::{Call, Origin};
 use super::judge;
 use crate::config::snapshot::{FirstMessage, Listener, Registrants, Route, Target};
 use crate::filters::{Answered, Chain, Seen, Waiting};
-use crate::registry::{Agent, Asked, ChooseErrorKind};
+use crate::registry::{Agent, Asked, ChooseErrorKind, Registry};
 use crate::upstream::{Cluster, Clusters};
 use crate::wire::authority_host;
 
@@ -82,6 +83,11 @@ enum Next {
 }
 
 impl Progress {
+    /// Whether no filter has run yet.
+    pub(super) fn is_at_the_door(&self) -> bool {
+        matches!(self.next, Next::Listener)
+    }
+
     /// The filter that took its time has answered.
     pub(super) fn answer(&mut self, answered: Answered) {
         self.answered = Some(answered);
@@ -102,7 +108,10 @@ pub(super) fn decide(
     let route_at = |place| listener.router.get(place).ok_or_else(gone);
     loop {
         let chain = match progress.next {
-            Next::Listener => Some(&listener.early),
+            Next::Listener => match door(listener, call) {
+                Some(chain) => Some(chain),
+                None => return Ok(Decision::NeedsMessage),
+            },
             Next::Route(place) => Some(&route_at(place)?.early),
             Next::Late(place) => Some(&route_at(place)?.late),
             Next::Match | Next::Choose(_) => None,
@@ -141,6 +150,27 @@ pub(super) fn decide(
             }
         };
     }
+}
+
+/// The filters that a call meets first; none as long as its first message is not there, where that decides. Who asks how the listener is
+/// itself need not say who that is, where the listener says so, and its own answer is asked for and not that of an instance.
+fn door<'l>(listener: &'l Listener, call: &Call) -> Option<&'l Chain> {
+    let Some(for_anybody) = &listener.for_anybody else { return Some(&listener.early) };
+    let Call { head, info, .. } = call;
+    if &*info.service != "grpc.health.v1.Health" || !matches!(&*info.method, "Check" | "Watch") {
+        return Some(&listener.early);
+    }
+    let mut routes = listener.router.candidates(head, authority_host(head.authority()), &info.service, &info.method);
+    let within = |place| match &listener.router.get(place)?.target {
+        Target::Cluster(name) => Some(listener.within.as_ref() == Some(name)),
+        _ => None,
+    };
+    if routes.next().and_then(within) != Some(true) {
+        return Some(&listener.early);
+    }
+    // `service`, the first field, is "": left out, or written so.
+    let asks_for_all = |message: &Vec<u8>| message.is_empty() || message == &[0x0a, 0];
+    call.first_message.as_ref().map(|message| if asks_for_all(message) { for_anybody } else { &listener.early })
 }
 
 fn unread() -> Box<Refusal> {
@@ -216,7 +246,26 @@ fn choose_agent(
     call: &Call,
 ) -> Result<Option<Arc<Agent>>, Box<Refusal>> {
     let Some(registry) = cluster.registry() else { return Ok(None) };
-    let (head, named) = (&call.head, judge::agent(cluster, route, call)?);
+    ask_for_agent(registry, origin, &call.head, judge::agent(cluster, route, call)?)
+}
+
+/// The same of a call whose first message is not there: what asks for that names nobody.
+pub(super) fn agent_of(
+    cluster: &Cluster,
+    origin: &Origin,
+    route: &Route,
+    (info, head): (&CallInfo, &RequestHead),
+) -> Result<Option<Arc<Agent>>, Box<Refusal>> {
+    let Some(registry) = cluster.registry() else { return Ok(None) };
+    ask_for_agent(registry, origin, head, judge::agent_by_head(route, info, head)?)
+}
+
+fn ask_for_agent(
+    registry: &Registry,
+    origin: &Origin,
+    head: &RequestHead,
+    named: Option<String>,
+) -> Result<Option<Arc<Agent>>, Box<Refusal>> {
     let host = authority_host(head.authority());
     // Nearly every caller writes it in lower case; then nothing is copied.
     let lower =

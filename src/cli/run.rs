@@ -64,6 +64,9 @@ async fn until_signal(proxy: app::Proxy, mut hangup: Signal, mut term: Signal, m
         tracing::info!(listener = name, address = first, ports = addresses.len(), "listening");
     }
     tracing::info!(address = %proxy.admin(), "admin server is listening");
+    if let Some(address) = proxy.public() {
+        tracing::info!(%address, "admin server is listening for anybody");
+    }
     loop {
         tokio::select! {
             _ = term.recv() => break,

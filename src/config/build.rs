@@ -8,6 +8,7 @@ use std::time::SystemTime;
 use filter_api::{BuildCx, Filter, Keep, Known, Phase};
 use rustc_hash::FxHashMap;
 
+use super::access::Access;
 use super::expressions::{Compiler, Keys, Registrants};
 use super::health;
 use super::issuers::Signatories;
@@ -17,7 +18,7 @@ use super::secure;
 use super::snapshot::{FirstMessage, HealthCheck, Limits, Listener, Route, Snapshot, Split, Target};
 use super::{Errors, FilterUse, Loaded, Path, Problem, Served, Source, Target as FileTarget};
 use crate::expr::{Expression, Place as ExprPlace, Wanted};
-use crate::filters::{Chain, EACH_TRY, EARLY, LATE};
+use crate::filters::{BEFORE_ANYBODY, Chain, EACH_TRY, EARLY, JUDGING, LATE};
 use crate::path;
 use crate::route::{HeaderMatch, HeaderTest, Own, RouteMatch, Router};
 use crate::schema::{self, Definitions};
@@ -65,6 +66,8 @@ pub fn build_after(
     };
     builder.issuers = Signatories::build(&loaded.config.issuers, &loaded.source, &mut builder.problems);
     builder.clusters = loaded.config.clusters.iter().map(|(name, cluster)| builder.cluster(name, cluster)).collect();
+    let access_before = before.map(|before| &*before.access);
+    let access = Access::build(&loaded.config.admin, &loaded.source, access_before, &mut builder.problems);
     let log_when = loaded.config.access_log.as_ref().and_then(|log| log.when.as_ref());
     let log_when = log_when.and_then(|when| {
         builder.compiler.compile(&path!["access_log", "when"], when, ExprPlace::AccessLog, Wanted::Truth)
@@ -90,6 +93,7 @@ pub fn build_after(
     Ok(Snapshot {
         generation,
         applied_at: SystemTime::now(),
+        access: Arc::new(access),
         listeners,
         identity: builder.identity.into_iter().collect(),
         issuers: builder.issuers.into_all(),
@@ -205,7 +209,7 @@ impl Builder<'_> {
         let limits = &listener.limits;
         let before = self.before.and_then(|before| before.listeners.get(name)?.tls.as_deref());
         let tls = listener.tls.as_ref().and_then(|tls| {
-            let made = secure::server(self.source, &place.with("tls"), tls, before);
+            let made = secure::server(self.source, &place.with("tls"), (tls, secure::HTTP2), before);
             made.map_err(|problem| self.problems.push(problem)).ok()
         });
         Arc::new(Listener {
@@ -227,6 +231,7 @@ impl Builder<'_> {
                 connection_age: Some(limits.connection_age.0).filter(|age| !age.is_zero()),
             },
             early: Chain::of(&filters.placed, EARLY),
+            for_anybody: public_health(listener).then(|| Chain::of(&filters.placed, BEFORE_ANYBODY)),
             router: Router::with(routes, own),
             within,
             from: listener.from.as_ref().map(|from| from.iter().map(|cidr| cidr.0).collect()),
@@ -253,6 +258,7 @@ impl Builder<'_> {
                 holds_first: false,
                 early: Chain::of(&[], EARLY),
                 late: Chain::of(filters, LATE),
+                judges: judges(filters, &[]),
                 each_try: Chain::of(filters, EACH_TRY),
                 timeout: None,
                 filter_names: self.in_order(&listener.filters, &[]),
@@ -322,6 +328,7 @@ impl Builder<'_> {
             agent,
             early: Chain::of(&own.placed, EARLY),
             late: Chain::of(both(), LATE),
+            judges: judges(&before.placed, &own.placed),
             each_try: Chain::of(both(), EACH_TRY),
             timeout: route.timeout.map(|timeout| timeout.0),
             first_message,
@@ -373,6 +380,16 @@ impl Builder<'_> {
         }
         filters
     }
+}
+
+/// What says who may call: of the listener's filters those that look at the call, since it has been found out before who that is.
+fn judges(listener: &[Placed], own: &[Placed]) -> Chain {
+    let authorize = listener.iter().filter(|(phase, _)| *phase == Phase::Authorize);
+    Chain::of(authorize.chain(own), JUDGING)
+}
+
+fn public_health(listener: &super::Listener) -> bool {
+    listener.serve.iter().any(|entry| entry.what() == Served::Health && entry.is_public())
 }
 
 fn rule(matches: &super::Match) -> RouteMatch {

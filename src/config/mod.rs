@@ -4,6 +4,7 @@
 //! The way of a file: `yaml` (tree with positions) → `env` (`${NAME}`) → `shape` (against the JSON Schema) → `file`
 //! (types) → `rules` (what no schema can say). Each step reports everything it finds; none stops at its first error.
 
+mod access;
 mod build;
 mod env;
 mod error;
@@ -38,7 +39,7 @@ pub use file::{
     Cluster, ClusterLimits, ClusterSchema, Config, Dns, Endpoint, Expr, Expression, FilterUse, HashBy, HeaderMatch,
     HeaderPattern, Health, HoldFirst, Issuer, Jwks, KeptState, Listener, ListenerLimits, ListenerTls, Match, Members,
     Memory, Present, Reflection, ReflectionSettings, Registry, RegistryLimits, Route, SchemaMode, Serve, ServeSettings,
-    Served, ServedReflection, SplitShare, State, Target, WeightedEndpoint,
+    Served, ServedHealth, ServedReflection, SplitShare, State, Target, WeightedEndpoint,
 };
 pub use render::{render_defaults, view};
 pub use schema::compose;

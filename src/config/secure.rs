@@ -9,13 +9,15 @@ use super::{ClientAuth, ClientAuthMode, ListenerTls, Path, Problem, Source};
 
 /// What is spoken inside, the preferred one first. Who speaks HTTP/1.1 only is told in words what to do; without it here, TLS would break
 /// off without any.
-const PROTOCOLS: [&[u8]; 2] = [b"h2", b"http/1.1"];
+pub(super) const HTTP2: &[&[u8]] = &[b"h2", b"http/1.1"];
+/// The same for what speaks HTTP/1.1 only.
+pub(super) const HTTP1: &[&[u8]] = &[b"http/1.1"];
 
-/// What a listener needs. `before` is what it had.
+/// What a listener needs that speaks these protocols. `before` is what it had.
 pub(super) fn server(
     source: &Source,
     at: &Path,
-    tls: &ListenerTls,
+    (tls, protocols): (&ListenerTls, &[&[u8]]),
     before: Option<&Server>,
 ) -> Result<Server, Problem> {
     let now = SystemTime::now();
@@ -38,7 +40,7 @@ pub(super) fn server(
         let loaded = Trust::load(asks, &file(ca), crl.map(|crl| file(crl)).as_deref(), now);
         loaded.map_err(|error| unusable(source, &at.with("client_auth"), &error))
     });
-    let made = Server::new(certificates, trust.transpose()?, &PROTOCOLS, before);
+    let made = Server::new(certificates, trust.transpose()?, protocols, before);
     made.map_err(|error| unusable(source, at, &error))
 }
 

@@ -11,6 +11,7 @@ use ipnet::IpNet;
 use rand::Rng as _;
 use rustc_hash::FxHashMap;
 
+pub use super::access::{Access, Token};
 pub use super::build::{build, build_after};
 pub use super::expressions::{Keys, Registrants};
 pub use super::health::{Expected, HealthCheck, Wellness};
@@ -28,6 +29,8 @@ pub struct Snapshot {
     pub generation: u64,
     /// When it came into force.
     pub applied_at: SystemTime,
+    /// Who may ask the admin server.
+    pub access: Arc<Access>,
     /// By name.
     pub listeners: FxHashMap<Arc<str>, Arc<Listener>>,
     /// Names of metadata that filters set as identity, which no caller may send in any form; here without `-bin`, and with `-` for `_`.
@@ -65,6 +68,9 @@ pub struct Listener {
     pub limits: Limits,
     /// Its own filters that run before a route is chosen.
     pub early: Chain,
+    /// Those of them that run for who asks how the listener is (`{health: {public: true}}`): all but those that ask who it is. None where
+    /// they all do.
+    pub for_anybody: Option<Chain>,
     /// Its routes, and behind them what it serves itself.
     pub router: Router<Route>,
     /// The cluster that stands for what it serves itself, if it does: no configuration can name it.
@@ -114,6 +120,8 @@ pub struct Route {
     pub early: Chain,
     /// The listener's and its own that run once the agent is known.
     pub late: Chain,
+    /// Of those and of its own before them, the ones that say who may call: for whoever wants to know before there is a call.
+    pub judges: Chain,
     /// The listener's and its own that run at each try.
     pub each_try: Chain,
     /// All tries together.
@@ -198,14 +206,16 @@ impl Snapshot {
             .iter()
             .filter(|(cluster, policies)| policies.govern_calls() && !self.schemas.contains_key(*cluster));
         let live = live.map(|(cluster, _)| cluster);
-        let of_tls = self.listeners.iter().filter_map(|(name, listener)| Some((name, listener.tls.as_deref()?)));
-        let of_tls = of_tls.flat_map(|(name, tls)| {
+        let of_listeners = self.listeners.iter().map(|(name, listener)| (format!("listeners.{name}"), &listener.tls));
+        let of_admin = ("admin".to_owned(), &self.access.tls);
+        let of_tls = of_listeners.chain([of_admin]).filter_map(|(at, tls)| Some((at, tls.as_deref()?)));
+        let of_tls = of_tls.flat_map(|(at, tls)| {
             let trust = tls.trust().map(|trust| trust.warnings()).unwrap_or_default();
-            let trust = trust.iter().map(move |warning| format!("listeners.{name}.tls.client_auth: {warning}"));
+            let trust: Vec<_> = trust.iter().map(|warning| format!("{at}.tls.client_auth: {warning}")).collect();
             let expired = tls.certificates().iter().filter(|certificate| certificate.has_expired());
-            trust.chain(expired.map(move |certificate| {
+            trust.into_iter().chain(expired.map(move |certificate| {
                 let subject = &certificate.identity().subject;
-                format!("listeners.{name}.tls: the certificate of \"{subject}\" has expired and is still shown: renew it now")
+                format!("{at}.tls: the certificate of \"{subject}\" has expired and is still shown: renew it now")
             }))
         });
         let mut warnings: Vec<_> = live
@@ -216,6 +226,7 @@ impl Snapshot {
                 )
             })
             .chain(of_tls)
+            .chain(self.access.warning())
             .collect();
         warnings.sort();
         warnings

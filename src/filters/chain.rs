@@ -17,6 +17,10 @@ use smallvec::SmallVec;
 pub const EARLY: &[Phase] = &[Phase::Observe, Phase::Admit, Phase::Authenticate];
 /// Phases that run once the agent is known.
 pub const LATE: &[Phase] = &[Phase::Authorize, Phase::Limit];
+/// Phases that say who may call what.
+pub const JUDGING: &[Phase] = &[Phase::Authenticate, Phase::Authorize];
+/// Phases that run whoever calls.
+pub const BEFORE_ANYBODY: &[Phase] = &[Phase::Observe, Phase::Admit];
 /// Phases that run at each try.
 pub const EACH_TRY: &[Phase] = &[Phase::Transform];
 

@@ -4,7 +4,7 @@
 
 mod chain;
 
-pub use chain::{Answered, Chain, EACH_TRY, EARLY, Followers, LATE, Seen, Waiting};
+pub use chain::{Answered, BEFORE_ANYBODY, Chain, EACH_TRY, EARLY, Followers, JUDGING, LATE, Seen, Waiting};
 
 use filter_api::Known;
 

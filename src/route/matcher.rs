@@ -74,9 +74,14 @@ impl RouteMatch {
 
     /// Whether it takes all calls of each service that it takes any of.
     pub fn takes_whole_services(&self) -> bool {
+        self.method.is_none() && self.takes_whole_methods()
+    }
+
+    /// Whether it takes all calls of each method that it takes any of.
+    pub fn takes_whole_methods(&self) -> bool {
         // In full, so that a new condition is not forgotten here.
-        let Self { authority, service: _, method, headers, when } = self;
-        authority.is_none() && method.is_none() && headers.is_empty() && when.is_none()
+        let Self { authority, service: _, method: _, headers, when } = self;
+        authority.is_none() && headers.is_empty() && when.is_none()
     }
 
     /// Whether calls of a service can meet all conditions.

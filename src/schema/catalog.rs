@@ -1,6 +1,8 @@
 //! What a server with reflection serves: services of several schemas in one set of files, each service as its own schema defines it.
 //! Made once, immutable, with every answer at hand. Knows not where the schemas come from.
 
+mod excerpt;
+
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
@@ -13,6 +15,7 @@ use bytes::Bytes;
 use sha2::{Digest as _, Sha256};
 
 use super::set::Schema;
+pub use excerpt::Excerpt;
 
 /// Services of one schema.
 #[derive(Clone, Debug)]
@@ -38,7 +41,8 @@ pub struct CatalogBounds {
 /// `portunus/2/NAME` (3, 4 …), and so it is in the imports of its other files: a client can hold both.
 #[derive(Debug, Default)]
 pub struct Catalog {
-    services: Vec<String>,
+    /// Each with its methods.
+    services: BTreeMap<String, Vec<String>>,
     files: Vec<File>,
     by_name: HashMap<String, usize>,
     symbols: HashMap<String, usize>,
@@ -51,6 +55,8 @@ pub struct Catalog {
 struct File {
     encoded: Bytes,
     imports: Vec<usize>,
+    /// Full names of those that are in it.
+    services: Vec<String>,
 }
 
 impl Catalog {
@@ -69,8 +75,13 @@ impl Catalog {
     }
 
     /// Full names of the services, in order.
-    pub fn services(&self) -> &[String] {
-        &self.services
+    pub fn services(&self) -> impl Iterator<Item = &str> {
+        self.services.keys().map(String::as_str)
+    }
+
+    /// The same, each with the names of its methods.
+    pub fn methods(&self) -> impl Iterator<Item = (&str, &[String])> {
+        self.services.iter().map(|(name, methods)| (name.as_str(), methods.as_slice()))
     }
 
     /// What had to be left out, in words.
@@ -256,9 +267,13 @@ impl Shelf {
                 let numbers = catalog.extensions.entry(extendee(extension)).or_default();
                 numbers.entry(extension.number.unwrap_or_default()).or_insert(place);
             });
-            catalog.files.push(File { encoded: file.encode_to_vec().into(), imports });
+            let services: Vec<_> = file.service.iter().map(|service| full(&service.name)).collect();
+            for (name, service) in services.iter().zip(&file.service) {
+                let methods = service.method.iter().filter_map(|method| method.name.clone());
+                catalog.services.insert(name.clone(), methods.collect());
+            }
+            catalog.files.push(File { encoded: file.encode_to_vec().into(), imports, services });
         }
-        catalog.services = self.homes.into_keys().collect();
         catalog
     }
 }

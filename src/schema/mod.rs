@@ -23,7 +23,7 @@ mod view;
 mod wire;
 
 pub use bounds::{Bounds, SchemaError};
-pub use catalog::{Catalog, CatalogBounds, Part};
+pub use catalog::{Catalog, CatalogBounds, Excerpt, Part};
 pub use closure::ClosureDigest;
 pub use collection::{Collection, Fingerprint};
 pub use definition::{Definition, Definitions, InForce, Side};

@@ -6,6 +6,7 @@ mod directory;
 mod health;
 mod reflection;
 
+use std::collections::BTreeSet;
 use std::convert::Infallible;
 use std::io;
 use std::sync::Arc;
@@ -13,6 +14,7 @@ use std::task::{Context, Poll};
 
 use arc_swap::ArcSwap;
 use futures_util::StreamExt as _;
+use futures_util::future::BoxFuture;
 use http::{Request, Response, Uri};
 use portunus_proto::descriptors;
 use portunus_proto::health::health_server::HealthServer;
@@ -21,13 +23,13 @@ use tokio::sync::{mpsc, watch};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Status;
 use tonic::body::Body;
-use tonic::codegen::{BoxFuture, Service};
+use tonic::codegen::{BoxFuture as Answering, Service};
 use tonic::transport::Server;
 use tonic_reflection::pb::v1::server_reflection_server::ServerReflectionServer;
 use tonic_reflection::pb::{v1, v1alpha};
 
 use crate::config::snapshot::Snapshot;
-use crate::schema::{self, Definitions, Schema};
+use crate::schema::{self, Catalog, Definitions, Schema};
 use crate::upstream::Clusters;
 use directory::Directory;
 use health::Health;
@@ -48,8 +50,16 @@ pub struct Sources {
     pub clusters: Arc<ArcSwap<Clusters>>,
     /// What the registrar serves.
     pub registrar: Arc<Schema>,
+    /// Who asks.
+    pub callers: Arc<dyn Callers>,
     /// Whether the proxy is to end.
     pub closing: watch::Receiver<bool>,
+}
+
+/// Knows those who ask, by what their calls carry.
+pub trait Callers: Send + Sync {
+    /// The services of a catalog of which whoever asks may call some method; none at all for somebody who is not known.
+    fn may_call<'c>(&'c self, visitor: &'c str, catalog: &'c Catalog) -> BoxFuture<'c, BTreeSet<String>>;
 }
 
 /// The definitions of what is served here.
@@ -63,9 +73,9 @@ pub fn definitions() -> Option<Arc<Definitions>> {
 
 /// Serves for a listener, for as long as it is polled.
 pub async fn run(listener: Arc<str>, sources: Sources, arrivals: mpsc::Receiver<DuplexStream>) {
-    let Sources { snapshot, clusters, registrar, closing } = sources;
+    let Sources { snapshot, clusters, registrar, callers, closing } = sources;
     let directory = Arc::new(Directory::new(snapshot, clusters, listener, registrar));
-    let reflection = Reflection::new(Arc::clone(&directory), closing.clone());
+    let reflection = Reflection::new(Arc::clone(&directory), callers, closing.clone());
     let services = Services {
         reflection: ServerReflectionServer::new(reflection).max_decoding_message_size(QUESTION),
         health: HealthServer::new(Health::new(directory, closing)).max_decoding_message_size(QUESTION),
@@ -90,7 +100,7 @@ struct Services {
 impl Service<Request<Body>> for Services {
     type Response = Response<Body>;
     type Error = Infallible;
-    type Future = BoxFuture<Response<Body>, Infallible>;
+    type Future = Answering<Response<Body>, Infallible>;
 
     fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
         Poll::Ready(Ok(()))

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use futures_util::stream::{self, Stream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::time::Instant;
 use tonic::{Code, Request, Response, Status, Streaming};
 use tonic_reflection::pb::v1::server_reflection_request::MessageRequest;
 use tonic_reflection::pb::v1::server_reflection_response::MessageResponse;
@@ -16,26 +17,31 @@ use tonic_reflection::pb::v1::{
     ServerReflectionResponse, ServiceResponse,
 };
 
+use super::Callers;
 use super::directory::Directory;
-use crate::schema::Catalog;
+use crate::schema::Excerpt;
+use crate::upstream::VISITOR;
 
 /// Streams of a listener that are open at once.
 const STREAMS: usize = 256;
 /// A stream without a question for this long ends.
 const IDLE: Duration = Duration::from_secs(300);
+/// Between two looks at what a caller may call: who lists again and again makes no work by it.
+const LEAST: Duration = Duration::from_secs(1);
 /// Octets of imports that go along with a file: a client asks for those that are still missing.
 const ALONG: usize = 1 << 20;
 
 /// The service of one listener.
 pub(super) struct Reflection {
     directory: Arc<Directory>,
+    callers: Arc<dyn Callers>,
     closing: watch::Receiver<bool>,
     room: Arc<Semaphore>,
 }
 
 impl Reflection {
-    pub(super) fn new(directory: Arc<Directory>, closing: watch::Receiver<bool>) -> Self {
-        Self { directory, closing, room: Arc::new(Semaphore::new(STREAMS)) }
+    pub(super) fn new(directory: Arc<Directory>, callers: Arc<dyn Callers>, closing: watch::Receiver<bool>) -> Self {
+        Self { directory, callers, closing, room: Arc::new(Semaphore::new(STREAMS)) }
     }
 }
 
@@ -52,11 +58,14 @@ impl ServerReflection for Reflection {
         let full =
             |_| Status::resource_exhausted("as many reflection streams as may be are open: come back a little later");
         let room = Arc::clone(&self.room).try_acquire_owned().map_err(full)?;
+        let visitor = request.metadata().get(VISITOR).and_then(|number| number.to_str().ok());
         let talk = Talk {
+            visitor: visitor.unwrap_or_default().to_owned(),
             questions: request.into_inner(),
             directory: Arc::clone(&self.directory),
+            callers: Arc::clone(&self.callers),
             closing: self.closing.clone(),
-            catalog: None,
+            excerpt: None,
             sent: HashSet::new(),
             over: false,
             _room: room,
@@ -65,12 +74,15 @@ impl ServerReflection for Reflection {
     }
 }
 
-/// One stream. It sees one catalog, so that what it is told goes together, until it lists the services anew.
+/// One stream. It sees what its caller may call of one catalog, so that what it is told goes together, until it lists the services anew.
 struct Talk {
+    /// By what its caller is known.
+    visitor: String,
     questions: Streaming<ServerReflectionRequest>,
     directory: Arc<Directory>,
+    callers: Arc<dyn Callers>,
     closing: watch::Receiver<bool>,
-    catalog: Option<Arc<Catalog>>,
+    excerpt: Option<(Excerpt, Instant)>,
     /// Files that the client has.
     sent: HashSet<usize>,
     over: bool,
@@ -101,24 +113,24 @@ impl Talk {
 
     async fn answer(&mut self, question: ServerReflectionRequest) -> ServerReflectionResponse {
         let anew = matches!(question.message_request, Some(MessageRequest::ListServices(_)));
-        let catalog = match self.catalog.take().filter(|_| !anew) {
-            Some(catalog) => catalog,
-            None => {
+        let (excerpt, since) = match self.excerpt.take() {
+            Some((excerpt, since)) if !anew || since.elapsed() < LEAST => (excerpt, since),
+            _ => {
                 self.sent.clear();
-                Arc::clone(&self.directory.current().await.catalog)
+                (self.excerpt().await, Instant::now())
             }
         };
         let answer = match &question.message_request {
-            Some(MessageRequest::ListServices(_)) => list(&catalog),
-            Some(MessageRequest::FileByFilename(name)) => self.files(&catalog, catalog.file(name), "file", name),
+            Some(MessageRequest::ListServices(_)) => list(&excerpt),
+            Some(MessageRequest::FileByFilename(name)) => self.files(&excerpt, excerpt.file(name), "file", name),
             Some(MessageRequest::FileContainingSymbol(name)) => {
-                self.files(&catalog, catalog.symbol(name), "symbol", name)
+                self.files(&excerpt, excerpt.symbol(name), "symbol", name)
             }
             Some(MessageRequest::FileContainingExtension(asked)) => {
-                let place = catalog.extension(&asked.containing_type, asked.extension_number);
-                self.files(&catalog, place, "extension of", &asked.containing_type)
+                let place = excerpt.extension(&asked.containing_type, asked.extension_number);
+                self.files(&excerpt, place, "extension of", &asked.containing_type)
             }
-            Some(MessageRequest::AllExtensionNumbersOfType(name)) => match catalog.extension_numbers(name) {
+            Some(MessageRequest::AllExtensionNumbersOfType(name)) => match excerpt.extension_numbers(name) {
                 Some(extension_number) => {
                     let base_type_name = name.clone();
                     let numbers = ExtensionNumberResponse { base_type_name, extension_number };
@@ -128,7 +140,7 @@ impl Talk {
             },
             None => failure(Code::InvalidArgument, "the request asks for nothing".to_owned()),
         };
-        self.catalog = Some(catalog);
+        self.excerpt = Some((excerpt, since));
         ServerReflectionResponse {
             valid_host: question.host.clone(),
             original_request: Some(question),
@@ -136,9 +148,16 @@ impl Talk {
         }
     }
 
+    /// What is known now, as far as it is for the caller.
+    async fn excerpt(&self) -> Excerpt {
+        let catalog = Arc::clone(&self.directory.current().await.catalog);
+        let may = self.callers.may_call(&self.visitor, &catalog).await;
+        Excerpt::of(catalog, &may)
+    }
+
     /// A file, and behind it what it imports that the client does not have.
-    fn files(&mut self, catalog: &Catalog, place: Option<usize>, what: &str, name: &str) -> MessageResponse {
-        let Some((place, (file, imports))) = place.and_then(|place| Some((place, catalog.at(place)?))) else {
+    fn files(&mut self, excerpt: &Excerpt, place: Option<usize>, what: &str, name: &str) -> MessageResponse {
+        let Some((place, (file, imports))) = place.and_then(|place| Some((place, excerpt.at(place)?))) else {
             return unknown(what, name);
         };
         self.sent.insert(place);
@@ -146,7 +165,7 @@ impl Talk {
         let (mut along, mut open) = (0, imports.to_vec());
         let mut seen = HashSet::from([place]);
         while let Some(place) = open.pop() {
-            let Some((file, imports)) = catalog.at(place).filter(|_| seen.insert(place)) else { continue };
+            let Some((file, imports)) = excerpt.at(place).filter(|_| seen.insert(place)) else { continue };
             open.extend(imports);
             if !self.sent.contains(&place) && along + file.len() <= ALONG {
                 along += file.len();
@@ -158,10 +177,8 @@ impl Talk {
     }
 }
 
-/// Every service. Once there are filters that authorize, those that the caller may not call are to be left out here, and to be unknown
-/// in [`Talk::files`].
-fn list(catalog: &Catalog) -> MessageResponse {
-    let service = catalog.services().iter().map(|name| ServiceResponse { name: name.clone() }).collect();
+fn list(excerpt: &Excerpt) -> MessageResponse {
+    let service = excerpt.services().map(|name| ServiceResponse { name: name.to_owned() }).collect();
     MessageResponse::ListServicesResponse(ListServiceResponse { service })
 }
 

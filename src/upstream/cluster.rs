@@ -123,6 +123,9 @@ impl Group {
     }
 }
 
+/// Metadata by which a server of this process knows whose call it has. No caller can send it: its name is one of ours.
+pub const VISITOR: &str = "x-portunus-visitor";
+
 /// A server of this process is asked by each worker over one connection.
 const WITHIN: ClusterLimits = ClusterLimits { connections: 1, requests: 1024, pending: 256 };
 

@@ -17,7 +17,7 @@ pub mod reflection;
 pub mod schemas;
 pub mod side;
 
-pub use cluster::{Cluster, ClusterLimits, Clusters, Group, Lister, Methods};
+pub use cluster::{Cluster, ClusterLimits, Clusters, Group, Lister, Methods, VISITOR};
 pub use connect::{ConnectError, connect, knock};
 pub use dns::keep_resolving;
 pub use fetch::Fetcher;

@@ -47,6 +47,9 @@ fn every_key_of_the_schema_is_on_the_page() {
     assert!(seen > 50, "only {seen} keys");
 }
 
+/// Definitions that stand at several places, and the one at which they are described.
+const TOLD: [(&str, &str); 1] = [("ListenerTls", "listeners.NAME.tls")];
+
 /// The page while it is made.
 struct Page<'a> {
     definitions: &'a Map<String, Value>,
@@ -123,10 +126,11 @@ impl<'a> Page<'a> {
             }
             let has_keys = target["properties"].is_object() || target["oneOf"][0]["properties"].is_object();
             if has_keys {
-                if self.known.insert(name.to_owned()) {
+                let at = TOLD.iter().find(|(known, _)| *known == name).map_or(place, |(_, at)| at);
+                if at == place && self.known.insert(name.to_owned()) {
                     self.queue.push((place.to_owned(), target));
                 }
-                let anchor = place.replace(['.', '[', ']'], "").to_lowercase();
+                let anchor = at.replace(['.', '[', ']'], "").to_lowercase();
                 return format!("[keys](#{anchor})");
             }
             return self.takes(target, place);

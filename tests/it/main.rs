@@ -12,6 +12,7 @@
 mod harness;
 
 mod accounting;
+mod admin;
 mod agents;
 mod anew;
 mod audit;
@@ -45,6 +46,7 @@ mod rollout;
 mod routing;
 mod schemas;
 mod serve;
+mod served;
 mod state;
 mod tls;
 mod validate;

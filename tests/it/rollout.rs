@@ -162,9 +162,8 @@ impl Seen {
     }
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn nothing_comes_unhidden_and_nothing_untouched_fails() {
-    let text = format!(
+fn configuration() -> String {
+    format!(
         "workers: 2\nstate: memory\nclusters:
   echo:
     registry: {{}}
@@ -182,8 +181,12 @@ listeners:
         filters: [{{validate: {{protovalidate: true}}}}, {{authz: {{allow: 'message.who != \"root\"'}}}}]
       - {{cluster: echo}}\n",
         REFRESH.as_millis()
-    );
-    let proxy = TestProxy::yaml(&text).await;
+    )
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_comes_unhidden_and_nothing_untouched_fails() {
+    let proxy = TestProxy::yaml(&configuration()).await;
     let sdk = BinduServiceClient::connect(format!("http://{}", proxy.listener("sdk"))).await.unwrap();
     let register = async |instance: &Reflecting| {
         let request = registration("n", instance.address().port());

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Installs the other people's software that the suites use, by package name, into $PEERS_DIR (outside the clone).
 # Idempotent: a stamp per part holds its version, and a part whose stamp fits is left alone. Needs go, node, npm, Maven and
-# Python 3.12. curl and nghttp2's programs are the system's own packages: run.sh says which one is missing.
+# Python 3.12. curl, Chromium and nghttp2's programs are the system's own packages: run.sh says which one is missing.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 source "$here/versions.env"
@@ -21,6 +21,7 @@ main() {
   part "bindu-$BINDU" bindu_core
   part "pyjwt-$PYJWT-$CRYPTOGRAPHY" pyjwt
   part "jose-$JOSE" jose
+  part "puppeteer-core-$PUPPETEER_CORE" puppeteer
   part "cel-spec-$CEL_SPEC-$PROTOBUF_ES" cel_spec
   echo "peers: everything is in $PEERS_DIR"
 }
@@ -108,6 +109,13 @@ jose() {
   need npm "Node.js 18 or newer with npm"
   mkdir -p "$PEERS_DIR/jose"
   npm install --prefix "$PEERS_DIR/jose" --no-audit --no-fund --silent "jose@$JOSE"
+}
+
+# What drives Chromium, which is the system's own package.
+puppeteer() {
+  need npm "Node.js 18 or newer with npm"
+  mkdir -p "$PEERS_DIR/chromium"
+  npm install --prefix "$PEERS_DIR/chromium" --no-audit --no-fund --silent "puppeteer-core@$PUPPETEER_CORE"
 }
 
 # venv DIR PACKAGE...: a fresh virtual environment on Python 3.12 (bindu asks for 3.12 or newer).

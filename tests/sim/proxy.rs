@@ -86,6 +86,7 @@ pub(crate) async fn run(world: Arc<World>, disk: Disk) -> turmoil::Result {
         clusters: Arc::new(ArcSwap::from_pointee(clusters)),
         metrics: Arc::clone(&metrics),
         hop: HopId::new(),
+        visitors: Arc::default(),
         access_log: None,
     });
     let worker = Worker::new(shared, network);

@@ -14,6 +14,7 @@ mod methods;
 mod readers;
 mod reason;
 mod refusal;
+mod secret;
 mod target;
 mod time;
 mod tokens;
@@ -33,6 +34,7 @@ pub use readers::{
 };
 pub use reason::Reason;
 pub use refusal::{Detail, Refusal};
+pub use secret::read_secret;
 pub use target::{MOST_VALUE, are_one_name, check_target, is_target_value};
 pub use time::Rfc3339;
 pub use tokens::{Claims, Issuers, Verification, Verifier};

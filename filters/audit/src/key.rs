@@ -1,18 +1,14 @@
 //! What lines are sealed with: HMAC-SHA256 with a key from a file, or SHA-256 without one. A key is never shown.
 
 use std::fmt;
-use std::fs::File;
-use std::io::Read as _;
-use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
+use filter_api::read_secret;
 use hmac::{Hmac, Mac as _};
 use sha2::{Digest as _, Sha256};
 
 /// The shortest key: what HMAC-SHA256 gives of strength, a key must have.
 const LEAST: usize = 32;
-/// The longest key file.
-const MOST: u64 = 4_096;
 
 /// The seal of a line.
 pub(crate) type Seal = [u8; 32];
@@ -42,28 +38,12 @@ impl Key {
         Ok(Self(Some(mac)))
     }
 
-    /// The key in a file, without a line break at its end. Others than its owner and group may not read it, and nobody but its owner
-    /// may write it.
+    /// The key in a [file of a secret](read_secret).
     ///
     /// # Errors
     /// What is wrong with the file, in words that follow its name.
     pub fn read(path: &Path) -> Result<Self, String> {
-        let open = File::open(path).and_then(|file| Ok((file.metadata()?, file)));
-        let (metadata, file) = open.map_err(|error| format!("cannot be read: {error}"))?;
-        if !metadata.is_file() {
-            return Err("is no file".to_owned());
-        }
-        if metadata.mode() & 0o037 != 0 {
-            let mode = metadata.mode() & 0o777;
-            return Err(format!("has mode {mode:04o}, so that others can read or change it: `chmod 0600` it"));
-        }
-        let mut octets = Vec::new();
-        file.take(MOST + 1).read_to_end(&mut octets).map_err(|error| format!("cannot be read: {error}"))?;
-        if octets.len() as u64 > MOST {
-            return Err(format!("is over {MOST} octets: make a key with `openssl rand -hex 32`"));
-        }
-        let octets = octets.strip_suffix(b"\n").unwrap_or(&octets);
-        Self::of(octets.strip_suffix(b"\r").unwrap_or(octets))
+        Self::of(&read_secret(path)?)
     }
 
     /// Whether there is one.

@@ -24,7 +24,7 @@ pub use issuer::{Issuer, Jwks};
 pub use listener::{FilterUse, Listener, ListenerLimits};
 pub use route::{HeaderMatch, HeaderPattern, HoldFirst, Match, Present, Route, Share as SplitShare, Target};
 pub use schemas::{ClusterSchema, Reflection, ReflectionSettings, SchemaMode};
-pub use serve::{Serve, ServeSettings, Served, ServedReflection};
+pub use serve::{Serve, ServeSettings, Served, ServedHealth, ServedReflection};
 pub use tls::{CertificateFiles, ClientAuth, ClientAuthMode, ClientCertHeader, ListenerTls};
 
 use super::names::{HostName, LogFile};
@@ -71,8 +71,18 @@ pub struct Config {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Admin {
-    /// Where it listens; must be loopback.
+    /// Where it listens. Off loopback it needs `tls: {client_auth: {mode: required, ca: …}}` or `token_file`.
     pub address: SocketAddress,
+    /// TLS, as listeners have it, but with HTTP/1.1 inside.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tls: Option<ListenerTls>,
+    /// A file with a token of 32 characters or more, which every request must bring as `authorization: Bearer TOKEN`. Nobody but its owner
+    /// and group may read it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub token_file: Option<PathBuf>,
+    /// A second address, which answers `/live`, `/ready` and `/metrics` to anybody, in the clear: for kubelet and Prometheus.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub public: Option<SocketAddress>,
     /// Names besides IP literals and `localhost` under which a browser may ask.
     pub hosts: Vec<HostName>,
 }
@@ -145,7 +155,8 @@ impl Default for Expr {
 impl Default for Admin {
     fn default() -> Self {
         // 9901 is Envoy's, which is what people try first.
-        Self { address: SocketAddress(([127, 0, 0, 1], 9901).into()), hosts: Vec::new() }
+        let address = SocketAddress(([127, 0, 0, 1], 9901).into());
+        Self { address, tls: None, token_file: None, public: None, hosts: Vec::new() }
     }
 }
 

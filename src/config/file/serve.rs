@@ -29,6 +29,8 @@ pub enum Served {
 pub enum ServeSettings {
     /// Of reflection.
     Reflection(ServedReflection),
+    /// Of health.
+    Health(ServedHealth),
 }
 
 /// How reflection is served.
@@ -39,17 +41,31 @@ pub struct ServedReflection {
     pub public: bool,
 }
 
+/// How health is served.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ServedHealth {
+    /// `true`: whoever reaches the listener may ask how it is itself (Check and Watch of `""`), without the authenticate filters of the
+    /// listener. What is of a service, they hold for.
+    pub public: bool,
+}
+
 impl Serve {
     /// What is served.
     pub fn what(self) -> Served {
         match self {
             Self::Plain(what) => what,
             Self::With(ServeSettings::Reflection(_)) => Served::Reflection,
+            Self::With(ServeSettings::Health(_)) => Served::Health,
         }
     }
 
     /// Whether anybody may have it.
     pub fn is_public(self) -> bool {
-        matches!(self, Self::With(ServeSettings::Reflection(ServedReflection { public: true })))
+        match self {
+            Self::Plain(_) => false,
+            Self::With(ServeSettings::Reflection(ServedReflection { public })) => public,
+            Self::With(ServeSettings::Health(ServedHealth { public })) => public,
+        }
     }
 }

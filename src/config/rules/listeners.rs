@@ -62,10 +62,12 @@ impl Rules<'_> {
 
     /// That all addresses can be bound together. Each clash is reported once, at the later of the two in the file.
     pub(super) fn addresses(&mut self) {
-        let admin = (path!["admin", "address"], ListenAddress::from(self.config.admin.address));
+        let admin = &self.config.admin;
+        let public = admin.public.map(|public| (path!["admin", "public"], ListenAddress::from(public)));
+        let admin = (path!["admin", "address"], ListenAddress::from(admin.address));
         let of_listener =
             |(name, listener): (&String, &Listener)| (path!["listeners", name, "address"], listener.address.clone());
-        let mut all: Vec<_> = self.config.listeners.iter().map(of_listener).chain([admin]).collect();
+        let mut all: Vec<_> = self.config.listeners.iter().map(of_listener).chain([admin]).chain(public).collect();
         // By first port, so that only neighbours have to be compared: a file can have thousands of listeners.
         all.sort_by_key(|(path, address)| (*address.ports.start(), self.source.position(path)));
         for (index, (path, address)) in all.iter().enumerate() {

@@ -1,6 +1,7 @@
 //! What no schema can say: names that must exist, keys that exclude each other, addresses that meet, and what is only
 //! safe when spelled out. Called by `load` after the types are read; like every step, it reports all it finds.
 
+mod admin;
 mod clusters;
 mod issuers;
 mod listeners;
@@ -49,17 +50,6 @@ impl Rules<'_> {
         let beside_gap = path.parent().is_some_and(|holder| self.gaps.contains(&holder));
         if !beside_gap && !self.gaps.contains(path) {
             self.problems.push(self.source.error_at(path, message));
-        }
-    }
-
-    fn admin(&mut self) {
-        let address = &self.config.admin.address;
-        if !address.0.ip().to_canonical().is_loopback() {
-            let message = format!(
-                "`{address}` can be reached from other machines, and this server shows everything: use a loopback \
-                 address such as `127.0.0.1:9901` (TLS and tokens for it do not exist yet)"
-            );
-            self.report(&path!["admin", "address"], message);
         }
     }
 

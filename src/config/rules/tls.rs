@@ -24,7 +24,7 @@ impl Rules<'_> {
         }
     }
 
-    fn listener_tls(&mut self, tls: &ListenerTls, at: &Path) {
+    pub(super) fn listener_tls(&mut self, tls: &ListenerTls, at: &Path) {
         match (&tls.certificate, &tls.key) {
             (Some(_), None) => self.report(at, "has a `certificate` and no `key`: give both".to_owned()),
             (None, Some(_)) => self.report(at, "has a `key` and no `certificate`: give both".to_owned()),

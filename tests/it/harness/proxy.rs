@@ -56,9 +56,10 @@ impl TestProxy {
         .await
     }
 
-    /// As the whole file says; the admin port is added.
+    /// As the whole file says; the admin port is added, unless the file begins with it.
     pub(crate) async fn yaml(text: &str) -> Self {
-        let text = format!("admin: {{address: 127.0.0.1:0}}\n{text}");
+        let admin = if text.starts_with("admin:") { "" } else { "admin: {address: 127.0.0.1:0}\n" };
+        let text = format!("{admin}{text}");
         let loaded = config::load_str(&text, Path::new("it.yaml"), &|_| None, filters::ALL);
         let mut loaded = loaded.unwrap_or_else(|errors| panic!("{errors}\nin\n{text}"));
         // Most instances of tests count what they are asked. A test that is about schemas says so.
@@ -95,6 +96,11 @@ impl TestProxy {
     /// Where the admin server is.
     pub(crate) fn admin_address(&self) -> SocketAddr {
         self.proxy.admin()
+    }
+
+    /// Where it answers anybody.
+    pub(crate) fn public_address(&self) -> SocketAddr {
+        self.proxy.public().expect("`admin.public`")
     }
 
     /// A cluster, as calls see it.

@@ -98,6 +98,7 @@ impl TestWorker {
             clusters: Arc::new(ArcSwap::from_pointee(clusters(instances, held.kind, &metrics))),
             metrics: Arc::clone(&metrics),
             hop: HopId::new(),
+            visitors: Arc::default(),
             access_log: None,
         });
         let worker = Worker::new(shared, Arc::new(Tcp));

@@ -198,6 +198,7 @@ impl World {
             clusters: Arc::new(ArcSwap::from_pointee(clusters)),
             metrics: Arc::clone(&metrics),
             hop: HopId::new(),
+            visitors: Arc::default(),
             access_log: None,
         });
         let pipes =
