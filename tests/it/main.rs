@@ -35,6 +35,7 @@ mod listener;
 mod memory;
 mod online;
 mod openssl;
+mod origin;
 mod passing;
 mod policies;
 mod rate_limit;
