@@ -60,11 +60,11 @@ fn refuse<T>(
 }
 
 impl Entry {
-    /// Hears what is said before anything else, TLS included, and takes the connection as that of whom it is said to be from.
+    /// Where a listener has balancers before it: hears what is said before anything else, TLS included, and takes the connection as that of
+    /// whom it is said to be from.
     pub(super) async fn open(self, stream: &mut TcpStream, arrival: &mut Arrival) -> Option<Visit> {
         let at = (&*arrival.listener, &*arrival.metrics);
         match self {
-            Self::Admitted(visit) if at.0.proxy_protocol.is_none() => Some(visit),
             Self::Admitted(visit) => {
                 // Nothing behind us would take it for anything else than garbage. Here it is counted.
                 let mut first = [0; 12];
