@@ -222,7 +222,10 @@ impl Snapshot {
             let all = [("proxy_protocol.from", &listener.proxy_protocol), ("forwarded.trusted", &listener.forwarded)];
             let everybody = all.into_iter().filter(|(_, sources)| sources.as_ref().is_some_and(Sources::hold_everybody));
             everybody.map(move |(key, _)| {
-                format!("listeners.{name}.{key}: has every address, so that anybody who reaches it says from where he calls: name the proxies before it")
+                format!(
+                    "listeners.{name}.{key}: has every address, so that anybody who reaches it says from where he calls: name the \
+                     proxies before it"
+                )
             })
         });
         let mut warnings: Vec<_> = live

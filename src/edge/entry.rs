@@ -60,8 +60,8 @@ fn refuse<T>(
 }
 
 impl Entry {
-    /// Where a listener has balancers before it: hears what is said before anything else, TLS included, and takes the connection as that of
-    /// whom it is said to be from.
+    /// Where a listener has balancers before it: hears what is said before anything else, TLS included, and takes the connection as
+    /// that of whom it is said to be from.
     pub(super) async fn open(self, stream: &mut TcpStream, arrival: &mut Arrival) -> Option<Visit> {
         let at = (&*arrival.listener, &*arrival.metrics);
         match self {

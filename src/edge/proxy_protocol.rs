@@ -4,7 +4,6 @@
 //! As in <https://www.haproxy.org/download/3.2/doc/proxy-protocol.txt>. What that lets a receiver choose is strict here: datagrams, and
 //! addresses that are nobody's, are refused; a checksum that is there is checked.
 
-use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use tokio::io::{AsyncRead, AsyncReadExt as _};
@@ -54,14 +53,14 @@ pub(super) async fn read<T: AsyncRead + Unpin>(io: &mut T) -> Result<Option<Sock
             Ok(0) if have > 0 => return Err(Lacking::Malformed("ends in its middle")),
             Ok(0) => return Err(Lacking::Silent),
             Ok(came) => came,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => 0,
             Err(_) => return Err(Lacking::Silent),
         };
         header.truncate(have + came);
     }
 }
 
-/// Reads what there is of a header: its beginning, and nothing behind its end, as one that is given what `Needs` said never has. One that cannot become right is refused at once.
+/// Reads what there is of a header: its beginning, and nothing behind its end. Who adds as much as `Needs` says never has more. One that
+/// cannot become right is refused at once.
 ///
 /// # Errors
 /// What is wrong with it.

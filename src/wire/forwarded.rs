@@ -53,7 +53,8 @@ pub fn pass_on(fields: &mut Fields, peer: IpAddr) {
     }
 }
 
-/// `203.0.113.9`, `203.0.113.9:4711`, `2001:db8::9`, `[2001:db8::9]`, `[2001:db8::9]:4711`: what proxies write. Without a port it is 0, as Envoy has it.
+/// `203.0.113.9`, `203.0.113.9:4711`, `2001:db8::9`, `[2001:db8::9]`, `[2001:db8::9]:4711`: what proxies write. Without a port it is 0,
+/// as Envoy has it.
 fn address(hop: &[u8]) -> Option<SocketAddr> {
     let text = std::str::from_utf8(hop).ok()?.trim_matches([' ', '\t']);
     let bare = text.strip_prefix('[').and_then(|text| text.strip_suffix(']'));
