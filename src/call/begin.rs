@@ -309,12 +309,18 @@ fn read_head(
             (shared.metrics.method(service, method), (service.into(), method.into()))
         }
     };
+    // What it says of where a call comes from counts, as it speaks for others.
+    let relayed = listener.forwarded.as_ref().filter(|trusted| trusted.hold(origin.peer.ip()));
+    let peer = match relayed {
+        Some(trusted) => wire::caller_of(&head.fields, origin.peer, |ip| trusted.hold(ip))?,
+        None => origin.peer,
+    };
     let info = CallInfo {
         service,
         method,
         protocol: asked.protocol,
         listener: Arc::clone(&origin.listener),
-        peer: origin.peer,
+        peer,
         identity: origin.identity.clone(),
         agent: None,
         claims: None,
@@ -322,7 +328,11 @@ fn read_head(
     let timeout = asked.timeout;
     let mut call = Box::new(Call::begin(info, metrics, head, now));
     call.deadline = timeout.and_then(|timeout| now.checked_add(timeout));
-    let has_hops = wire::strip_identity(&mut call.head.fields, &snapshot.identity);
+    call.relayed = relayed.is_some();
+    let has_hops = wire::strip_identity(&mut call.head.fields, &snapshot.identity, call.relayed);
+    if call.relayed {
+        wire::pass_on(&mut call.head.fields, origin.peer.ip());
+    }
     if let Some(identity) = call.info.identity.as_ref().filter(|_| listener.client_cert_header) {
         let told = origin.client_cert.get_or_init(|| wire::client_cert(identity));
         call.head.fields.push(wire::CLIENT_CERT, told);

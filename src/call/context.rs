@@ -58,7 +58,7 @@ pub struct Origin {
     pub listener: Arc<str>,
     /// The listener's counters.
     pub metrics: Arc<ListenerMetrics>,
-    /// The other end.
+    /// The other end, or who a balancer before us says that is.
     pub peer: SocketAddr,
     /// Our end.
     pub local: SocketAddr,
@@ -82,6 +82,8 @@ pub struct Call {
     pub head: RequestHead,
     /// It has been here before.
     pub loops: bool,
+    /// It comes from a proxy that speaks for others: where it is from is in `info`.
+    pub relayed: bool,
     /// When the head came.
     pub started: Instant,
     /// Bounds that filters and the route set.
@@ -158,6 +160,7 @@ impl Call {
             info,
             head,
             loops: false,
+            relayed: false,
             started: now,
             bounds: Bounds::default(),
             deadline: None,
@@ -241,7 +244,7 @@ impl Call {
             agent: self.forward.as_ref().and_then(|forward| forward.agent.as_ref()).map(|agent| Arc::clone(&agent.id)),
             instance: self.path.instance.take(),
             attempts: self.path.attempts,
-            peer: origin.peer,
+            peer: self.info.peer,
             subject,
             issuer,
             request_id: Some(String::from_utf8_lossy(&self.request_id).into_owned()).filter(|id| !id.is_empty()),

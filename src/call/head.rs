@@ -33,6 +33,8 @@ pub(super) fn prepare(call: &mut Call, hop: &HopId) {
     head.fields.retain(|name, _| match name {
         b"te" | b"host" | b"grpc-timeout" | b"content-length" => false,
         b"x-portunus-agent" => !to_agent,
+        // Ours takes its place: by it the agent was named.
+        b"x-forwarded-host" => !to_agent,
         _ => true,
     });
     hop.sign(&mut head.fields);

@@ -130,6 +130,9 @@ pub(super) fn owner(who: &Registrants, open: bool, origin: &Origin, call: &Call)
         (Some(shown), None) if !open && !shown.subject.is_empty() => {
             Some(format!("{};{}", shown.subject, shown.issuer).into())
         }
+        // An address is somebody only on this machine: who comes from elsewhere, as balancers and proxies before a listener on loopback
+        // let them, has to show who he is. Nor is a proxy's address that of any of those for whom it speaks, whatever it says of them.
+        (None, None) if !open && (call.relayed || !origin.peer.ip().to_canonical().is_loopback()) => None,
         _ => Some(owner_by_address(origin.peer.ip(), open)),
     };
     who.owner(&Facts::of_call(&call.info, &call.head), by_default)

@@ -1,5 +1,6 @@
 //! The registrar as a call: gathers the one request message, asks [`register`](super::register), writes the one answer.
 
+use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,7 +11,7 @@ use prost::Message;
 use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
-use super::context::Origin;
+use super::context::{Call, Origin};
 use super::judge::{self, Applicant};
 use super::passage::Stage;
 use super::register::Registrar;
@@ -104,12 +105,12 @@ impl Turn<'_> {
         let owner = judge::owner(&registering.who, registering.open, &passage.origin, call);
         let applicant = Applicant::of(call, &registering.who);
         let info = call.info.clone();
-        let origin = Arc::clone(&passage.origin);
+        let (origin, peer) = (Arc::clone(&passage.origin), caller_address(call));
         let registrar = registrar(self.worker, &origin, &forward.cluster).map(|own| own.for_applicant(applicant));
         let worker = Arc::clone(self.worker);
         let task = tokio::spawn(async move {
             let answer = match owner {
-                Ok(owner) => dispatch(&info, caller(&origin, owner), registrar, &request).await,
+                Ok(owner) => dispatch(&info, caller(&origin, peer, owner), registrar, &request).await,
                 Err(failure) => Err(nobody(failure)),
             };
             worker.turn(|turn| turn.registered(key, answer));
@@ -147,8 +148,16 @@ fn registrar(worker: &Worker, origin: &Origin, cluster: &Cluster) -> Option<Regi
     Some(Registrar::new(registry, Arc::clone(&worker.network)).on(&origin.metrics))
 }
 
-fn caller(origin: &Origin, owner: Arc<str>) -> Caller {
-    Caller { peer: origin.peer, local: Some(origin.local.ip()), connection: origin.connection.clone(), owner }
+/// From where a caller of the registrar calls, and where its instances may be by that. A proxy speaks for others: that it is beside us, or
+/// says that they are, does not let them name addresses of this machine.
+fn caller_address(call: &Call) -> SocketAddr {
+    let peer = call.info.peer;
+    let nowhere = call.relayed && peer.ip().to_canonical().is_loopback();
+    if nowhere { SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), peer.port()) } else { peer }
+}
+
+fn caller(origin: &Origin, peer: SocketAddr, owner: Arc<str>) -> Caller {
+    Caller { peer, local: Some(origin.local.ip()), connection: origin.connection.clone(), owner }
 }
 
 /// Who calls is decided by an expression, and it names nobody.

@@ -15,7 +15,7 @@ use super::issuers::Signatories;
 use super::policies::{Calls, Gathering, Policy};
 use super::readers::Hiding;
 use super::secure;
-use super::snapshot::{FirstMessage, HealthCheck, Limits, Listener, Route, Snapshot, Split, Target};
+use super::snapshot::{FirstMessage, HealthCheck, Limits, Listener, Route, Snapshot, Sources, Split, Target};
 use super::{Errors, FilterUse, Loaded, Path, Problem, Served, Source, Target as FileTarget};
 use crate::expr::{Expression, Place as ExprPlace, Wanted};
 use crate::filters::{BEFORE_ANYBODY, Chain, EACH_TRY, EARLY, JUDGING, LATE};
@@ -234,7 +234,9 @@ impl Builder<'_> {
             for_anybody: public_health(listener).then(|| Chain::of(&filters.placed, BEFORE_ANYBODY)),
             router: Router::with(routes, own),
             within,
-            from: listener.from.as_ref().map(|from| from.iter().map(|cidr| cidr.0).collect()),
+            from: listener.from.as_deref().map(Sources::of),
+            proxy_protocol: listener.proxy_protocol.as_ref().map(|balancers| Sources::of(&balancers.from)),
+            forwarded: listener.forwarded.as_ref().map(|forwarded| Sources::of(&forwarded.trusted)),
         })
     }
 

@@ -16,6 +16,7 @@ pub use super::build::{build, build_after};
 pub use super::expressions::{Keys, Registrants};
 pub use super::health::{Expected, HealthCheck, Wellness};
 pub use super::issuers::{Published, Signatory};
+use super::net::Cidr;
 use super::policies::Policies;
 use crate::expr::Expression;
 use crate::filters::Chain;
@@ -75,8 +76,17 @@ pub struct Listener {
     pub router: Router<Route>,
     /// The cluster that stands for what it serves itself, if it does: no configuration can name it.
     pub within: Option<Arc<str>>,
-    pub(super) from: Option<Vec<IpNet>>,
+    /// Whose connections it takes; none: everybody's.
+    pub from: Option<Sources>,
+    /// The balancers that say of each connection where it comes from, in a PROXY header.
+    pub proxy_protocol: Option<Sources>,
+    /// The proxies that say of each call where it comes from, in `x-forwarded-for`.
+    pub forwarded: Option<Sources>,
 }
+
+/// Addresses, as ranges of them.
+#[derive(Clone, Debug)]
+pub struct Sources(Vec<IpNet>);
 
 /// The bounds of a listener.
 #[derive(Clone, Copy, Debug)]
@@ -218,6 +228,16 @@ impl Snapshot {
                 format!("{at}.tls: the certificate of \"{subject}\" has expired and is still shown: renew it now")
             }))
         });
+        let believed = self.listeners.iter().flat_map(|(name, listener)| {
+            let all = [("proxy_protocol.from", &listener.proxy_protocol), ("forwarded.trusted", &listener.forwarded)];
+            let everybody = all.into_iter().filter(|(_, sources)| sources.as_ref().is_some_and(Sources::hold_everybody));
+            everybody.map(move |(key, _)| {
+                format!(
+                    "listeners.{name}.{key}: has every address, so that anybody who reaches it says from where he calls: name the \
+                     proxies before it"
+                )
+            })
+        });
         let mut warnings: Vec<_> = live
             .map(|cluster| {
                 format!(
@@ -227,15 +247,25 @@ impl Snapshot {
             })
             .chain(of_tls)
             .chain(self.access.warning())
+            .chain(believed)
             .collect();
         warnings.sort();
         warnings
     }
 }
 
-impl Listener {
-    /// Whether connections from this address are taken.
-    pub fn admits(&self, ip: IpAddr) -> bool {
-        self.from.as_ref().is_none_or(|from| from.iter().any(|net| net.contains(&ip)))
+impl Sources {
+    pub(super) fn of(ranges: &[Cidr]) -> Self {
+        Self(ranges.iter().map(|range| range.0).collect())
+    }
+
+    /// Whether this address is one of them. An IPv4 address that came as IPv6 is IPv4: ranges are written for that.
+    pub fn hold(&self, ip: IpAddr) -> bool {
+        let ip = ip.to_canonical();
+        self.0.iter().any(|net| net.contains(&ip))
+    }
+
+    fn hold_everybody(&self) -> bool {
+        self.0.iter().any(|net| net.prefix_len() == 0)
     }
 }

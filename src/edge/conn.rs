@@ -14,8 +14,8 @@ use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::time::{Instant, Sleep, sleep, sleep_until, timeout_at};
 
+use super::entry::Entry;
 use super::listener::Counted;
-use super::peers::Visit;
 use super::preface;
 use super::secure::{Door, Fate, Secured};
 use crate::call::{Attached, Budget, Origin, Worker, close};
@@ -39,14 +39,14 @@ pub struct Accepted {
     pub arrival: Arrival,
     /// Counts it for its worker.
     pub counted: Counted,
-    /// Counts it among those of its address.
-    pub(super) visit: Visit,
+    /// How far it has come in.
+    pub(super) entry: Entry,
 }
 
 /// Where a connection came from, and to which listener.
 #[derive(Debug)]
 pub struct Arrival {
-    /// The other end.
+    /// The other end; where a balancer says who that is, what it says.
     pub peer: SocketAddr,
     /// Our end.
     pub local: SocketAddr,
@@ -62,14 +62,22 @@ pub struct Arrival {
 
 /// Serves an accepted connection to its end.
 pub async fn drive(worker: Arc<Worker>, accepted: Accepted, closing: watch::Receiver<bool>) {
-    let Accepted { stream, arrival, counted: _counted, visit: _visit } = accepted;
-    let Ok(stream) = TcpStream::from_std(stream) else { return };
+    let Accepted { stream, mut arrival, counted: _counted, entry } = accepted;
+    let Ok(mut stream) = TcpStream::from_std(stream) else { return };
     // Small frames must not wait for the peer's acknowledgement; the write buffer does the batching.
     drop(stream.set_nodelay(true));
+    let until = Instant::now() + arrival.listener.limits.handshake;
+    // Boxed here and below: the state is large, and only those who need it have it.
+    let _visit = match entry {
+        Entry::Admitted(visit) if arrival.listener.proxy_protocol.is_none() => visit,
+        entry => match Box::pin(within(until, &closing, entry.open(&mut stream, &mut arrival))).await {
+            Some(visit) => visit,
+            None => return,
+        },
+    };
     match Door::of(&worker.shared, &arrival.listener.name) {
-        None => serve(worker, stream, arrival, closing).await,
-        // Its state is large, and only those who need it have it.
-        Some(door) => Box::pin(drive_secured(worker, (stream, door), arrival, closing)).await,
+        None => converse(worker, stream, arrival, (until, None), closing).await,
+        Some(door) => Box::pin(drive_secured(worker, (stream, door), arrival, (until, closing))).await,
     }
 }
 
@@ -78,9 +86,8 @@ async fn drive_secured(
     worker: Arc<Worker>,
     (stream, door): (TcpStream, Door),
     arrival: Arrival,
-    closing: watch::Receiver<bool>,
+    (until, closing): (Instant, watch::Receiver<bool>),
 ) {
-    let until = Instant::now() + arrival.listener.limits.handshake;
     let Some(opened) = within(until, &closing, async { Some(door.open(stream).await) }).await else {
         tracing::debug!(listener = %arrival.listener.name, peer = %arrival.peer, "no TLS handshake; the connection is closed");
         return;

@@ -1,7 +1,7 @@
 //! A listening socket: bound, accepted from, its connections dealt to workers.
 
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -11,6 +11,7 @@ use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
 
 use super::conn::{Accepted, Arrival};
+use super::entry;
 use super::peers::Peers;
 use crate::call::Budget;
 use crate::config::snapshot::Listener;
@@ -71,18 +72,12 @@ pub async fn run(
                 continue;
             }
         };
-        let full = metrics.open_connections() >= listener.limits.connections;
-        let visit = if full || !listener.admits(folded(peer.ip())) { None } else { peers.visit(peer.ip()) };
-        let Some(visit) = visit else {
-            // Closed at once and without a word: there is no call yet that could get an answer.
-            tracing::debug!(listener = %listener.name, %peer, "connection refused: source address, or limits of connections");
-            continue;
-        };
+        let Some(entry) = entry::knock(&listener, &metrics, &peers, peer) else { continue };
         let (Ok(local), Ok(stream)) = (stream.local_addr(), stream.into_std()) else { continue };
         let open = metrics.connection();
         let (listener, metrics, buffered) = (Arc::clone(&listener), Arc::clone(&metrics), Arc::clone(&buffered));
         let arrival = Arrival { peer, local, listener, metrics, buffered, open };
-        deal(&workers, |counted| Accepted { stream, arrival, counted, visit });
+        deal(&workers, |counted| Accepted { stream, arrival, counted, entry });
     }
 }
 
@@ -93,11 +88,6 @@ fn deal(workers: &[Deal], accepted: impl FnOnce(Counted) -> Accepted) {
     if worker.queue.try_send(accepted).is_err() {
         tracing::warn!("a worker has more new connections than it takes; one was closed");
     }
-}
-
-/// An IPv4 address that came as IPv6, as IPv4: rules are written for that.
-fn folded(ip: IpAddr) -> IpAddr {
-    ip.to_canonical()
 }
 
 /// A connection in its worker's count.

@@ -4,9 +4,11 @@
 //! connections. What is accepted is dealt to the worker with the fewest open connections.
 
 mod conn;
+mod entry;
 mod listener;
 mod peers;
 mod preface;
+pub mod proxy_protocol;
 mod secure;
 
 pub use conn::{Accepted, Arrival, drive, serve};

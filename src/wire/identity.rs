@@ -34,20 +34,22 @@ pub fn client_cert(identity: &PeerIdentity) -> Vec<u8> {
 
 /// Removes what a caller must not say about itself: `x-forwarded-*`, the client certificate's header, names of ours, and
 /// `extra` names (what filters set as identity, without `-bin` and with `-` for `_`), each also in its `-bin` form and with `_` for `-`.
+/// From a `trusted` proxy, `x-forwarded-*` stay that are written so, but for the certificate's.
 ///
 /// `x-portunus-agent` and `x-portunus-hops` are for callers to say; they stay. True if the latter is there.
-pub fn strip_identity(fields: &mut Fields, extra: &[String]) -> bool {
+pub fn strip_identity(fields: &mut Fields, extra: &[String], trusted: bool) -> bool {
     let mut hops = false;
     // Most calls carry none: one pass that compares first bytes.
     fields.retain(|name, _| {
         hops |= name == b"x-portunus-hops";
-        !is_identity(name, extra)
+        !is_identity(name, extra, trusted)
     });
     hops
 }
 
-fn is_identity(name: &[u8], extra: &[String]) -> bool {
-    let of_ours = matches!(name, [b'x', b'-' | b'_', b'f' | b'p', ..]) && is_reserved(name);
+fn is_identity(name: &[u8], extra: &[String], trusted: bool) -> bool {
+    let of_ours =
+        matches!(name, [b'x', b'-' | b'_', b'f' | b'p', ..]) && is_reserved(name) && !(trusted && is_forwarded(name));
     if of_ours || extra.is_empty() {
         return of_ours;
     }
@@ -60,6 +62,12 @@ fn is_reserved(name: &[u8]) -> bool {
         return !matches!(name, b"x-portunus-agent" | b"x-portunus-hops");
     }
     starts_with(name, "x-forwarded-")
+}
+
+/// What proxies say of a call. Other spellings are none of theirs: a proxy that knows only its own lets them through from anybody.
+fn is_forwarded(name: &[u8]) -> bool {
+    let spelled = name.starts_with(b"x-forwarded-") && !name.contains(&b'_') && !name.ends_with(b"-bin");
+    spelled && !name.starts_with(CLIENT_CERT.as_bytes())
 }
 
 /// Equal, where `-` and `_` count as one: many servers fold them into one variable name.
@@ -124,10 +132,31 @@ mod tests {
         for name in gone.iter().chain(&kept) {
             fields.push(name, b"v");
         }
-        assert!(
-            strip_identity(&mut fields, &["x-user-id".to_owned(), "x-roles".to_owned()]),
-            "it says where it has been"
-        );
+        let set = ["x-user-id".to_owned(), "x-roles".to_owned()];
+        assert!(strip_identity(&mut fields, &set, false), "it says where it has been");
+        assert_eq!(fields.iter().map(|(name, _)| name).collect::<Vec<_>>(), kept);
+    }
+
+    #[test]
+    fn a_trusted_proxy_writes_what_proxies_write() {
+        let gone = [
+            "x-forwarded-client-cert",
+            "x-forwarded-client-cert-chain",
+            "x-forwarded-for-bin",
+            "x_forwarded_for",
+            "x-forwarded_for",
+            "x-forwarded-for_bin",
+            "x-portunus-owner",
+            "x-user-id",
+            "x-forwarded-user",
+        ];
+        let kept = ["x-forwarded-for", "x-forwarded-proto", "x-forwarded-host", "x-forwarded-port"];
+        let mut fields = Fields::default();
+        for name in gone.iter().chain(&kept) {
+            fields.push(name, b"v");
+        }
+        // A filter's own name is the filter's alone, whatever it is.
+        strip_identity(&mut fields, &["x-user-id".to_owned(), "x-forwarded-user".to_owned()], true);
         assert_eq!(fields.iter().map(|(name, _)| name).collect::<Vec<_>>(), kept);
     }
 }

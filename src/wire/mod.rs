@@ -6,6 +6,7 @@
 mod classify;
 mod compress;
 mod envelope;
+mod forwarded;
 mod hops;
 mod identity;
 mod status;
@@ -14,6 +15,7 @@ mod timeout;
 pub use classify::{Asked, Rejected, authority_host, classify, method_of};
 pub use compress::{Encoding, Unreadable, narrow_accepted};
 pub use envelope::{FramingError, Prefix, Scanner, framed, prefix_of};
+pub use forwarded::{caller_of, pass_on};
 pub use hops::HopId;
 pub use identity::{CLIENT_CERT, client_cert, strip_identity};
 pub use status::{code_of_http, refusal_trailers, status_of, status_of_reset, trailers_only};

@@ -37,6 +37,7 @@ mod listener;
 mod memory;
 mod online;
 mod openssl;
+mod origin;
 mod passing;
 mod policies;
 mod rate_limit;

@@ -174,7 +174,8 @@ pub struct CallInfo {
     pub protocol: Protocol,
     /// The listener's name in the configuration.
     pub listener: Arc<str>,
-    /// Where the call comes from.
+    /// Where the call comes from: the other end of the connection, or whom trusted balancers and proxies before it name
+    /// (docs/origin.md). The port is 0 where such a proxy says none.
     pub peer: SocketAddr,
     /// Who that is, by a certificate that was found good. None where the caller showed none, or was not asked.
     pub identity: Option<Arc<PeerIdentity>>,

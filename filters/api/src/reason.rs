@@ -34,6 +34,8 @@ pub enum Reason {
     Encoding,
     /// A filter did what filters may not.
     Filter,
+    /// Where the call comes from cannot be read, and a trusted proxy says it.
+    Forwarded,
     /// A message or the call's framing is broken.
     Framing,
     /// No message in either direction for too long.
@@ -54,6 +56,8 @@ pub enum Reason {
     Peer,
     /// Not a gRPC request.
     Protocol,
+    /// A connection has no PROXY header where it must have one, one that is none, or one that it may not have.
+    ProxyHeader,
     /// More calls than the rate allows.
     RateLimited,
     /// Whether a route takes the call cannot be told.
@@ -62,6 +66,8 @@ pub enum Reason {
     Schema,
     /// A policy reads a message, and what it is made of is not known yet.
     SchemaUnavailable,
+    /// A connection is from an address that is not admitted.
+    Source,
     /// The registrar refused, because another owner holds the agent.
     Owner,
     /// There is no token.
@@ -113,6 +119,7 @@ impl Reason {
         Self::Draining,
         Self::Encoding,
         Self::Filter,
+        Self::Forwarded,
         Self::Framing,
         Self::Idle,
         Self::Loop,
@@ -124,10 +131,12 @@ impl Reason {
         Self::Peer,
         Self::Protocol,
         Self::Owner,
+        Self::ProxyHeader,
         Self::RateLimited,
         Self::RouteUndecided,
         Self::Schema,
         Self::SchemaUnavailable,
+        Self::Source,
         Self::TokenMissing,
         Self::TokenMalformed,
         Self::TokenType,
@@ -162,6 +171,7 @@ impl Reason {
             Self::Draining => "draining",
             Self::Encoding => "encoding",
             Self::Filter => "filter",
+            Self::Forwarded => "forwarded",
             Self::Framing => "framing",
             Self::Idle => "idle",
             Self::Loop => "loop",
@@ -173,10 +183,12 @@ impl Reason {
             Self::Peer => "peer",
             Self::Protocol => "protocol",
             Self::Owner => "owner",
+            Self::ProxyHeader => "proxy_header",
             Self::RateLimited => "rate_limited",
             Self::RouteUndecided => "route_undecided",
             Self::Schema => "schema",
             Self::SchemaUnavailable => "schema_unavailable",
+            Self::Source => "source",
             Self::TokenMissing => "token_missing",
             Self::TokenMalformed => "token_malformed",
             Self::TokenType => "token_type",

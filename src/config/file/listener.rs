@@ -23,10 +23,16 @@ pub struct Listener {
     /// Off loopback, `true` says that you know that calls can be read and changed on the way.
     #[serde(default)]
     pub plaintext: bool,
-    /// Source addresses that are admitted; others are closed at once. Default: all.
+    /// Source addresses that are admitted; others are closed at once. Where a balancer says the source, that one counts. Default: all.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1))]
     pub from: Option<Vec<Cidr>>,
+    /// Balancers that say of each connection where it comes from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub proxy_protocol: Option<ProxyProtocol>,
+    /// Proxies that say of each call where it comes from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub forwarded: Option<Forwarded>,
     /// Services that the listener serves itself, unless a route names them: `reflection`, `health`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub serve: Vec<Serve>,
@@ -38,6 +44,24 @@ pub struct Listener {
     /// Who gets which call; the most specific match wins.
     #[schemars(length(min = 1))]
     pub routes: Vec<Route>,
+}
+
+/// The PROXY protocol, versions 1 and 2.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ProxyProtocol {
+    /// Addresses of the balancers: each of their connections begins with a PROXY header, and nobody else's may.
+    #[schemars(length(min = 1))]
+    pub from: Vec<Cidr>,
+}
+
+/// `x-forwarded-for` and `x-forwarded-proto`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Forwarded {
+    /// Addresses of the proxies whose `x-forwarded-*` are believed and passed on; others' are removed.
+    #[schemars(length(min = 1))]
+    pub trusted: Vec<Cidr>,
 }
 
 /// Bounds of a listener.

@@ -21,7 +21,7 @@ pub use cluster::{
     RegistryLimits, WeightedEndpoint,
 };
 pub use issuer::{Issuer, Jwks};
-pub use listener::{FilterUse, Listener, ListenerLimits};
+pub use listener::{FilterUse, Forwarded, Listener, ListenerLimits, ProxyProtocol};
 pub use route::{HeaderMatch, HeaderPattern, HoldFirst, Match, Present, Route, Share as SplitShare, Target};
 pub use schemas::{ClusterSchema, Reflection, ReflectionSettings, SchemaMode};
 pub use serve::{Serve, ServeSettings, Served, ServedHealth, ServedReflection};
