@@ -41,8 +41,12 @@ pub struct Shared {
 }
 
 impl Shared {
-    /// Puts a snapshot in force. Connections by TLS are judged again by it at once: who would not be let in any more has to go.
+    /// Puts a snapshot in force. Connections by TLS are judged again by it at once: who would not be let in any more has to go. Those to
+    /// instances are opened by it from now on.
     pub fn put_in_force(&self, snapshot: Arc<Snapshot>) {
+        for (name, cluster) in self.clusters.load().iter() {
+            cluster.security.replace(snapshot.tls.get(name).cloned());
+        }
         self.snapshot.store(snapshot);
         self.replaced.send_replace(());
     }

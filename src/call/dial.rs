@@ -4,13 +4,13 @@ use std::future::poll_fn;
 use std::sync::Arc;
 use std::task::Poll;
 
-use super::link::{Attached, Link, Side, close};
+use super::link::{Attached, Side, close};
 use super::turn::Turn;
 use super::worker::{Hub, Worker};
 use crate::h2::{Config, Role};
 use crate::observe::metrics::{ConnectionState, UpstreamConnection};
 use crate::registry::Instance;
-use crate::upstream::{ConnectError, Io, Place, connect};
+use crate::upstream::{ConnectError, Io, connect};
 
 impl Turn<'_> {
     /// Opens another connection to an instance; calls wait for it in its lane, which counts it.
@@ -26,14 +26,30 @@ impl Turn<'_> {
         {
             cluster.schemas.reconnected(instance.id);
         }
-        if let Some(Link { side: Side::Instance(_, counted), .. }) = self.hub.links.get_mut(attached.key.0) {
+        if let Some(link) = self.hub.links.get_mut(attached.key.0)
+            && let Side::Instance { counted, .. } = &mut link.side
+        {
             counted.turn(ConnectionState::Ready);
         }
         self.serve_waiting(instance.id);
         true
     }
 
-    fn not_opened(&mut self, instance: &Instance, error: ConnectError) {
+    /// Connections that were made when their cluster had other settings of TLS take no more calls, and close with their last.
+    pub(super) fn retire_former(&mut self) {
+        let Hub { links, pool, config, .. } = &mut *self.hub;
+        let clusters = config.clusters.load();
+        for (_, link) in links {
+            let Side::Instance { id, era, .. } = link.side else { continue };
+            let cluster = pool.get(id).and_then(|lane| clusters.get(&lane.instance.cluster));
+            if !link.retired && cluster.is_some_and(|cluster| cluster.security.era() != era) {
+                link.retired = true;
+                link.wake();
+            }
+        }
+    }
+
+    fn not_opened(&mut self, instance: &Instance, error: &ConnectError) {
         let Hub { pool, links, .. } = &mut *self.hub;
         let Some(lane) = pool.get(instance.id) else { return };
         let waiting = lane.failed(self.millis, |link| links.get(link.0).is_some_and(|link| link.engine.is_open()));
@@ -45,10 +61,20 @@ impl Turn<'_> {
 
 /// Opens a connection and moves it to its end.
 async fn carry(worker: Arc<Worker>, instance: Arc<Instance>, counted: UpstreamConnection) {
-    let greet = |io| greet(&worker, &instance, counted, io);
-    let (attached, mut io) = match connect(&*worker.network, &Place::from(&*instance), greet).await {
+    let cluster = worker.shared.clusters.load().get(&instance.cluster).cloned();
+    let opened = match cluster.map(|cluster| cluster.place(&instance)) {
+        Some(place) => {
+            let config = Config { secure: place.is_secure(), ..Config::client() };
+            let side = Side::Instance { id: instance.id, counted, era: place.era() };
+            let greet = |io| greet(&worker, config, side, io);
+            connect(&*worker.network, &place, greet).await
+        }
+        // Nobody says any more who must be there.
+        None => Err(ConnectError::Forbidden),
+    };
+    let (attached, mut io) = match opened {
         Ok(open) => open,
-        Err(error) => return worker.turn(|turn| turn.not_opened(&instance, error)),
+        Err(error) => return worker.turn(|turn| turn.not_opened(&instance, &error)),
     };
     if worker.turn(|turn| turn.opened(&attached, &instance)) {
         poll_fn(|cx| attached.poll(cx, &mut io)).await;
@@ -60,11 +86,11 @@ async fn carry(worker: Arc<Worker>, instance: Arc<Instance>, counted: UpstreamCo
 /// Says our SETTINGS and waits for the peer's.
 async fn greet(
     worker: &Arc<Worker>,
-    instance: &Instance,
-    counted: UpstreamConnection,
+    config: Config,
+    side: Side,
     mut io: Box<dyn Io>,
 ) -> Option<(Attached, Box<dyn Io>)> {
-    let attached = Attached::new(worker, Role::Client, Config::client(), Side::Instance(instance.id, counted));
+    let attached = Attached::new(worker, Role::Client, config, side);
     let over = poll_fn(|cx| match attached.poll(cx, &mut io) {
         Poll::Ready(()) => Poll::Ready(true),
         Poll::Pending if attached.is_open() => Poll::Ready(false),

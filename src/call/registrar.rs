@@ -20,7 +20,7 @@ use super::turn::Turn;
 use super::worker::{CallKey, Worker};
 use crate::config::snapshot::Registrants;
 use crate::expr::Failure;
-use crate::registry::Caller;
+use crate::registry::{Caller, Shown};
 use crate::upstream::Cluster;
 use crate::wire::framed;
 
@@ -102,6 +102,7 @@ impl Turn<'_> {
         call.tally.request_messages = 1;
         call.tally.request_bytes = request.len() as u64;
         let owner = judge::owner(&registering.who, registering.open, &passage.origin, call);
+        let shown = judge::shown(call);
         let applicant = Applicant::of(call, &registering.who);
         let info = call.info.clone();
         let origin = Arc::clone(&passage.origin);
@@ -109,7 +110,7 @@ impl Turn<'_> {
         let worker = Arc::clone(self.worker);
         let task = tokio::spawn(async move {
             let answer = match owner {
-                Ok(owner) => dispatch(&info, caller(&origin, owner), registrar, &request).await,
+                Ok(owner) => dispatch(&info, caller(&origin, owner, shown), registrar, &request).await,
                 Err(failure) => Err(nobody(failure)),
             };
             worker.turn(|turn| turn.registered(key, answer));
@@ -147,8 +148,9 @@ fn registrar(worker: &Worker, origin: &Origin, cluster: &Cluster) -> Option<Regi
     Some(Registrar::new(registry, Arc::clone(&worker.network)).on(&origin.metrics))
 }
 
-fn caller(origin: &Origin, owner: Arc<str>) -> Caller {
-    Caller { peer: origin.peer, local: Some(origin.local.ip()), connection: origin.connection.clone(), owner }
+fn caller(origin: &Origin, owner: Arc<str>, shown: Shown) -> Caller {
+    let (local, connection) = (Some(origin.local.ip()), origin.connection.clone());
+    Caller { peer: origin.peer, local, connection, owner, shown }
 }
 
 /// Who calls is decided by an expression, and it names nobody.

@@ -38,6 +38,8 @@ pub struct Snapshot {
     pub log_when: Option<Arc<Expression>>,
     /// The schemas that files pin, by the cluster.
     pub schemas: FxHashMap<Arc<str>, Arc<Definitions>>,
+    /// What connections to instances need, by the cluster: of those that are by TLS.
+    pub tls: FxHashMap<Arc<str>, Arc<portunus_tls::Client>>,
     /// How instances are asked whether they are well, by the cluster whose are.
     pub checks: FxHashMap<Arc<str>, HealthCheck>,
     /// What reads messages, by the cluster whose they are.
@@ -203,10 +205,12 @@ impl Snapshot {
             let trust = tls.trust().map(|trust| trust.warnings()).unwrap_or_default();
             let trust = trust.iter().map(move |warning| format!("listeners.{name}.tls.client_auth: {warning}"));
             let expired = tls.certificates().iter().filter(|certificate| certificate.has_expired());
-            trust.chain(expired.map(move |certificate| {
-                let subject = &certificate.identity().subject;
-                format!("listeners.{name}.tls: the certificate of \"{subject}\" has expired and is still shown: renew it now")
-            }))
+            trust.chain(expired.map(move |certificate| still_shown(&format!("listeners.{name}.tls"), certificate)))
+        });
+        let to_instances = self.tls.iter().flat_map(|(name, tls)| {
+            let expired = tls.certificate().filter(|certificate| certificate.has_expired());
+            let expired = expired.map(|certificate| still_shown(&format!("clusters.{name}.tls"), certificate));
+            tls.warnings().iter().map(move |warning| format!("clusters.{name}.tls: {warning}")).chain(expired)
         });
         let mut warnings: Vec<_> = live
             .map(|cluster| {
@@ -216,10 +220,16 @@ impl Snapshot {
                 )
             })
             .chain(of_tls)
+            .chain(to_instances)
             .collect();
         warnings.sort();
         warnings
     }
+}
+
+fn still_shown(at: &str, certificate: &portunus_tls::Certificate) -> String {
+    let subject = &certificate.identity().subject;
+    format!("{at}: the certificate of \"{subject}\" has expired and is still shown: renew it now")
 }
 
 impl Listener {
