@@ -212,6 +212,11 @@ impl Snapshot {
             let expired = expired.map(|certificate| still_shown(&format!("clusters.{name}.tls"), certificate));
             tls.warnings().iter().map(move |warning| format!("clusters.{name}.tls: {warning}")).chain(expired)
         });
+        let published =
+            self.issuers.iter().filter_map(|issuer| Some((&issuer.name, issuer.published.as_ref()?.tls.as_ref()?)));
+        let of_issuers = published.flat_map(|(name, tls)| {
+            tls.warnings().iter().map(move |warning| format!("issuers.{name}.jwks: {warning}"))
+        });
         let mut warnings: Vec<_> = live
             .map(|cluster| {
                 format!(
@@ -221,6 +226,7 @@ impl Snapshot {
             })
             .chain(of_tls)
             .chain(to_instances)
+            .chain(of_issuers)
             .collect();
         warnings.sort();
         warnings

@@ -46,4 +46,5 @@ mod schemas;
 mod serve;
 mod state;
 mod tls;
+mod upstream_tls;
 mod validate;

@@ -74,21 +74,10 @@ impl Client {
         let mut digest = Sha256::new();
         authorities.iter().for_each(|der| digest.update(Sha256::digest(der)));
         digest.update(name.unwrap_or_default());
-        let roots = Arc::new(roots);
         let shown = before.and_then(|before| before.own.as_ref()).map(std::slice::from_ref).unwrap_or_default();
         let own = own.map(|own| Certificate::load_for(Purpose::Client, own, now, shown)).transpose()?;
-        let builder = ClientConfig::builder_with_provider(provider()).with_protocol_versions(&[&TLS13, &TLS12]);
-        let builder = builder.map_err(|error| Unusable::new("ca", format!("TLS cannot be used: {error}")))?;
-        let builder = builder.with_root_certificates(Arc::clone(&roots));
-        let mut config = match &own {
-            Some(own) => {
-                let shown = rustls::sign::SingleCertAndKey::from(Arc::clone(&own.key));
-                builder.with_client_cert_resolver(Arc::new(shown))
-            }
-            None => builder.with_no_client_auth(),
-        };
-        config.alpn_protocols = vec![b"h2".to_vec()];
-        config.resumption = Resumption::disabled();
+        let roots = Arc::new(roots);
+        let config = config(&roots, own.as_ref(), b"h2")?;
         let name = name.map(|name| {
             let parsed = ServerName::try_from(name.to_owned());
             let parsed = parsed
@@ -96,6 +85,30 @@ impl Client {
             Ok((parsed, Arc::from(name)))
         });
         Ok(Self { config, roots, own, name: name.transpose()?, digest: digest.finalize().into(), warnings })
+    }
+
+    /// For servers of the web, over HTTP/1.1: `ca` vouches for them, or else whom the system trusts.
+    ///
+    /// # Errors
+    /// What is wrong with `ca`, or that the system trusts nobody.
+    pub fn for_web(ca: Option<&Path>, now: SystemTime) -> Result<Self, Unusable> {
+        let mut warnings = Vec::new();
+        let roots = match ca {
+            Some(path) => authorities(Named { key: "ca", path }, now, &mut warnings)?.1,
+            None => {
+                let mut roots = RootCertStore::empty();
+                // Some of what a system trusts is older than what rustls reads.
+                roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+                if roots.is_empty() {
+                    let message = "needs authorities to vouch for its server, and this system has none: give `ca`";
+                    return Err(Unusable::new("url", message));
+                }
+                roots
+            }
+        };
+        let roots = Arc::new(roots);
+        let config = config(&roots, None, b"http/1.1")?;
+        Ok(Self { config, roots, own: None, name: None, digest: [0; 32], warnings })
     }
 
     /// Whom every server must prove to be, if the settings say.
@@ -149,6 +162,26 @@ impl Client {
         let (io, connection) = connected.into_inner();
         Ok(Stream::new(io, Connection::from(connection)))
     }
+}
+
+fn config(
+    roots: &Arc<RootCertStore>,
+    own: Option<&Certificate>,
+    protocol: &'static [u8],
+) -> Result<ClientConfig, Unusable> {
+    let builder = ClientConfig::builder_with_provider(provider()).with_protocol_versions(&[&TLS13, &TLS12]);
+    let builder = builder.map_err(|error| Unusable::new("ca", format!("TLS cannot be used: {error}")))?;
+    let builder = builder.with_root_certificates(Arc::clone(roots));
+    let mut config = match own {
+        Some(own) => {
+            let shown = rustls::sign::SingleCertAndKey::from(Arc::clone(&own.key));
+            builder.with_client_cert_resolver(Arc::new(shown))
+        }
+        None => builder.with_no_client_auth(),
+    };
+    config.alpn_protocols = vec![protocol.to_vec()];
+    config.resumption = Resumption::disabled();
+    Ok(config)
 }
 
 #[derive(Debug)]
