@@ -66,7 +66,7 @@ pub(super) fn build(
             }
             Some(Members::Dns(_)) | None => Group::checked(Lister::Dns, EndpointSet::default(), listed_health),
         };
-        let security = Security::new(snapshot.tls.get(&*name).cloned());
+        let security = Security::new(snapshot.tls.get(&*name).cloned().flatten());
         let built = assembled((&name, cluster), schemas, security, group, counters);
         super::schemas::demand(&built, snapshot);
         if let Some(check) = check {

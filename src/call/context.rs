@@ -45,7 +45,10 @@ impl Shared {
     /// instances are opened by it from now on.
     pub fn put_in_force(&self, snapshot: Arc<Snapshot>) {
         for (name, cluster) in self.clusters.load().iter() {
-            cluster.security.replace(snapshot.tls.get(name).cloned());
+            // One that the file has no more is left as it is: what is still open there must not go on in the clear.
+            if let Some(tls) = snapshot.tls.get(name) {
+                cluster.security.replace(tls.clone());
+            }
         }
         self.snapshot.store(snapshot);
         self.replaced.send_replace(());

@@ -170,12 +170,12 @@ impl Builder<'_> {
     }
 
     /// What connections to instances need, where they are by TLS.
-    fn tls(&mut self, config: &super::Config) -> FxHashMap<Arc<str>, Arc<Client>> {
+    fn tls(&mut self, config: &super::Config) -> FxHashMap<Arc<str>, Option<Arc<Client>>> {
         let mut all = FxHashMap::default();
         for (name, cluster) in &config.clusters {
-            let before = self.before.and_then(|before| before.tls.get(name.as_str())).map(|before| &**before);
+            let before = self.before.and_then(|before| before.tls.get(name.as_str())?.as_deref());
             match secure::client(self.source, &path!["clusters", name, "tls"], cluster, before) {
-                Ok(client) => all.extend(client.map(|client| (Arc::from(name.as_str()), Arc::new(client)))),
+                Ok(client) => drop(all.insert(Arc::from(name.as_str()), client.map(Arc::new))),
                 Err(problem) => self.problems.push(problem),
             }
         }

@@ -38,8 +38,8 @@ pub struct Snapshot {
     pub log_when: Option<Arc<Expression>>,
     /// The schemas that files pin, by the cluster.
     pub schemas: FxHashMap<Arc<str>, Arc<Definitions>>,
-    /// What connections to instances need, by the cluster: of those that are by TLS.
-    pub tls: FxHashMap<Arc<str>, Arc<portunus_tls::Client>>,
+    /// What connections to instances need for TLS, by the cluster; none where they are in the clear. It has every cluster of the file.
+    pub tls: FxHashMap<Arc<str>, Option<Arc<portunus_tls::Client>>>,
     /// How instances are asked whether they are well, by the cluster whose are.
     pub checks: FxHashMap<Arc<str>, HealthCheck>,
     /// What reads messages, by the cluster whose they are.
@@ -207,7 +207,8 @@ impl Snapshot {
             let expired = tls.certificates().iter().filter(|certificate| certificate.has_expired());
             trust.chain(expired.map(move |certificate| still_shown(&format!("listeners.{name}.tls"), certificate)))
         });
-        let to_instances = self.tls.iter().flat_map(|(name, tls)| {
+        let to_instances = self.tls.iter().filter_map(|(name, tls)| Some((name, tls.as_deref()?)));
+        let to_instances = to_instances.flat_map(|(name, tls)| {
             let expired = tls.certificate().filter(|certificate| certificate.has_expired());
             let expired = expired.map(|certificate| still_shown(&format!("clusters.{name}.tls"), certificate));
             tls.warnings().iter().map(move |warning| format!("clusters.{name}.tls: {warning}")).chain(expired)

@@ -11,8 +11,8 @@ use super::security::Insecure;
 /// (FIELD.md T21: a pool that waits for ever).
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// Of somebody who shakes hands and goes.
-const HUNG_UP: &str = "it closed the connection after the handshake: it may want a certificate of ours (`certificate` and `key`), or another than it was shown";
+/// Of somebody who shakes hands and then says nothing of HTTP/2.
+const HUNG_UP: &str = "after the handshake it hung up, or spoke something else than HTTP/2: it may want a certificate of ours (`certificate` and `key`), or another than it was shown";
 
 /// Why a connection could not be made.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

@@ -425,6 +425,16 @@ async fn a_reload_is_felt_by_connections_that_are_open() {
     reload(&proxy, &text(&ca, ""));
     eventually!(code().await == Some(0));
     assert_eq!(front.handshakes(), 2);
+    // Without TLS it is in the clear, which this one does not take; a file that does not name the cluster changes nothing.
+    let plain = text(&ca, "").replace(&format!(", {}", ca.cluster("")), "");
+    let without = plain.replace("{echo: {", "{other: {").replace("cluster: echo", "cluster: other");
+    let security = std::sync::Arc::clone(&proxy.cluster("echo").security);
+    let era = security.era();
+    reload(&proxy, &without);
+    assert_eq!(security.era(), era);
+    reload(&proxy, &plain);
+    assert_eq!(security.era(), era + 1);
+    eventually!(code().await == Some(14));
 }
 
 #[test]

@@ -119,7 +119,7 @@ impl Visit<'_> {
 
     /// What a cluster has of TLS, as it would run.
     fn security(&self, cluster: &str) -> Arc<Security> {
-        Security::new(self.snapshot.tls.get(cluster).cloned())
+        Security::new(self.snapshot.tls.get(cluster).cloned().flatten())
     }
 
     /// Those who answer.
