@@ -67,10 +67,10 @@ const AT_THE_RIM: [(&str, &[&str]); 32] = [
     ("protox", &["schema::files"]),
     ("tonic_reflection", &["serve", "upstream::reflection"]),
     ("portunus_tls", &["admin", "app", "config", "edge", "upstream"]),
-    // By what TLS is done is the matter of the crate `portunus-tls`; key sets are fetched before there is a cluster.
-    ("rustls", &["config::issuers", "upstream::fetch"]),
-    ("rustls_native_certs", &["config::issuers"]),
-    ("tokio_rustls", &["upstream::fetch"]),
+    // By what TLS is done is the matter of the crate `portunus-tls`.
+    ("rustls", &[]),
+    ("rustls_native_certs", &[]),
+    ("tokio_rustls", &[]),
     ("x509_parser", &[]),
     ("redb", &["store"]),
     // One hash for all proxies: whoever needs a key's asks `balance::hash_of`.

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use libfuzzer_sys::fuzz_target;
 use portunus::observe::ClusterMetrics;
-use portunus::registry::{Caller, Connection, Forbidden, Registry, Settings};
+use portunus::registry::{Caller, Connection, Forbidden, Registry, Settings, Shown};
 
 fuzz_target!(|data: &str| {
     let mut lines = data.split('\n');
@@ -23,6 +23,7 @@ fuzz_target!(|data: &str| {
         local: Some(Ipv4Addr::new(10, 0, 0, 1).into()),
         connection: Connection::opened(),
         owner: "o".into(),
+        shown: Shown::Nothing,
     };
     let permit = registry.permit(&caller);
     let fine = |address: SocketAddr| {

@@ -17,7 +17,7 @@ use crate::registry::{
 };
 use crate::store::{File, Store};
 use crate::upstream::schemas::Schemas;
-use crate::upstream::{self, Cluster, ClusterLimits, Clusters, Group, Lister, Methods, Tcp};
+use crate::upstream::{self, Cluster, ClusterLimits, Clusters, Group, Lister, Methods, Security, Tcp};
 
 /// Addresses that are ours: no instance may be there, or calls would come back to us.
 pub(super) fn reserved(
@@ -69,7 +69,8 @@ pub(super) fn build(
             }
             Some(Members::Dns(_)) | None => Group::checked(Lister::Dns, EndpointSet::default(), listed_health),
         };
-        let built = assembled(&name, cluster, schemas, group, counters);
+        let security = Security::new(snapshot.tls.get(&*name).cloned().flatten());
+        let built = assembled((&name, cluster), schemas, security, group, counters);
         super::schemas::demand(&built, snapshot);
         if let Some(check) = check {
             probe(&built, health::check(check, &built.schemas), background);
@@ -88,9 +89,9 @@ pub(super) fn build(
 
 /// A cluster with these instances.
 pub(super) fn assembled(
-    name: &Arc<str>,
-    cluster: &config::Cluster,
+    (name, cluster): (&Arc<str>, &config::Cluster),
     schemas: upstream::schemas::Settings,
+    security: Arc<Security>,
     group: Group,
     metrics: Arc<ClusterMetrics>,
 ) -> Arc<Cluster> {
@@ -106,6 +107,7 @@ pub(super) fn assembled(
         methods: Arc::clone(&schemas) as Arc<dyn Methods>,
         schemas,
         metrics,
+        security,
         group,
     })
 }
@@ -143,7 +145,7 @@ fn policy(balance: Balance) -> Policy {
 
 /// Asks the instances of a cluster whether they are well, from now on.
 fn probe(cluster: &Cluster, check: upstream::probe::Check, background: &mut JoinSet<()>) {
-    let client = Arc::new(upstream::side::SideClient::new(Arc::new(Tcp)));
+    let client = Arc::new(upstream::side::SideClient::new(Arc::new(Tcp), Arc::clone(&cluster.security)));
     match &cluster.group {
         Group::Registered(registry) => {
             background.spawn(upstream::probe::run(Arc::clone(registry), client, check));

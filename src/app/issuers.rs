@@ -4,21 +4,18 @@ use std::sync::Arc;
 
 use tokio::task::JoinSet;
 
-use super::StartError;
 use crate::config::snapshot::Snapshot;
 use crate::observe::metrics::KeyAge;
 use crate::upstream::Fetcher;
 
 /// Begins to fetch. Nothing waits for it: calls are told that there are no keys yet.
-pub(super) fn keep(snapshot: &Snapshot, background: &mut JoinSet<()>) -> Result<(), StartError> {
+pub(super) fn keep(snapshot: &Snapshot, background: &mut JoinSet<()>) {
     for signatory in &snapshot.issuers {
         let Some(published) = &signatory.published else { continue };
-        let fetcher = Fetcher::new(published.location.clone(), published.authorities.clone());
-        let fetcher = fetcher.map_err(|why| StartError::System(format!("issuers.{}: {why}", signatory.name)))?;
+        let fetcher = Fetcher::new(published.location.clone(), published.tls.clone());
         let (ring, refresh) = (Arc::clone(signatory.issuer.ring()), published.refresh);
         background.spawn(async move { ring.keep(&fetcher, refresh).await });
     }
-    Ok(())
 }
 
 /// What is not as it should be, for `/ready`.

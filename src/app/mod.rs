@@ -112,7 +112,7 @@ pub async fn start(loaded: Loaded) -> Result<Proxy, StartError> {
     let reserved = clusters::reserved(&addresses, desks.addresses());
     let mut clusters = clusters::build((config, &snapshot), &metrics, &reserved, state.as_ref(), &mut background)?;
     let serving = serve::add(&snapshot, &mut clusters, &metrics)?;
-    issuers::keep(&snapshot, &mut background)?;
+    issuers::keep(&snapshot, &mut background);
     let store = state.map(|file| clusters::keep(file, &clusters)).transpose()?;
     let shared = Arc::new(Shared {
         snapshot: Arc::new(ArcSwap::from_pointee(snapshot)),

@@ -44,8 +44,15 @@ pub struct Shared {
 }
 
 impl Shared {
-    /// Puts a snapshot in force. Connections by TLS are judged again by it at once: who would not be let in any more has to go.
+    /// Puts a snapshot in force. Connections by TLS are judged again by it at once: who would not be let in any more has to go. Those to
+    /// instances are opened by it from now on.
     pub fn put_in_force(&self, snapshot: Arc<Snapshot>) {
+        for (name, cluster) in self.clusters.load().iter() {
+            // One that the file has no more is left as it is: what is still open there must not go on in the clear.
+            if let Some(tls) = snapshot.tls.get(name) {
+                cluster.security.replace(tls.clone());
+            }
+        }
         self.snapshot.store(snapshot);
         self.replaced.send_replace(());
     }

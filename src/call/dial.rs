@@ -4,13 +4,13 @@ use std::future::poll_fn;
 use std::sync::Arc;
 use std::task::Poll;
 
-use super::link::{Attached, Link, Side, close};
+use super::link::{Attached, Side, close};
 use super::turn::Turn;
 use super::worker::{Hub, Worker};
 use crate::h2::{Config, Role};
 use crate::observe::metrics::{ConnectionState, UpstreamConnection};
 use crate::registry::Instance;
-use crate::upstream::{ConnectError, Io, Opening, Place, connect};
+use crate::upstream::{ConnectError, Io, Opening, connect};
 
 impl Turn<'_> {
     /// Opens another connection to an instance; calls wait for it in its lane, which counts it.
@@ -22,14 +22,30 @@ impl Turn<'_> {
     fn opened(&mut self, attached: &Attached, instance: &Instance) -> bool {
         let Some(lane) = self.hub.pool.get(instance.id).filter(|_| !instance.is_gone()) else { return false };
         lane.opened(attached.key);
-        if let Some(Link { side: Side::Instance(_, counted), .. }) = self.hub.links.get_mut(attached.key.0) {
+        if let Some(link) = self.hub.links.get_mut(attached.key.0)
+            && let Side::Instance { counted, .. } = &mut link.side
+        {
             counted.turn(ConnectionState::Ready);
         }
         self.serve_waiting(instance.id);
         true
     }
 
-    fn not_opened(&mut self, instance: &Instance, error: ConnectError) {
+    /// Connections that were made when their cluster had other settings of TLS take no more calls, and close with their last.
+    pub(super) fn retire_former(&mut self) {
+        let Hub { links, pool, config, .. } = &mut *self.hub;
+        let clusters = config.clusters.load();
+        for (_, link) in links {
+            let Side::Instance { id, era, .. } = link.side else { continue };
+            let cluster = pool.get(id).and_then(|lane| clusters.get(&lane.instance.cluster));
+            if !link.retired && cluster.is_some_and(|cluster| cluster.security.era() != era) {
+                link.retired = true;
+                link.wake();
+            }
+        }
+    }
+
+    fn not_opened(&mut self, instance: &Instance, error: &ConnectError) {
         let Hub { pool, links, .. } = &mut *self.hub;
         let Some(lane) = pool.get(instance.id) else { return };
         let waiting = lane.failed(self.millis, |link| links.get(link.0).is_some_and(|link| link.engine.is_open()));
@@ -41,12 +57,22 @@ impl Turn<'_> {
 
 /// Opens a connection and moves it to its end.
 async fn carry(worker: Arc<Worker>, instance: Arc<Instance>, opening: Opening, counted: UpstreamConnection) {
-    let greet = |io| greet(&worker, &instance, counted, io);
-    let (attached, mut io) = match connect(&*worker.network, &Place::from(&*instance), greet).await {
-        Ok(open) => open,
-        Err(error) => return worker.turn(|turn| turn.not_opened(&instance, error)),
-    };
     let cluster = worker.shared.clusters.load().get(&instance.cluster).cloned();
+    let opened = match &cluster {
+        Some(cluster) => {
+            let place = cluster.place(&instance);
+            let config = Config { secure: place.is_secure(), ..Config::client() };
+            let side = Side::Instance { id: instance.id, counted, era: place.era() };
+            let greet = |io| greet(&worker, config, side, io);
+            connect(&*worker.network, &place, greet).await
+        }
+        // Nobody says any more who must be there.
+        None => Err(ConnectError::Forbidden),
+    };
+    let (attached, mut io) = match opened {
+        Ok(open) => open,
+        Err(error) => return worker.turn(|turn| turn.not_opened(&instance, &error)),
+    };
     if let (Opening::Again, Some(cluster)) = (opening, cluster) {
         // Calls that wait for the connection are read as it means them, or not at all.
         cluster.schemas.confirm(instance.id).await;
@@ -61,11 +87,11 @@ async fn carry(worker: Arc<Worker>, instance: Arc<Instance>, opening: Opening, c
 /// Says our SETTINGS and waits for the peer's.
 async fn greet(
     worker: &Arc<Worker>,
-    instance: &Instance,
-    counted: UpstreamConnection,
+    config: Config,
+    side: Side,
     mut io: Box<dyn Io>,
 ) -> Option<(Attached, Box<dyn Io>)> {
-    let attached = Attached::new(worker, Role::Client, Config::client(), Side::Instance(instance.id, counted));
+    let attached = Attached::new(worker, Role::Client, config, side);
     let over = poll_fn(|cx| match attached.poll(cx, &mut io) {
         Poll::Ready(()) => Poll::Ready(true),
         Poll::Pending if attached.is_open() => Poll::Ready(false),

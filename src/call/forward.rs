@@ -218,10 +218,13 @@ impl Turn<'_> {
             Err((_, stop)) => return Progress::Stopped(stop),
         };
         let Some(call) = &mut passage.call else { return Progress::Begun };
-        let registered = call.forward.as_ref().is_some_and(|forward| forward.agent.is_some());
+        // An agent's instance is called by the name that it has to prove, or by its address.
+        let registered = call.forward.as_ref().filter(|forward| forward.agent.is_some());
+        let named = registered.map(|forward| forward.cluster.security.server_name());
+        let authority = named.as_ref().map(|name| name.as_ref().unwrap_or(&in_flight.instance().authority));
         let head = transformed.as_mut().unwrap_or(&mut call.head);
         let mark = head.mark();
-        head::complete(head, call.deadline, registered.then(|| &**in_flight.instance()), self.now);
+        head::complete(head, call.deadline, authority.map(|authority| &**authority), self.now);
         let empty = passage.upload.is_empty();
         let opened = links.get_mut(link.0).map(|found| {
             found.wake();
@@ -338,7 +341,7 @@ impl Turn<'_> {
     }
 
     /// The instance that a call waits for cannot be reached.
-    pub(super) fn unreachable(&mut self, key: CallKey, error: ConnectError) {
+    pub(super) fn unreachable(&mut self, key: CallKey, error: &ConnectError) {
         let Some(placing) = self.leave_lane(key) else { return };
         let instance = placing.in_flight.instance();
         if let Some(call) = self.hub.calls.get_mut(key.0).and_then(|passage| passage.call.as_mut()) {
@@ -353,7 +356,7 @@ impl Turn<'_> {
 
     /// The instance that a call waits for was removed.
     pub(super) fn displaced(&mut self, key: CallKey) {
-        self.unreachable(key, ConnectError::Refused);
+        self.unreachable(key, &ConnectError::Refused);
     }
 }
 
@@ -393,7 +396,7 @@ fn room(link: &mut Link) -> Option<Room> {
         let calls = if link.engine.is_backed_up() { most } else { link.engine.open_streams() };
         return Some(Room { calls, most });
     }
-    if let Side::Instance(_, counted) = &mut link.side {
+    if let Side::Instance { counted, .. } = &mut link.side {
         counted.turn(ConnectionState::Draining);
     }
     None

@@ -6,7 +6,6 @@ use rand::Rng as _;
 use tokio::time::Instant;
 
 use super::context::{Call, RequestId};
-use crate::registry::Instance;
 use crate::wire::{HopId, code_of_http, format_timeout};
 
 /// The longest name that a caller may give its call.
@@ -47,16 +46,16 @@ pub(super) fn prepare(call: &mut Call, hop: &HopId) {
     }
 }
 
-/// Writes what depends on the moment and the instance, all of it at the end. `registered` is the instance of an agent, whose
-/// address is then the authority: the caller's named the agent, and an SDK expects its own.
-pub(super) fn complete(head: &mut RequestHead, deadline: Option<Instant>, registered: Option<&Instance>, now: Instant) {
+/// Writes what depends on the moment and the instance, all of it at the end. `authority` is that of an agent's instance: the
+/// caller's named the agent, and an SDK expects its own.
+pub(super) fn complete(head: &mut RequestHead, deadline: Option<Instant>, authority: Option<&str>, now: Instant) {
     if let Some(deadline) = deadline {
         let left = deadline.saturating_duration_since(now);
         head.fields.push("grpc-timeout", format_timeout(left).as_bytes());
     }
-    if let Some(instance) = registered {
+    if let Some(authority) = authority {
         head.push_authority("x-forwarded-host");
-        head.set_authority(&instance.authority);
+        head.set_authority(authority);
     }
     if head.authority().is_empty() {
         head.set_authority("portunus.invalid");

@@ -11,7 +11,7 @@ use super::plan::Forward;
 use crate::balance;
 use crate::config::snapshot::{FirstMessage, Listener, Registrants, Route, Target};
 use crate::expr::{Expression, Facts, Failure, Registration};
-use crate::registry::{Agent, Identity, owner_by_address};
+use crate::registry::{Agent, Identity, Shown, owner_by_address};
 use crate::upstream::{Cluster, Clusters};
 use crate::wire::authority_host;
 
@@ -136,6 +136,18 @@ pub(super) fn owner(who: &Registrants, open: bool, origin: &Origin, call: &Call)
         _ => Some(owner_by_address(origin.peer.ip(), open)),
     };
     who.owner(&Facts::of_call(&call.info, &call.head), by_default)
+}
+
+/// What a caller of the registrar has shown of itself: its certificate first, whatever it takes to be an owner.
+pub(super) fn shown(call: &Call) -> Shown {
+    match (call.info.identity.as_deref(), &call.info.claims) {
+        (Some(PeerIdentity { spiffe: Some(id), .. }), _) => Shown::Spiffe(Arc::clone(id)),
+        (Some(PeerIdentity { subject, issuer, .. }), _) if !subject.is_empty() => {
+            Shown::Certificate { subject: Arc::clone(subject), issuer: Arc::clone(issuer) }
+        }
+        (None, None) => Shown::Nothing,
+        _ => Shown::Token,
+    }
 }
 
 /// A call to a registrar that does not let everybody register.

@@ -56,8 +56,15 @@ pub(super) struct Link {
 pub(super) enum Side {
     /// A caller.
     Caller(Arc<Origin>),
-    /// An instance, by its number; counted in its state.
-    Instance(u64, UpstreamConnection),
+    /// An instance.
+    Instance {
+        /// Its number.
+        id: u64,
+        /// Counts the connection in its state.
+        counted: UpstreamConnection,
+        /// Of which era of its cluster's TLS it is.
+        era: u64,
+    },
 }
 
 impl Link {

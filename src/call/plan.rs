@@ -311,7 +311,8 @@ mod tests {
             let schemas = Schemas::new(Settings::default(), Arc::clone(&metrics));
             let methods = Arc::clone(&schemas) as Arc<dyn Methods>;
             let metrics_of = Arc::clone(&metrics);
-            let cluster = Cluster { name: "c".into(), policy, limits, metrics: metrics_of, schemas, methods, group };
+            let (name, security) = ("c".into(), Arc::default());
+            let cluster = Cluster { name, policy, limits, metrics: metrics_of, security, schemas, methods, group };
             let cluster = Arc::new(cluster);
             let forward = |key| Forward { cluster: Arc::clone(&cluster), agent: None, key, each_try: Chain::default() };
             let keyed = forward(Some(7));

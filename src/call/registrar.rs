@@ -21,7 +21,7 @@ use super::turn::Turn;
 use super::worker::{CallKey, Worker};
 use crate::config::snapshot::Registrants;
 use crate::expr::Failure;
-use crate::registry::Caller;
+use crate::registry::{Caller, Shown};
 use crate::upstream::Cluster;
 use crate::wire::framed;
 
@@ -103,6 +103,7 @@ impl Turn<'_> {
         call.tally.request_messages = 1;
         call.tally.request_bytes = request.len() as u64;
         let owner = judge::owner(&registering.who, registering.open, &passage.origin, call);
+        let shown = judge::shown(call);
         let applicant = Applicant::of(call, &registering.who);
         let info = call.info.clone();
         let (origin, peer) = (Arc::clone(&passage.origin), caller_address(call));
@@ -110,7 +111,7 @@ impl Turn<'_> {
         let worker = Arc::clone(self.worker);
         let task = tokio::spawn(async move {
             let answer = match owner {
-                Ok(owner) => dispatch(&info, caller(&origin, peer, owner), registrar, &request).await,
+                Ok(owner) => dispatch(&info, caller(&origin, peer, (owner, shown)), registrar, &request).await,
                 Err(failure) => Err(nobody(failure)),
             };
             worker.turn(|turn| turn.registered(key, answer));
@@ -156,8 +157,8 @@ fn caller_address(call: &Call) -> SocketAddr {
     if nowhere { SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), peer.port()) } else { peer }
 }
 
-fn caller(origin: &Origin, peer: SocketAddr, owner: Arc<str>) -> Caller {
-    Caller { peer, local: Some(origin.local.ip()), connection: origin.connection.clone(), owner }
+fn caller(origin: &Origin, peer: SocketAddr, (owner, shown): (Arc<str>, Shown)) -> Caller {
+    Caller { peer, local: Some(origin.local.ip()), connection: origin.connection.clone(), owner, shown }
 }
 
 /// Who calls is decided by an expression, and it names nobody.

@@ -160,8 +160,12 @@ pub(super) fn refusal_of(error: StreamError, deadline: Option<Instant>, now: Ins
 }
 
 /// What a caller is told where no connection could be made.
-pub(super) fn refusal_of_connect(error: ConnectError) -> Box<Refusal> {
-    // The kind of error helps whoever calls; the address is the operator's, in metrics and logs.
+pub(super) fn refusal_of_connect(error: &ConnectError) -> Box<Refusal> {
+    // The kind of error helps whoever calls; the address, and who should be there, are the operator's, in metrics and logs.
+    let error = match error {
+        ConnectError::Insecure(_) => "no TLS connection could be made".to_owned(),
+        other => other.to_string(),
+    };
     let message =
         format!("no instance could be reached: {error}; repeat the call, or see /instances on the admin port");
     Box::new(

@@ -33,7 +33,7 @@ impl<'a> Turn<'a> {
             match link.engine.receive(&mut octets, self.millis, spare) {
                 Ok(Some(event)) => match &link.side {
                     Side::Caller(_) => self.caller_sent(key, event),
-                    Side::Instance(..) => self.instance_sent(event),
+                    Side::Instance { .. } => self.instance_sent(event),
                 },
                 Ok(None) => break,
                 Err(fatal) => {
@@ -44,14 +44,14 @@ impl<'a> Turn<'a> {
         }
         // New SETTINGS may have brought room.
         if self.hub.waiting > 0
-            && let Some(Side::Instance(instance, _)) = self.hub.links.get(key.0).map(|link| &link.side)
+            && let Some(Side::Instance { id: instance, .. }) = self.hub.links.get(key.0).map(|link| &link.side)
         {
             let instance = *instance;
             self.serve_waiting(instance);
         }
         let link = self.hub.links.get_mut(key.0)?;
         let (frames, cut) = (link.engine.frames().wrapping_sub(before), link.engine.take_cut());
-        if let Side::Instance(instance, _) = &link.side
+        if let Side::Instance { id: instance, .. } = &link.side
             && cut > 0
             && let Some(lane) = self.hub.pool.get(*instance)
         {
@@ -96,7 +96,7 @@ impl<'a> Turn<'a> {
                 }
                 tracing::debug!(listener = %origin.listener, peer = %origin.peer, why = %fatal, "a caller's connection is ended");
             }
-            Side::Instance(instance, _) => {
+            Side::Instance { id: instance, .. } => {
                 if let (Some(limit), Some(lane)) = (fatal.limit, self.hub.pool.get(*instance)) {
                     lane.metrics.limited(limit.as_str());
                 }
@@ -116,13 +116,13 @@ impl<'a> Turn<'a> {
     pub(super) fn lost(&mut self, key: LinkKey) {
         // First out of the tables: a place that one of its calls leaves must not be given to one that waits.
         let Some(link) = self.hub.links.remove(key.0) else { return };
-        if let Side::Instance(instance, _) = link.side
+        if let Side::Instance { id: instance, .. } = link.side
             && let Some(lane) = self.hub.pool.get(instance)
         {
             lane.closed(key);
         }
         self.end_calls(&link.engine.tags(), matches!(link.side, Side::Caller(_)));
-        if let Side::Instance(instance, _) = link.side {
+        if let Side::Instance { id: instance, .. } = link.side {
             self.serve_waiting(instance);
         }
     }
@@ -144,6 +144,7 @@ impl<'a> Turn<'a> {
         self.hub.config.snapshot.load();
         self.hub.config.clusters.load();
         self.give_up_unheard();
+        self.retire_former();
         let millis = self.millis;
         let mut stalled = Vec::new();
         for (key, link) in &mut self.hub.links {

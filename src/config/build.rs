@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use filter_api::{BuildCx, Filter, Keep, Known, Phase};
+use portunus_tls::Client;
 use rustc_hash::FxHashMap;
 
 use super::access::Access;
@@ -77,6 +78,7 @@ pub fn build_after(
         listeners.map(|(name, listener)| (Arc::from(name.as_str()), builder.listener(name, listener))).collect();
     let checks: FxHashMap<_, _> = loaded.config.clusters.iter().filter_map(|one| builder.check(one)).collect();
     let schemas = builder.schemas(&loaded.config);
+    let tls = builder.tls(&loaded.config);
     let policies = std::mem::take(&mut builder.policies).finish();
     for (cluster, definitions) in &schemas {
         let of_cluster = policies.get(cluster).map(|policies| policies.check(definitions, &loaded.source));
@@ -99,6 +101,7 @@ pub fn build_after(
         issuers: builder.issuers.into_all(),
         log_when,
         schemas,
+        tls,
         checks,
         policies,
         keep: builder.keep,
@@ -168,6 +171,19 @@ impl Builder<'_> {
     fn check(&mut self, (name, cluster): (&String, &super::Cluster)) -> Option<(Arc<str>, HealthCheck)> {
         let check = health::check((name, cluster), &mut self.compiler, &mut self.policies)?;
         Some((name.as_str().into(), check))
+    }
+
+    /// What connections to instances need, where they are by TLS.
+    fn tls(&mut self, config: &super::Config) -> FxHashMap<Arc<str>, Option<Arc<Client>>> {
+        let mut all = FxHashMap::default();
+        for (name, cluster) in &config.clusters {
+            let before = self.before.and_then(|before| before.tls.get(name.as_str())?.as_deref());
+            match secure::client(self.source, &path!["clusters", name, "tls"], cluster, before) {
+                Ok(client) => drop(all.insert(Arc::from(name.as_str()), client.map(Arc::new))),
+                Err(problem) => self.problems.push(problem),
+            }
+        }
+        all
     }
 
     /// Reads and links what files pin.

@@ -3,19 +3,17 @@
 use std::collections::BTreeMap;
 use std::path::Path as FilePath;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use filter_api::{Claims, Code, Detail, Issuers, Reason, Refusal, Verification, Verifier};
-use rustls::RootCertStore;
-use rustls::pki_types::CertificateDer;
-use rustls::pki_types::pem::PemObject as _;
+use portunus_tls::Client;
 use tokens::{Algorithm, Answer, KeySet, Location, Rejection, Ring, Settings, System, least_secret};
 
 use super::file::{Issuer, Jwks};
 use super::{Path, Problem, Source, suggest};
 use crate::path;
 
-/// The longest file of keys, secrets or authorities, in octets.
+/// The longest file of keys or secrets, in octets.
 const MOST_OCTETS: u64 = 1 << 20;
 /// How soon a call may come back that found no keys.
 const SOON: Duration = Duration::from_secs(1);
@@ -36,8 +34,8 @@ pub struct Signatory {
 pub struct Published {
     /// The URL.
     pub location: Location,
-    /// Who may vouch for its server; none where there is no TLS.
-    pub authorities: Option<Arc<RootCertStore>>,
+    /// What a connection to its server needs; none where there is no TLS.
+    pub tls: Option<Arc<Client>>,
     /// From one fetch to the next.
     pub refresh: Duration,
 }
@@ -122,35 +120,10 @@ fn fixed(jwks: &Jwks, source: &Source, place: &Path) -> Result<Option<KeySet>, W
 
 fn published(jwks: &Jwks, source: &Source, place: &Path) -> Result<Option<Published>, Wrong> {
     let Some(url) = &jwks.url else { return Ok(None) };
-    let authorities = match &jwks.ca {
-        None if !url.0.is_secure => None,
-        None => {
-            let found = rustls_native_certs::load_native_certs();
-            let mut store = RootCertStore::empty();
-            // Some of what a system trusts is older than what rustls reads.
-            store.add_parsable_certificates(found.certs);
-            if store.is_empty() {
-                let message = "needs authorities to vouch for its server, and this system has none: give `ca`";
-                return Err((place.with("url"), message.to_owned()));
-            }
-            Some(Arc::new(store))
-        }
-        Some(file) => {
-            let at = place.with("ca");
-            let pem = read(file, source).map_err(|why| (at.clone(), why))?;
-            Some(Arc::new(authorities(&pem).map_err(|why| (at, why))?))
-        }
-    };
-    Ok(Some(Published { location: url.0.clone(), authorities, refresh: jwks.refresh().0 }))
-}
-
-fn authorities(pem: &[u8]) -> Result<RootCertStore, String> {
-    let mut store = RootCertStore::empty();
-    for certificate in CertificateDer::pem_slice_iter(pem) {
-        let certificate = certificate.map_err(|error| format!("cannot be read as PEM: {error}"))?;
-        store.add(certificate).map_err(|error| format!("has a certificate that cannot be used: {error}"))?;
-    }
-    if store.is_empty() { Err("has no certificate in PEM form in it".to_owned()) } else { Ok(store) }
+    let ca = jwks.ca.as_ref().map(|file| source.resolve(file));
+    let tls = url.0.is_secure.then(|| Client::for_web(ca.as_deref(), SystemTime::now()));
+    let tls = tls.transpose().map_err(|unusable| (place.with(unusable.key), unusable.message))?;
+    Ok(Some(Published { location: url.0.clone(), tls: tls.map(Arc::new), refresh: jwks.refresh().0 }))
 }
 
 /// The algorithms for which a secret is long enough: all that are asked for, or those of the default that are.

@@ -26,6 +26,7 @@ pub mod snapshot;
 mod source;
 mod suggest;
 mod text;
+mod warnings;
 mod yaml;
 
 use std::path::Path as FilePath;

@@ -3,9 +3,9 @@
 use std::path::Path as FilePath;
 use std::time::SystemTime;
 
-use portunus_tls::{Asks, Certificate, Server, Trust, Unusable};
+use portunus_tls::{Asks, Certificate, Client, Server, Trust, Unusable};
 
-use super::{ClientAuth, ClientAuthMode, ListenerTls, Path, Problem, Source};
+use super::{ClientAuth, ClientAuthMode, Cluster, ListenerTls, Path, Problem, Source};
 
 /// What is spoken inside, the preferred one first. Who speaks HTTP/1.1 only is told in words what to do; without it here, TLS would break
 /// off without any.
@@ -42,6 +42,24 @@ pub(super) fn server(
     });
     let made = Server::new(certificates, trust.transpose()?, protocols, before);
     made.map_err(|error| unusable(source, at, &error))
+}
+
+/// What connections to the instances of a cluster need, if they are by TLS. `before` is what they had.
+pub(super) fn client(
+    source: &Source,
+    at: &Path,
+    cluster: &Cluster,
+    before: Option<&Client>,
+) -> Result<Option<Client>, Problem> {
+    let Some(tls) = &cluster.tls else { return Ok(None) };
+    let file = |path: &FilePath| source.resolve(path);
+    let own = tls.certificate.as_deref().map(file).zip(tls.key.as_deref().map(file));
+    let own = own.as_ref().map(|(certificate, key)| (certificate.as_path(), key.as_path()));
+    // Its addresses are what a name server says, and only the name is whom the file means.
+    let listed = cluster.dns.as_ref().map(|dns| &dns.name);
+    let name = tls.server_name.as_ref().or(listed).map(ToString::to_string);
+    let loaded = Client::load(&file(&tls.ca), own, name.as_deref(), SystemTime::now(), before);
+    loaded.map(Some).map_err(|error| unusable(source, at, &error))
 }
 
 fn asks(auth: &ClientAuth) -> Option<Asks> {

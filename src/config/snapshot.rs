@@ -42,6 +42,8 @@ pub struct Snapshot {
     pub log_when: Option<Arc<Expression>>,
     /// The schemas that files pin, by the cluster.
     pub schemas: FxHashMap<Arc<str>, Arc<Definitions>>,
+    /// What connections to instances need for TLS, by the cluster; none where they are in the clear. It has every cluster of the file.
+    pub tls: FxHashMap<Arc<str>, Option<Arc<portunus_tls::Client>>>,
     /// How instances are asked whether they are well, by the cluster whose are.
     pub checks: FxHashMap<Arc<str>, HealthCheck>,
     /// What reads messages, by the cluster whose they are.
@@ -208,52 +210,6 @@ impl Target {
     }
 }
 
-impl Snapshot {
-    /// What works, and would be better otherwise.
-    pub fn warnings(&self) -> Vec<String> {
-        let live = self
-            .policies
-            .iter()
-            .filter(|(cluster, policies)| policies.govern_calls() && !self.schemas.contains_key(*cluster));
-        let live = live.map(|(cluster, _)| cluster);
-        let of_listeners = self.listeners.iter().map(|(name, listener)| (format!("listeners.{name}"), &listener.tls));
-        let of_admin = ("admin".to_owned(), &self.access.tls);
-        let of_tls = of_listeners.chain([of_admin]).filter_map(|(at, tls)| Some((at, tls.as_deref()?)));
-        let of_tls = of_tls.flat_map(|(at, tls)| {
-            let trust = tls.trust().map(|trust| trust.warnings()).unwrap_or_default();
-            let trust: Vec<_> = trust.iter().map(|warning| format!("{at}.tls.client_auth: {warning}")).collect();
-            let expired = tls.certificates().iter().filter(|certificate| certificate.has_expired());
-            trust.into_iter().chain(expired.map(move |certificate| {
-                let subject = &certificate.identity().subject;
-                format!("{at}.tls: the certificate of \"{subject}\" has expired and is still shown: renew it now")
-            }))
-        });
-        let believed = self.listeners.iter().flat_map(|(name, listener)| {
-            let all = [("proxy_protocol.from", &listener.proxy_protocol), ("forwarded.trusted", &listener.forwarded)];
-            let everybody = all.into_iter().filter(|(_, sources)| sources.as_ref().is_some_and(Sources::hold_everybody));
-            everybody.map(move |(key, _)| {
-                format!(
-                    "listeners.{name}.{key}: has every address, so that anybody who reaches it says from where he calls: name the \
-                     proxies before it"
-                )
-            })
-        });
-        let mut warnings: Vec<_> = live
-            .map(|cluster| {
-                format!(
-                    "clusters.{cluster}: policies read messages of its calls, and what those are is what its instances say: pin it with \
-                     `schema: {{files: […], mode: verify}}` (`portunus descriptors pull` makes the file)"
-                )
-            })
-            .chain(of_tls)
-            .chain(self.access.warning())
-            .chain(believed)
-            .collect();
-        warnings.sort();
-        warnings
-    }
-}
-
 impl Sources {
     pub(super) fn of(ranges: &[Cidr]) -> Self {
         Self(ranges.iter().map(|range| range.0).collect())
@@ -265,7 +221,8 @@ impl Sources {
         self.0.iter().any(|net| net.contains(&ip))
     }
 
-    fn hold_everybody(&self) -> bool {
+    /// Whether they are all that there are.
+    pub(super) fn hold_everybody(&self) -> bool {
         self.0.iter().any(|net| net.prefix_len() == 0)
     }
 }

@@ -242,14 +242,15 @@ fn number(value: &[u8]) -> Option<u64> {
 /// Entries of HPACK's static table (RFC 7541 Appendix A).
 const METHOD_POST: u8 = 3;
 const SCHEME_HTTP: u8 = 6;
+const SCHEME_HTTPS: u8 = 7;
 const STATUS_200: u8 = 8;
 
 /// Appends the block of a request.
-pub(super) fn write_request(encoder: &mut Encoder, out: &mut Vec<u8>, head: &RequestHead) {
+pub(super) fn write_request(encoder: &mut Encoder, out: &mut Vec<u8>, head: &RequestHead, secure: bool) {
     let mut block = encoder.block(out);
-    // Only gRPC calls go out (`wire::classify`), and those are POST; instances are reached in plaintext.
+    // Only gRPC calls go out (`wire::classify`), and those are POST.
     block.push_static(METHOD_POST);
-    block.push_static(SCHEME_HTTP);
+    block.push_static(if secure { SCHEME_HTTPS } else { SCHEME_HTTP });
     block.push(Field::new(b":path", head.path_bytes()));
     block.push(Field::new(b":authority", head.authority_bytes()));
     push_all(&mut block, &head.fields);

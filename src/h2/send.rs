@@ -47,8 +47,9 @@ impl Connection {
         let mut stream = Stream::new(id, (Recv::Head, send), self.peer.initial_window, &self.config, now);
         stream.tag = tag;
         let stream = self.streams.insert(stream);
-        let Self { encoder, out, peer, .. } = self;
-        out.put_head(id, end, peer.max_frame as usize, |block| heads::write_request(encoder, block, head));
+        let Self { encoder, out, peer, config, .. } = self;
+        let secure = config.secure;
+        out.put_head(id, end, peer.max_frame as usize, |block| heads::write_request(encoder, block, head, secure));
         Ok(stream)
     }
 

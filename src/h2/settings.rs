@@ -36,6 +36,8 @@ pub struct Config {
     pub connection_window: u32,
     /// What all streams may have here that has not gone on, until the connection's window shrinks by it.
     pub held: usize,
+    /// The connection is by TLS, and so what a client asks for is `https`: some servers look.
+    pub secure: bool,
 }
 
 impl Config {
@@ -49,6 +51,7 @@ impl Config {
             largest_stream_window: 512 * 1024,
             connection_window: 1 << 20,
             held: 16 << 20,
+            secure: false,
         }
     }
 
@@ -63,6 +66,7 @@ impl Config {
             largest_stream_window: 1 << 20,
             connection_window: 16 << 20,
             held: 64 << 20,
+            secure: false,
         }
     }
 

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use tokio::time::Instant;
 
 use super::address::{Permit, fold, holder_key};
-use super::agent::{Agent, Caller, Connection};
+use super::agent::{Agent, Caller};
 use super::book::{Book, Entry, Record, enact};
 use super::card::Card;
 use super::core::{CoreState, Forward, Standing};
@@ -220,7 +220,9 @@ impl Registry {
         check_owner(record, caller)?;
         let mut differs = record.core.forward != plan.forward;
         record.core.forward = Arc::clone(&plan.forward);
-        if let Some(entry) = holder.and_then(|held| record.entry(held)) {
+        // As somebody else by its certificate it is another instance: connections to the one before were made for that.
+        let same = |entry: &&mut Entry| entry.instance.shown.as_ref() == Some(&caller.shown);
+        if let Some(entry) = holder.and_then(|held| record.entry(held)).filter(same) {
             differs |= entry.registered_by != caller.owner;
             entry.lease_until = lease_until;
             entry.connection = caller.connection.clone();
@@ -248,11 +250,10 @@ impl Registry {
             return Ok(Admitted::Renewed);
         }
         if let Some(held) = holder {
-            self.remove(book, held, now, "another agent was registered at its address");
+            self.remove(book, held, now, "it was registered anew at its address, by another agent or identity");
         }
         let Place { target, permit, .. } = plan.place.clone();
-        let by = (caller.connection.clone(), Arc::clone(&caller.owner));
-        let entry = self.entry(target, permit, Health::new(now), by, now);
+        let entry = self.entry((target, permit), Health::new(now), caller, now);
         let (instance, authority) = (entry.instance.id, &*entry.instance.authority);
         tracing::info!(cluster = &*self.name, agent = &**id, instance = authority, "instance is registered");
         book.add(id, entry, now);
@@ -262,19 +263,14 @@ impl Registry {
     }
 
     /// A record for an instance: registered now, or by the process before this one.
-    pub(super) fn entry(
-        &self,
-        target: Target,
-        permit: Permit,
-        health: Health,
-        (connection, registered_by): (Connection, Arc<str>),
-        now: Instant,
-    ) -> Entry {
+    pub(super) fn entry(&self, (target, permit): (Target, Permit), health: Health, by: &Caller, now: Instant) -> Entry {
         let metrics = self.metrics.instance(&target.to_string());
         let registered_from = fold(permit.peer);
-        let instance = Instance::registered(Arc::clone(&self.name), target, permit, metrics, now);
+        let shown = by.shown.clone();
+        let instance = Instance::registered(Arc::clone(&self.name), target, (permit, shown), metrics, now);
         instance.set_state(health.state());
         let lease_until = now + self.settings().lease;
+        let (connection, registered_by) = (by.connection.clone(), Arc::clone(&by.owner));
         Entry { instance, health, lease_until, connection, registered_by, registered_from }
     }
 

@@ -12,6 +12,7 @@ use filter_api::AgentInfo;
 use super::address::fold;
 use super::identity::Identity;
 use super::instance::EndpointSet;
+use super::shown::Shown;
 
 /// An agent, and the instances among which its calls are balanced.
 #[derive(Debug)]
@@ -89,6 +90,8 @@ pub struct Caller {
     pub connection: Connection,
     /// As whom it acts; see [`owner_by_address`].
     pub owner: Arc<str>,
+    /// By what it was told from others.
+    pub shown: Shown,
 }
 
 /// The owner of what a caller without an identity registers: "open" (one for all) on a route with `open_registration`,

@@ -13,6 +13,7 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use super::address::Permit;
+use super::shown::Shown;
 
 /// Where an instance listens, as it was written down: it is resolved again at every dial.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -148,6 +149,8 @@ pub struct Instance {
     pub metrics: Arc<crate::observe::InstanceMetrics>,
     /// Where it may be dialled; anywhere, where the file names it.
     pub permit: Option<Permit>,
+    /// What was shown when it registered; none where nobody did.
+    pub shown: Option<Shown>,
     /// Of a server of this process: connections go through it.
     pub door: Option<Door>,
     state: AtomicU8,
@@ -174,15 +177,16 @@ impl Instance {
         Arc::new(Self::made(cluster, target, weight, state, metrics, now))
     }
 
-    /// A fresh one that registered, to be dialled where `permit` says.
+    /// A fresh one that registered, to be dialled where `permit` says; whoever registered it had `shown` this.
     pub(super) fn registered(
         cluster: Arc<str>,
         target: Target,
-        permit: Permit,
+        (permit, shown): (Permit, Shown),
         metrics: Arc<crate::observe::InstanceMetrics>,
         now: Instant,
     ) -> Arc<Self> {
-        Arc::new(Self { permit: Some(permit), ..Self::made(cluster, target, 1, State::New, metrics, now) })
+        let made = Self::made(cluster, target, 1, State::New, metrics, now);
+        Arc::new(Self { permit: Some(permit), shown: Some(shown), ..made })
     }
 
     /// A server of this process, behind `door`. It is always well.
@@ -215,6 +219,7 @@ impl Instance {
             created: now,
             metrics,
             permit: None,
+            shown: None,
             door: None,
             state: AtomicU8::new(state as u8),
             in_flight: AtomicU32::new(0),

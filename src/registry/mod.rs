@@ -20,11 +20,12 @@ mod release;
 mod saved;
 mod schedule;
 mod settings;
+mod shown;
 #[cfg(test)]
 mod tests;
 mod view;
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
 use std::sync::mpsc::SyncSender;
@@ -48,6 +49,7 @@ pub use self::listed::Listed;
 pub use self::probing::{Patients, Probe};
 pub use self::saved::{Changes, Saved, SavedAgent, SavedInstance};
 pub use self::settings::{Callback, Forbidden, HealthSettings, HostPattern, Limits, Settings};
+pub use self::shown::Shown;
 pub use self::view::{AgentView, InstanceView, ProbeView};
 
 use self::book::Book;
@@ -177,11 +179,8 @@ impl Registry {
 
     /// Where an instance that this caller registers may be dialled.
     pub fn permit(&self, caller: &Caller) -> Permit {
-        self.permit_of(caller.peer.ip(), caller.local)
-    }
-
-    fn permit_of(&self, peer: IpAddr, local: Option<IpAddr>) -> Permit {
         let (settings, holders) = (Arc::clone(&self.settings), Arc::clone(&self.holders));
+        let (peer, local) = (caller.peer.ip(), caller.local);
         Permit { settings, core: Arc::clone(&self.core_addresses), holders, peer, local }
     }
 

@@ -1,6 +1,7 @@
 //! What of a registry outlives the process: records as they are written, which of them have changed since, and how a registry begins
 //! with them. Who writes them (store/) is told that something changed, takes the changes, and says what became of them.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::mpsc::SyncSender;
 use std::time::{Duration, SystemTime};
@@ -9,12 +10,13 @@ use portunus_proto::bindu::{RegisterAgentResponse, SkillDefinition};
 use tokio::time::Instant;
 
 use super::Registry;
-use super::agent::{Agent, Connection};
+use super::agent::{Agent, Caller, Connection};
 use super::book::{Book, Entry, Record};
 use super::core::{CoreState, Forward, Standing};
 use super::health::Health;
 use super::identity::Identity;
 use super::instance::Target;
+use super::shown::Shown;
 
 /// An agent as it is kept. Numbers are never given to another field.
 #[derive(Clone, PartialEq, prost::Message)]
@@ -72,6 +74,15 @@ pub struct SavedInstance {
     /// Its address was found free: whoever is there now may be another, until its SDK is heard again.
     #[prost(bool, tag = "5")]
     pub awaited: bool,
+    /// By what its registrant was told from others: 1 a SPIFFE ID, 2 the subject and issuer of a certificate, 3 a token, 4 nothing. 0: an
+    /// older Portunus wrote it. An older one that reads it has no TLS to instances, and so no need of it.
+    #[prost(uint32, tag = "6")]
+    pub shown: u32,
+    /// The SPIFFE ID, or the subject.
+    #[prost(string, tag = "7")]
+    pub shown_name: String,
+    #[prost(string, tag = "8")]
+    pub shown_issuer: String,
 }
 
 /// An agent and its instances.
@@ -203,11 +214,17 @@ impl Registry {
 
     fn restored_instance(&self, saved: &SavedInstance, now: Instant) -> Option<Entry> {
         let target = Target::parse(&saved.address)?;
-        let permit = self.permit_of(saved.peer.parse().ok()?, saved.local.parse().ok());
+        let (peer, local): (IpAddr, _) = (saved.peer.parse().ok()?, saved.local.parse().ok());
         let connection = Connection::opened();
         connection.close();
-        let by = (connection, saved.registered_by.as_str().into());
-        Some(self.entry(target, permit, Health::restored(saved.awaited, now), by, now))
+        let by = Caller {
+            peer: (peer, 0).into(),
+            local,
+            connection,
+            owner: saved.registered_by.as_str().into(),
+            shown: Shown::of_kept((saved.shown, &saved.shown_name, &saved.shown_issuer)),
+        };
+        Some(self.entry((target, self.permit(&by)), Health::restored(saved.awaited, now), &by, now))
     }
 }
 
@@ -228,13 +245,7 @@ impl Book {
 
 fn save(record: &Record, now: Instant, wall: SystemTime) -> Saved {
     let Record { agent, core, .. } = record;
-    let instances = record.entries.iter().map(|entry| SavedInstance {
-        address: entry.instance.authority.to_string(),
-        registered_by: entry.registered_by.to_string(),
-        peer: entry.instance.permit.as_ref().map(|permit| permit.peer.to_string()).unwrap_or_default(),
-        local: entry.instance.permit.as_ref().and_then(|p| p.local).map(|ip| ip.to_string()).unwrap_or_default(),
-        awaited: entry.health.is_awaited(),
-    });
+    let instances = record.entries.iter().map(save_instance);
     let since = |moment: Instant| unix_ms(wall.checked_sub(now.saturating_duration_since(moment)).unwrap_or(wall));
     Saved {
         instances: instances.collect(),
@@ -253,6 +264,22 @@ fn save(record: &Record, now: Instant, wall: SystemTime) -> Saved {
             vacant_since_ms: record.vacant_since.map(since).unwrap_or_default(),
             released: record.released,
         },
+    }
+}
+
+fn save_instance(entry: &Entry) -> SavedInstance {
+    let Entry { instance, registered_by, .. } = entry;
+    let permit = instance.permit.as_ref();
+    let (shown, shown_name, shown_issuer) = instance.shown.as_ref().map(Shown::to_kept).unwrap_or_default();
+    SavedInstance {
+        address: instance.authority.to_string(),
+        registered_by: registered_by.to_string(),
+        peer: permit.map(|permit| permit.peer.to_string()).unwrap_or_default(),
+        local: permit.and_then(|permit| permit.local).map(|ip| ip.to_string()).unwrap_or_default(),
+        awaited: entry.health.is_awaited(),
+        shown,
+        shown_name,
+        shown_issuer,
     }
 }
 

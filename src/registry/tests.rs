@@ -17,7 +17,7 @@ use tokio::time::Instant;
 
 use super::{
     Admitted, Agent, Asked, Beat, Caller, Card, Connection, Departure, Finding, Forward, Patients, Plan, Refusal,
-    Registry, Settings, owner_by_address,
+    Registry, Settings, Shown, owner_by_address,
 };
 use crate::observe::ClusterMetrics;
 
@@ -105,7 +105,13 @@ fn card(author: &str, name: &str) -> Card {
 /// A caller on a connection of its own.
 fn caller(peer: &str) -> Caller {
     let peer: SocketAddr = SocketAddr::new(peer.parse().unwrap(), 40_000);
-    Caller { peer, local: None, connection: Connection::opened(), owner: owner_by_address(peer.ip(), false) }
+    Caller {
+        peer,
+        local: None,
+        connection: Connection::opened(),
+        owner: owner_by_address(peer.ip(), false),
+        shown: Shown::Nothing,
+    }
 }
 
 /// A caller of another owner than its address gives it.

@@ -1,5 +1,5 @@
-//! The channel to the core, over tonic: it connects when it is first used, and again after it broke. Plain h2c, no keepalive pings
-//! (the peer counts them).
+//! Channels over tonic, to the core and to instances that are asked for their schema: they connect when they are first used, and again after
+//! they broke. No keepalive pings (the peer counts them).
 
 use std::error::Error as _;
 use std::future::Future;
@@ -26,7 +26,12 @@ pub(super) fn channel_to(network: &Arc<dyn Network>, place: Place, connect: Dura
     let endpoint = Endpoint::from_shared(format!("http://{target}"))
         .map_err(|error| Failure::Unreachable(format!("{target} is no authority: {error}")))?;
     let endpoint = endpoint.connect_timeout(connect).user_agent(AGENT);
-    let endpoint = endpoint.map_err(|error| Failure::Unreachable(error.to_string()))?;
+    let mut endpoint = endpoint.map_err(|error| Failure::Unreachable(error.to_string()))?;
+    // TLS is the dialler's, and tonic is told of it only by the origin.
+    if place.is_secure() {
+        let origin = format!("https://{}", place.authority()).parse();
+        endpoint = endpoint.origin(origin.map_err(|_| Failure::Unreachable(format!("{target} is no authority")))?);
+    }
     Ok(endpoint.connect_with_connector_lazy(Dial { network: Arc::clone(network), place }))
 }
 

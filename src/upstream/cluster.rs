@@ -16,8 +16,9 @@ use crate::observe::ClusterMetrics;
 use crate::registry::{Agent, Door, EndpointSet, Instance, Listed, Registry, State};
 use crate::schema::Definitions;
 
-use super::ConnectError;
 use super::schemas::{self, Schemas};
+use super::security::Security;
+use super::{ConnectError, Place};
 
 /// Clusters by name. A call looks its cluster up here: names are what snapshots and the running state share.
 pub type Clusters = FxHashMap<Arc<str>, Arc<Cluster>>;
@@ -44,6 +45,8 @@ pub struct Cluster {
     pub limits: ClusterLimits,
     /// Its counters.
     pub metrics: Arc<ClusterMetrics>,
+    /// How its instances are connected to.
+    pub security: Arc<Security>,
     /// Who is in it.
     pub group: Group,
     /// What its instances serve.
@@ -145,6 +148,7 @@ impl Cluster {
             methods: Arc::clone(&schemas) as Arc<dyn Methods>,
             schemas,
             metrics,
+            security: Arc::default(),
             group: Group::listed(Lister::Within, EndpointSet::new(vec![instance])),
         });
         (cluster, arrivals)
@@ -191,8 +195,16 @@ impl Cluster {
         })
     }
 
+    /// Where one of its instances is.
+    pub fn place(&self, instance: &Instance) -> Place {
+        Place::of(instance, &self.security)
+    }
+
     /// Learns that no connection to an instance could be made.
-    pub fn connect_failed(&self, instance: &Instance, error: ConnectError) {
+    pub fn connect_failed(&self, instance: &Instance, error: &ConnectError) {
+        if let ConnectError::Insecure(why) = error {
+            self.security.tell(&self.name, &instance.authority, why);
+        }
         tracing::debug!(cluster = %self.name, instance = %instance.authority, %error, "connect failed");
         // Nobody listens there: that is the instance's. No descriptor left, or no answer in time, may be ours or the
         // network's, and is for its health check to judge.

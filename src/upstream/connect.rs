@@ -5,13 +5,17 @@ use std::time::Duration;
 
 use super::line::Line;
 use super::network::{Forbidden, Io, Network, Place, dial};
+use super::security::Insecure;
 
 /// From the look-up to the peer's first word. A peer that connects and stays silent must not hold calls for longer
 /// (FIELD.md T21: a pool that waits for ever).
 const PATIENCE: Duration = Duration::from_secs(5);
 
+/// Of somebody who shakes hands and then says nothing of HTTP/2.
+const HUNG_UP: &str = "after the handshake it hung up, or spoke something else than HTTP/2: it may want a certificate of ours (`certificate` and `key`), or another than it was shown";
+
 /// Why a connection could not be made.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ConnectError {
     /// Nobody listens there.
     #[error("the connection was refused")]
@@ -28,6 +32,9 @@ pub enum ConnectError {
     /// Its address is one that may not be dialled (any more).
     #[error("its address may not be dialled")]
     Forbidden,
+    /// It is not who it should be, or does not speak TLS as it should: why, for the operator alone.
+    #[error("TLS: {0}")]
+    Insecure(String),
     /// Another error of the network.
     #[error("the network failed: {0}")]
     Io(io::ErrorKind),
@@ -37,6 +44,9 @@ impl ConnectError {
     fn of(error: &io::Error) -> Self {
         if error.get_ref().is_some_and(|inner| inner.is::<Forbidden>()) {
             return Self::Forbidden;
+        }
+        if let Some(Insecure(why)) = error.get_ref().and_then(|inner| inner.downcast_ref()) {
+            return Self::Insecure(why.clone());
         }
         match error.kind() {
             io::ErrorKind::ConnectionRefused => Self::Refused,
@@ -59,7 +69,11 @@ where
 {
     let opened = async {
         let socket = dial(network, place).await.map_err(|error| ConnectError::of(&error))?;
-        greet(socket).await.ok_or(ConnectError::NoHttp2)
+        greet(socket).await.ok_or_else(|| match place.is_secure() {
+            false => ConnectError::NoHttp2,
+            // With TLS 1.3 it judges what we have shown only once we take the handshake to be over.
+            true => ConnectError::Insecure(HUNG_UP.to_owned()),
+        })
     };
     tokio::time::timeout(PATIENCE, opened).await.unwrap_or(Err(ConnectError::TimedOut))
 }
@@ -69,7 +83,8 @@ where
 /// # Errors
 /// Nobody does.
 pub async fn knock(network: &dyn Network, place: &Place) -> Result<(), ConnectError> {
-    connect(network, place, |io| async { Line::over(io).greet().await.ok() }).await
+    let secure = place.is_secure();
+    connect(network, place, |io| async move { Line::over(io, secure).greet().await.ok() }).await
 }
 
 #[cfg(test)]
@@ -81,7 +96,7 @@ mod tests {
     use crate::upstream::Tcp;
 
     fn place(address: std::net::SocketAddr) -> Place {
-        Place { target: Target::Socket(address), permit: None, door: None }
+        Place::of_core(Target::Socket(address))
     }
 
     #[tokio::test]

@@ -213,7 +213,7 @@ impl CoreClient {
         {
             return Ok(BinduServiceClient::new(channel.clone()));
         }
-        let channel = channel_to(&self.network, Place::from(target.clone()), CONNECT)?;
+        let channel = channel_to(&self.network, Place::of_core(target.clone()), CONNECT)?;
         *kept = Some((target, channel.clone()));
         Ok(BinduServiceClient::new(channel))
     }

@@ -90,8 +90,16 @@ mod tests {
         let group = Group::listed(Lister::Dns, EndpointSet::default());
         let schemas = Schemas::new(Settings::default(), Arc::clone(&metrics));
         let methods = Arc::clone(&schemas) as Arc<dyn Methods>;
-        let cluster =
-            Cluster { name: "c".into(), policy: Policy::RoundRobin, limits, metrics, group, schemas, methods };
+        let cluster = Cluster {
+            name: "c".into(),
+            policy: Policy::RoundRobin,
+            limits,
+            metrics,
+            security: Arc::default(),
+            group,
+            schemas,
+            methods,
+        };
         let now = || match &cluster.group {
             Group::Listed { set, .. } => set.load_full().instances.clone(),
             Group::Registered(_) => Vec::new(),

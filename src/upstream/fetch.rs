@@ -11,12 +11,10 @@ use http_body_util::{BodyExt as _, Empty, Limited};
 use hyper::body::{Bytes, Incoming};
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
-use rustls::pki_types::ServerName;
-use rustls::{ClientConfig, RootCertStore};
+use portunus_tls::{Client, Expected};
 use tokens::{Fetch, Fetching, Location, MOST_OCTETS_OF_SET};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, lookup_host};
-use tokio_rustls::TlsConnector;
 
 /// From where it is said to where it is.
 const MOST_REDIRECTS: usize = 3;
@@ -28,7 +26,7 @@ const MOST_HEAD: usize = 64 * 1024;
 /// Gets a key set.
 pub struct Fetcher {
     location: Location,
-    tls: TlsConnector,
+    tls: Option<Arc<Client>>,
 }
 
 /// What a server answers.
@@ -38,19 +36,9 @@ enum Answered {
 }
 
 impl Fetcher {
-    /// From there, where one of the authorities vouches for the server.
-    ///
-    /// # Errors
-    /// TLS cannot be set up.
-    pub fn new(location: Location, authorities: Option<Arc<RootCertStore>>) -> Result<Self, String> {
-        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
-        let builder = builder.map_err(|error| error.to_string())?;
-        let mut config = builder
-            .with_root_certificates(authorities.unwrap_or_else(|| Arc::new(RootCertStore::empty())))
-            .with_no_client_auth();
-        config.alpn_protocols = vec![b"http/1.1".to_vec()];
-        Ok(Self { location, tls: TlsConnector::from(Arc::new(config)) })
+    /// From there. Without `tls`, servers that want it are not asked: nobody vouches for them.
+    pub fn new(location: Location, tls: Option<Arc<Client>>) -> Self {
+        Self { location, tls }
     }
 
     async fn follow(&self) -> Result<Vec<u8>, String> {
@@ -71,10 +59,9 @@ impl Fetcher {
         if !at.is_secure {
             return exchange(stream, at).await;
         }
-        let name =
-            ServerName::try_from(at.host.clone()).map_err(|_| "its host is no name that a certificate can have")?;
-        let stream = self.tls.connect(name, stream).await.map_err(|error| format!("TLS: {error}"))?;
-        exchange(stream, at).await
+        let tls = self.tls.as_ref().ok_or("TLS: nothing says who may vouch for its server")?;
+        let stream = tls.connect(stream, &at.host, Expected::Host(&at.host)).await;
+        exchange(stream.map_err(|refused| format!("TLS: {refused}"))?, at).await
     }
 }
 

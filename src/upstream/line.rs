@@ -67,12 +67,13 @@ struct Answer {
 impl Line {
     /// Connects, and says our SETTINGS with the first call.
     pub(super) async fn connect(network: &dyn Network, place: &Place) -> io::Result<Self> {
-        Ok(Self::over(dial(network, place).await?))
+        Ok(Self::over(dial(network, place).await?, place.is_secure()))
     }
 
-    /// Over a socket that is connected.
-    pub(super) fn over(io: Box<dyn Io>) -> Self {
-        let engine = Connection::new(Role::Client, Config::client(), Growth::default(), clock_ms(Instant::now()));
+    /// Over a socket that is connected, by TLS or not.
+    pub(super) fn over(io: Box<dyn Io>, secure: bool) -> Self {
+        let config = Config { secure, ..Config::client() };
+        let engine = Connection::new(Role::Client, config, Growth::default(), clock_ms(Instant::now()));
         Self { io, engine, calls: 0, lasts: true, stream: None }
     }
 
@@ -167,7 +168,8 @@ impl Line {
             }
             self.engine.wrote(written, false, clock_ms(Instant::now()));
         }
-        Ok(())
+        // What is encrypted may still wait for the socket.
+        self.io.flush().await
     }
 
     fn take(&mut self, mut octets: &[u8], answer: &mut Answer) -> Result<(), Broken> {

@@ -15,6 +15,7 @@ mod pool;
 pub mod probe;
 pub mod reflection;
 pub mod schemas;
+mod security;
 pub mod side;
 
 pub use cluster::{Cluster, ClusterLimits, Clusters, Group, Lister, Methods, VISITOR};
@@ -23,6 +24,7 @@ pub use dns::keep_resolving;
 pub use fetch::Fetcher;
 pub use network::{Io, Network, Place, Tcp};
 pub use pool::{Found, Lane, Opening, PATIENCE, Pool, Room};
+pub use security::Security;
 
 use std::sync::OnceLock;
 

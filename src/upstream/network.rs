@@ -11,6 +11,7 @@ use socket2::{SockRef, TcpKeepalive};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 
+use super::security::{Insecure, Secured, Security};
 use crate::registry::{Door, Instance, Permit, Target};
 
 /// A connected socket.
@@ -56,7 +57,7 @@ fn keep_alive(socket: &TcpStream) -> io::Result<()> {
     SockRef::from(socket).set_tcp_keepalive(&patience)
 }
 
-/// Where something listens, and which of its addresses may be dialled.
+/// Where something listens, which of its addresses may be dialled, and who must be there.
 #[derive(Clone, Debug)]
 pub struct Place {
     pub(super) target: Target,
@@ -64,18 +65,44 @@ pub struct Place {
     pub(super) permit: Option<Permit>,
     /// Of a server of this process, which no network leads to.
     pub(super) door: Option<Door>,
+    /// None: what goes there is in the clear.
+    pub(super) secured: Option<Secured>,
+    era: u64,
 }
 
-impl From<&Instance> for Place {
-    fn from(instance: &Instance) -> Self {
-        Self { target: instance.target.clone(), permit: instance.permit.clone(), door: instance.door.clone() }
+impl Place {
+    /// Of an instance, whose cluster has this of TLS.
+    pub fn of(instance: &Instance, security: &Security) -> Self {
+        let Instance { target, permit, door, shown, .. } = instance;
+        let (secured, era) = security.secured(shown.as_ref());
+        Self { target: target.clone(), permit: permit.clone(), door: door.clone(), secured, era }
     }
-}
 
-/// Of somebody that the file names.
-impl From<Target> for Place {
-    fn from(target: Target) -> Self {
-        Self { target, permit: None, door: None }
+    /// Of an instance that the file, or a name server, lists.
+    pub fn listed(target: Target, security: &Security) -> Self {
+        let (secured, era) = security.secured(None);
+        Self { target, permit: None, door: None, secured, era }
+    }
+
+    /// Of a core: it is reached in the clear.
+    pub fn of_core(target: Target) -> Self {
+        Self { target, permit: None, door: None, secured: None, era: 0 }
+    }
+
+    /// Whether what goes there is by TLS.
+    pub fn is_secure(&self) -> bool {
+        self.secured.is_some()
+    }
+
+    /// Of which era of its cluster's TLS it is: [`Security::era`].
+    pub fn era(&self) -> u64 {
+        self.era
+    }
+
+    /// What to call whoever is there: by the name that it has to prove, or its address.
+    pub(super) fn authority(&self) -> String {
+        let name = self.secured.as_ref().and_then(|secured| secured.client.server_name());
+        name.map_or_else(|| self.target.to_string(), |name| name.to_string())
     }
 }
 
@@ -93,10 +120,21 @@ pub(super) async fn addresses(network: &dyn Network, target: &Target) -> io::Res
     }
 }
 
+/// Connects to a place, and has whoever is there prove who it is, where that is asked.
+pub(super) async fn dial(network: &dyn Network, place: &Place) -> io::Result<Box<dyn Io>> {
+    let socket = open(network, place).await?;
+    match &place.secured {
+        None => Ok(socket),
+        Some(secured) => {
+            secured.shake_hands(socket, &place.target).await.map_err(|why: Insecure| io::Error::other(why))
+        }
+    }
+}
+
 /// Connects to the first address of a place that takes it. Names are looked up anew at each dial, and each address is checked
 /// again: what a name means can change after its registration.
-pub(super) async fn dial(network: &dyn Network, place: &Place) -> io::Result<Box<dyn Io>> {
-    let Place { target, permit, door } = place;
+async fn open(network: &dyn Network, place: &Place) -> io::Result<Box<dyn Io>> {
+    let Place { target, permit, door, .. } = place;
     if let Some(door) = door {
         return Ok(Box::new(door.open()?));
     }
@@ -128,7 +166,7 @@ mod tests {
     use super::*;
     use crate::call::register::Registrar;
     use crate::observe::ClusterMetrics;
-    use crate::registry::{Caller, Connection, Patients, Registry, Settings};
+    use crate::registry::{Caller, Connection, Patients, Registry, Settings, Shown};
 
     /// Names that mean something else at each look, and the addresses that were dialled.
     #[derive(Debug, Default)]
@@ -152,11 +190,14 @@ mod tests {
     fn place(settings: Settings) -> Place {
         let registry = Registry::new("agents", settings, Arc::new(ClusterMetrics::default()));
         let peer = "10.0.0.9:40000".parse().unwrap();
-        let caller = Caller { peer, local: None, connection: Connection::opened(), owner: "o".into() };
+        let caller =
+            Caller { peer, local: None, connection: Connection::opened(), owner: "o".into(), shown: Shown::Nothing };
         Place {
             target: Target::Name("a.pods.internal".into(), 5000),
             permit: Some(registry.permit(&caller)),
             door: None,
+            secured: None,
+            era: 0,
         }
     }
 
@@ -197,7 +238,8 @@ mod tests {
         let config_json =
             format!(r#"{{"author": "x", "name": "{agent}", "deployment": {{"url": "http://x", "expose": true}}}}"#);
         let peer = "10.0.0.8:40000".parse().unwrap();
-        let caller = Caller { peer, local: None, connection: Connection::opened(), owner: owner.into() };
+        let caller =
+            Caller { peer, local: None, connection: Connection::opened(), owner: owner.into(), shown: Shown::Nothing };
         let grpc_callback_address = callback.to_owned();
         let request = RegisterAgentRequest { config_json, skills: vec![], grpc_callback_address };
         registrar.register(request, &caller).await.success
@@ -216,7 +258,7 @@ mod tests {
         }
         let probes = registry.take_probes(2, Instant::now());
         let named = probes.iter().find(|probe| matches!(probe.instance.target, Target::Name(..))).unwrap();
-        let place = Place::from(&*named.instance);
+        let place = Place::of(&named.instance, &Security::default());
         let forbidden = |error: io::Error| error.get_ref().is_some_and(|inner| inner.is::<Forbidden>());
         assert!(forbidden(dial(&*network, &place).await.err().unwrap()), "it is b's");
         assert!(!forbidden(dial(&*network, &place).await.err().unwrap()), "it is its own again");

@@ -18,6 +18,7 @@ use tonic_reflection::pb::v1::{ServerReflectionRequest, ServerReflectionResponse
 
 use super::channel::{channel_to, failure};
 use super::network::{Network, Place};
+use super::security::Security;
 use super::side::Failure;
 use crate::registry::Instance;
 use crate::schema::{Answer, Bounds, Collection, Question, Reflection, Schema, SchemaError, gather, link};
@@ -67,11 +68,11 @@ pub async fn collect(channel: Channel, metadata: &MetadataMap, bounds: Bounds) -
 /// # Errors
 /// As [`reflect`].
 pub(super) async fn collect_from(
-    network: &Arc<dyn Network>,
+    (network, security): (&Arc<dyn Network>, &Security),
     instance: &Instance,
     bounds: Bounds,
 ) -> Result<Collection, SchemaError> {
-    let channel = channel_to(network, Place::from(instance), CONNECT);
+    let channel = channel_to(network, Place::of(instance, security), CONNECT);
     let channel = channel.map_err(|failure| SchemaError::Unreachable(failure.to_string()))?;
     collect(channel, &MetadataMap::new(), bounds).await
 }

@@ -14,6 +14,7 @@ use tonic::Code;
 
 use super::line::{Broken, Line};
 use super::network::{Network, Place};
+use super::security::Security;
 use crate::registry::instance::Instance;
 
 /// For a connection to be made; whoever asks has a limit for all of it.
@@ -51,11 +52,12 @@ pub trait UnaryClient: Send + Sync {
 #[derive(Debug)]
 pub struct SideClient {
     network: Arc<dyn Network>,
+    security: Arc<Security>,
     resting: Arc<Mutex<Resting>>,
 }
 
-/// Connections between two calls, by instance.
-type Resting = HashMap<u64, (Weak<Instance>, Line)>;
+/// Connections between two calls, by instance; each with the era of TLS that it is of.
+type Resting = HashMap<u64, (Weak<Instance>, Line, u64)>;
 
 impl UnaryClient for SideClient {
     fn unary(
@@ -65,12 +67,13 @@ impl UnaryClient for SideClient {
         message: Bytes,
     ) -> BoxFuture<'static, Result<Bytes, Failure>> {
         let (network, resting) = (Arc::clone(&self.network), Arc::clone(&self.resting));
+        let place = Place::of(instance, &self.security);
         let (instance, path) = (Arc::clone(instance), Arc::clone(path));
         async move {
-            let rested = resting.lock().remove(&instance.id);
-            let (line, answer) = ask(&*network, &instance, rested.map(|(_, line)| line), &path, &message).await?;
+            let rested = resting.lock().remove(&instance.id).filter(|(_, _, era)| *era == place.era());
+            let (line, answer) = ask(&*network, &place, rested.map(|(_, line, _)| line), &path, &message).await?;
             if line.lasts() && !instance.is_gone() {
-                resting.lock().insert(instance.id, (Arc::downgrade(&instance), line));
+                resting.lock().insert(instance.id, (Arc::downgrade(&instance), line, place.era()));
             }
             answer
         }
@@ -79,15 +82,15 @@ impl UnaryClient for SideClient {
 
     fn tidy(&self) {
         let mut resting = self.resting.lock();
-        resting.retain(|_, (known, _)| known.upgrade().is_some_and(|known| !known.is_gone()));
+        resting.retain(|_, (known, ..)| known.upgrade().is_some_and(|known| !known.is_gone()));
         resting.shrink_to_fit();
     }
 }
 
 impl SideClient {
-    /// No connection yet.
-    pub fn new(network: Arc<dyn Network>) -> Self {
-        Self { network, resting: Arc::default() }
+    /// No connection yet to the instances of a cluster that has this of TLS.
+    pub fn new(network: Arc<dyn Network>, security: Arc<Security>) -> Self {
+        Self { network, security, resting: Arc::default() }
     }
 }
 
@@ -95,19 +98,18 @@ impl SideClient {
 /// goodbye on it: that is found out by asking, and asked again on a new one.
 async fn ask(
     network: &dyn Network,
-    instance: &Instance,
+    place: &Place,
     rested: Option<Line>,
     path: &str,
     message: &[u8],
 ) -> Result<(Line, Result<Bytes, Failure>), Failure> {
-    let authority = instance.authority.as_ref();
+    let authority = &place.authority();
     if let Some(mut line) = rested
         && let Ok(answer) = line.unary(authority, path, message).await
     {
         return Ok((line, answer));
     }
-    let place = Place::from(instance);
-    let connected = timeout(CONNECT, Line::connect(network, &place));
+    let connected = timeout(CONNECT, Line::connect(network, place));
     let silent = |_| Failure::Unreachable(format!("no connection within {CONNECT:?}"));
     let mut line = connected.await.map_err(silent)?.map_err(|error| match error.kind() {
         std::io::ErrorKind::ConnectionRefused => Failure::Refused(error.to_string()),

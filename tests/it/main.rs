@@ -50,4 +50,5 @@ mod serve;
 mod served;
 mod state;
 mod tls;
+mod upstream_tls;
 mod validate;

@@ -293,13 +293,7 @@ async fn an_agent_belongs_to_the_identity_that_registered_it() {
     );
     let proxy = TestProxy::yaml(&text).await;
     let agent = portunus_agents::bindu::Agent::start(portunus_agents::bindu::Options::default()).await.unwrap();
-    let client = async |shown: &Shown| {
-        use tonic::transport::{Certificate, ClientTlsConfig, Endpoint, Identity};
-        let roots = Certificate::from_pem(std::fs::read(ca.path("ca.pem")).unwrap());
-        let tls = ClientTlsConfig::new().ca_certificate(roots).identity(Identity::from_pem(&shown.pem, &shown.key_pem));
-        let endpoint = Endpoint::from_shared(format!("https://localhost:{}", proxy.listener("sdk").port())).unwrap();
-        BinduServiceClient::new(endpoint.tls_config(tls.domain_name("localhost")).unwrap().connect().await.unwrap())
-    };
+    let client = async |shown: &Shown| BinduServiceClient::new(ca.channel(proxy.listener("sdk"), Some(shown)).await);
     let mut first = client(&ca.workload("sdk/one")).await;
     let mut second = client(&ca.workload("sdk/two")).await;
     let request = || registration("n", agent.address().port());

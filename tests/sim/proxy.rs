@@ -65,7 +65,7 @@ pub(crate) async fn run(world: Arc<World>, disk: Disk) -> turmoil::Result {
     tokio::spawn(watch_over(Arc::clone(&registry), world));
 
     let network: Arc<dyn Network> = Arc::new(Simulated);
-    let client = Arc::new(SideClient::new(Arc::clone(&network)));
+    let client = Arc::new(SideClient::new(Arc::clone(&network), Arc::default()));
     tokio::spawn(probe::run(Arc::clone(&registry), client, probe::Check::of_agents()));
     tokio::spawn(CoreClient::new(Arc::clone(&registry), Arc::clone(&network)).run());
     let schemas = Schemas::new(schemas::Settings::default(), Arc::clone(&counters));
@@ -76,6 +76,7 @@ pub(crate) async fn run(world: Arc<World>, disk: Disk) -> turmoil::Result {
         methods: Arc::clone(&schemas) as Arc<dyn Methods>,
         schemas,
         metrics: counters,
+        security: Arc::default(),
         group: Group::Registered(registry),
     });
     let clusters: Clusters = [("agents".into(), cluster)].into_iter().collect();

@@ -6,7 +6,7 @@ use std::io::{self, Read as _, Write as _};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
-use rustls::{CertificateError, Connection};
+use rustls::{AlertDescription, CertificateError, Connection, InvalidMessage};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 /// What is read of a socket at once.
@@ -40,6 +40,12 @@ impl From<io::Error> for Refused {
             matches!(inner, Some(rustls::Error::InvalidCertificate(_) | rustls::Error::NoCertificatesPresented));
         let why = match inner {
             Some(rustls::Error::InvalidCertificate(CertificateError::Other(other))) => other.0.to_string(),
+            Some(rustls::Error::InvalidMessage(InvalidMessage::InvalidContentType)) => {
+                format!("the other end does not speak TLS ({error})")
+            }
+            Some(rustls::Error::AlertReceived(AlertDescription::NoApplicationProtocol)) => {
+                format!("the other end has no protocol in common with us, by ALPN ({error})")
+            }
             _ => error.to_string(),
         };
         Self { why, for_certificate }

@@ -47,8 +47,8 @@ async fn handshakes_leave_nothing_behind() {
     let certificate = Certificate::load(&chain, &key, now, &[]).unwrap();
     let trust = Trust::load(Asks::Required, &bundle, None, now).unwrap();
     let server = Server::new(vec![certificate], Some(trust), &[b"h2"], None).unwrap();
-    let client = Client::load(&bundle, Some((&chain, &key)), None, now).unwrap();
-    let nobody = Client::load(&bundle, None, None, now).unwrap();
+    let client = Client::load(&bundle, Some((&chain, &key)), None, now, None).unwrap();
+    let nobody = Client::load(&bundle, None, None, now, None).unwrap();
 
     let many = std::env::var("HANDSHAKES").ok().and_then(|text| text.parse().ok()).unwrap_or(1_500);
     let mut before = 0;

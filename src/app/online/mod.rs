@@ -18,7 +18,7 @@ use crate::config::{self, Dns, Endpoint, Loaded, Members, Path};
 use crate::observe::Metrics;
 use crate::path;
 use crate::registry::Target;
-use crate::upstream::{Network, Place, Tcp, knock};
+use crate::upstream::{Network, Place, Security, Tcp, knock};
 
 /// All of it together.
 pub const WITHIN: Duration = Duration::from_secs(30);
@@ -68,10 +68,10 @@ impl Visit<'_> {
         let at = path!["clusters", name];
         let mut findings = Findings::default();
         let answering = match cluster.members() {
-            Some(Members::Endpoints(endpoints)) => self.dial(listed(&at, endpoints), &mut findings).await,
+            Some(Members::Endpoints(endpoints)) => self.dial(name, listed(&at, endpoints), &mut findings).await,
             Some(Members::Dns(dns)) => {
                 let doors = self.named(&at.with("dns"), dns, &mut findings).await;
-                self.dial(doors, &mut findings).await
+                self.dial(name, doors, &mut findings).await
             }
             Some(Members::Registry(registry)) => {
                 let core = registry.core.as_ref().and_then(|core| Target::parse(&core.to_string()));
@@ -108,7 +108,7 @@ impl Visit<'_> {
         const OTHERS: &str = "its instances are those that register, so none is dialled";
         let Some(core) = core else { return findings.reached(format!("{at}: {OTHERS}")) };
         let door = Door { at: at.with("registry").with("core"), target: core.clone() };
-        match self.knock(&door).await {
+        match self.knock(Place::of_core(core.clone())).await {
             Ok(()) => findings.reached(format!("{at}: the core {core} answers; {OTHERS}")),
             Err(why) => {
                 findings.wrong(self.loaded, &door.at, format!("the core {core} cannot be reached: {why}"));
@@ -117,9 +117,16 @@ impl Visit<'_> {
         }
     }
 
+    /// What a cluster has of TLS, as it would run.
+    fn security(&self, cluster: &str) -> Arc<Security> {
+        Security::new(self.snapshot.tls.get(cluster).cloned().flatten())
+    }
+
     /// Those who answer.
-    async fn dial(&self, doors: Vec<Door>, findings: &mut Findings) -> Vec<Door> {
-        let knocks = join_all(doors.iter().map(|door| self.knock(door))).await;
+    async fn dial(&self, cluster: &str, doors: Vec<Door>, findings: &mut Findings) -> Vec<Door> {
+        let security = self.security(cluster);
+        let places = doors.iter().map(|door| Place::listed(door.target.clone(), &security));
+        let knocks = join_all(places.map(|place| self.knock(place))).await;
         let mut answering = Vec::new();
         for (door, knocked) in doors.into_iter().zip(knocks) {
             match knocked {
@@ -130,11 +137,11 @@ impl Visit<'_> {
         answering
     }
 
-    async fn knock(&self, door: &Door) -> Result<(), String> {
+    async fn knock(&self, place: Place) -> Result<(), String> {
         let knocked = async {
             // It is never closed.
             let _room = self.room.acquire().await;
-            knock(&*self.network, &Place::from(door.target.clone())).await
+            knock(&*self.network, &place).await
         };
         match timeout_at(self.until, knocked).await {
             Ok(knocked) => knocked.map_err(|error| error.to_string()),

@@ -136,7 +136,7 @@ impl Visit<'_> {
             instance
         });
         let group = Group::listed(Lister::File, EndpointSet::new(instances.collect()));
-        let cluster = assembled(&name, cluster, settings, group, metrics);
+        let cluster = assembled((&name, cluster), settings, self.security(&name), group, metrics);
         if let Some(recording) = recording {
             cluster.schemas.demand(Box::new(Arc::clone(recording)));
         }

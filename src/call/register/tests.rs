@@ -16,7 +16,7 @@ use crate::registry::instance::Target;
 use filter_api::Reason;
 
 use crate::observe::Metrics;
-use crate::registry::{Asked, Caller, Connection, CoreState, Limits, Registry, Settings, owner_by_address};
+use crate::registry::{Asked, Caller, Connection, CoreState, Limits, Registry, Settings, Shown, owner_by_address};
 use crate::upstream::Tcp;
 
 /// sha256("a:n"), as a UUID.
@@ -33,7 +33,13 @@ fn with_core() -> (Registrar, Arc<Registry>) {
 
 fn caller() -> Caller {
     let peer: SocketAddr = "127.0.0.1:40000".parse().unwrap();
-    Caller { peer, local: None, connection: Connection::opened(), owner: owner_by_address(peer.ip(), false) }
+    Caller {
+        peer,
+        local: None,
+        connection: Connection::opened(),
+        owner: owner_by_address(peer.ip(), false),
+        shown: Shown::Nothing,
+    }
 }
 
 fn request(config: &Value, port: u16) -> RegisterAgentRequest {

@@ -6,6 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::schemas::ClusterSchema;
+use super::tls::ClusterTls;
 use super::{Expression, seconds};
 use crate::config::names::{AgentPattern, CallbackPattern, FullMethod, HostName, Methods};
 use crate::config::net::{Cidr, HostPort, Ports};
@@ -37,6 +38,9 @@ pub struct Cluster {
     /// always so; in others only with this key, of which `{}` is enough.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub health: Option<Health>,
+    /// TLS to its instances. Without it they are reached in the clear.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tls: Option<ClusterTls>,
     /// Where the definitions of its messages come from.
     #[serde(default)]
     pub schema: ClusterSchema,

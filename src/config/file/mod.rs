@@ -25,6 +25,7 @@ pub use listener::{FilterUse, Forwarded, Listener, ListenerLimits, ProxyProtocol
 pub use route::{HeaderMatch, HeaderPattern, HoldFirst, Match, Present, Route, Share as SplitShare, Target};
 pub use schemas::{ClusterSchema, Reflection, ReflectionSettings, SchemaMode};
 pub use serve::{Serve, ServeSettings, Served, ServedHealth, ServedReflection};
+pub(super) use tls::ClusterTls;
 pub use tls::{CertificateFiles, ClientAuth, ClientAuthMode, ClientCertHeader, ListenerTls};
 
 use super::names::{HostName, LogFile};

@@ -1,9 +1,11 @@
-//! `tls` of listeners: which certificates are shown, and what is asked of clients.
+//! `tls` of listeners: which certificates are shown, and what is asked of clients. And of clusters: whom instances must prove to be.
 
 use std::path::PathBuf;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+
+use crate::config::names::HostName;
 
 /// TLS of a listener: versions 1.2 and 1.3, with HTTP/2 inside. Files are PEM, relative to the configuration's folder.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -70,6 +72,26 @@ pub enum ClientAuthMode {
 pub enum ClientCertHeader {
     /// They are.
     Set,
+}
+
+/// TLS to the instances of a cluster: versions 1.2 and 1.3, with HTTP/2 inside, which they must offer (ALPN `h2`). There is no way back to
+/// plaintext. Files are PEM, relative to the configuration's folder.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ClusterTls {
+    /// The CAs whose certificates are taken. One that has expired is left out, with a warning.
+    pub ca: PathBuf,
+    /// Our certificate, for instances that ask for one; behind it those of its issuers but for the root.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub certificate: Option<PathBuf>,
+    /// Its key.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key: Option<PathBuf>,
+    /// The name (or IP address) that every instance's certificate must have, also asked for by SNI. Default: with `endpoints` the host of
+    /// each, with `dns` its `name`. In a registry cluster an instance that registered with a certificate must show the same identity
+    /// instead; one that registered with a token alone needs this key; others have the address that they registered.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub server_name: Option<HostName>,
 }
 
 impl ListenerTls {

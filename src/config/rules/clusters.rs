@@ -35,6 +35,9 @@ impl Rules<'_> {
         if let Some(dns) = &cluster.dns {
             self.positive(dns.refresh, &at.with("dns").with("refresh"));
         }
+        if let Some(tls) = &cluster.tls {
+            self.cluster_tls(tls, &at.with("tls"));
+        }
         self.key(&at, cluster.balance);
         self.endpoints(name, cluster);
         self.schema(name, &cluster.schema);

@@ -2,7 +2,7 @@
 
 use super::Rules;
 use crate::config::Path;
-use crate::config::file::{ClientAuth, ClientAuthMode, Listener, ListenerTls};
+use crate::config::file::{ClientAuth, ClientAuthMode, ClusterTls, Listener, ListenerTls};
 
 impl Rules<'_> {
     pub(super) fn security(&mut self, listener: &Listener, at: &Path) {
@@ -24,14 +24,23 @@ impl Rules<'_> {
         }
     }
 
-    pub(super) fn listener_tls(&mut self, tls: &ListenerTls, at: &Path) {
-        match (&tls.certificate, &tls.key) {
+    /// Half of a certificate of our own.
+    fn pair<T>(&mut self, certificate: Option<&T>, key: Option<&T>, at: &Path) {
+        match (certificate, key) {
             (Some(_), None) => self.report(at, "has a `certificate` and no `key`: give both".to_owned()),
             (None, Some(_)) => self.report(at, "has a `key` and no `certificate`: give both".to_owned()),
-            (None, None) if tls.certificates.is_empty() => {
-                self.report(at, "has no certificate: give `certificate` and `key`, or `certificates`".to_owned());
-            }
             _ => {}
+        }
+    }
+
+    pub(super) fn cluster_tls(&mut self, tls: &ClusterTls, at: &Path) {
+        self.pair(tls.certificate.as_ref(), tls.key.as_ref(), at);
+    }
+
+    pub(super) fn listener_tls(&mut self, tls: &ListenerTls, at: &Path) {
+        self.pair(tls.certificate.as_ref(), tls.key.as_ref(), at);
+        if tls.certificate.is_none() && tls.key.is_none() && tls.certificates.is_empty() {
+            self.report(at, "has no certificate: give `certificate` and `key`, or `certificates`".to_owned());
         }
         if let Some(auth) = &tls.client_auth {
             self.client_auth(auth, &at.with("client_auth"));

@@ -1,6 +1,6 @@
 //! Who gets in, who owns what, who keeps an address and a port.
 
-use super::super::Callback;
+use super::super::{Callback, Shown};
 use super::{Admitted, Beat, Departure, HOME, Patients, Settings, World, caller, owned, usable};
 
 #[test]
@@ -30,6 +30,27 @@ fn a_new_address_adds_and_a_known_one_renews() {
         "another spelling of the same place"
     );
     assert_eq!(usable(&world.choose("a").unwrap()), ["localhost:5001", "localhost:5002"]);
+}
+
+#[test]
+fn who_comes_with_another_certificate_is_another_instance() {
+    let world = World::new();
+    let as_one = |name: &str| super::Caller { shown: Shown::Spiffe(name.into()), ..owned(HOME, "o") };
+    let first = as_one("spiffe://td/a");
+    let agent = world.admit("a", "localhost:5001", &first);
+    let only = || {
+        let found = world.registry.instances();
+        assert_eq!(found.len(), 1);
+        found[0].1.clone()
+    };
+    let before = only();
+    assert_eq!(world.register("a", "localhost:5001", &first), Ok(Admitted::Renewed));
+    assert!(std::sync::Arc::ptr_eq(&before, &only()));
+    assert_eq!(world.register("a", "localhost:5001", &as_one("spiffe://td/b")), Ok(Admitted::TakenOver));
+    let after = only();
+    assert!(before.is_gone() && !after.is_gone());
+    assert_eq!(after.shown, Some(Shown::Spiffe("spiffe://td/b".into())));
+    assert_eq!(usable(&agent), ["localhost:5001"], "the agent is the same");
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::sync::mpsc;
 use portunus_proto::bindu::RegisterAgentResponse;
 
 use super::{Asked, Beat, HOME, Settings, World, caller};
-use crate::registry::{Callback, CoreState, Finding, Patients, Saved, Target, Wish};
+use crate::registry::{Callback, Caller, CoreState, Finding, Patients, Saved, Shown, Target, Wish};
 
 fn with_core() -> Settings {
     let callback = Callback::Ports { host: "proxy".into(), ports: 3800..=3801 };
@@ -131,6 +131,27 @@ async fn a_registration_waits_until_it_is_kept() {
     let again = world.registry.take_changes().expect("what was not written is taken again");
     world.registry.changes_kept(again, Ok(()));
     assert_eq!((world.registry.is_kept(revision).await, world.registry.keeping_fails()), (Ok(()), None));
+}
+
+#[test]
+fn what_a_registrant_has_shown_holds_after_a_restart() {
+    let world = World::new();
+    let certificate = Shown::Certificate { subject: "CN=a".into(), issuer: "CN=ca".into() };
+    let all = [Shown::Spiffe("spiffe://td/a".into()), certificate, Shown::Token, Shown::Nothing];
+    for (port, shown) in (5001..).zip(&all) {
+        world.admit("a", &format!("localhost:{port}"), &Caller { shown: shown.clone(), ..caller(HOME) });
+    }
+    let saved = kept(&world);
+    let of = |world: &World| -> Vec<_> {
+        world.registry.instances().into_iter().map(|(_, instance)| instance.shown.clone().unwrap()).collect()
+    };
+    assert_eq!(of(&after(&world, saved.clone(), Settings::default())), all);
+    // As one that knew nothing of it wrote it.
+    let mut old = saved;
+    for instance in &mut old[0].instances {
+        (instance.shown, instance.shown_name, instance.shown_issuer) = Default::default();
+    }
+    assert_eq!(of(&after(&world, old, Settings::default())), vec![Shown::Unknown; 4]);
 }
 
 #[test]

@@ -22,7 +22,7 @@ use super::CoreClient;
 use crate::call::register::Registrar;
 use crate::observe::ClusterMetrics;
 use crate::registry::instance::Target;
-use crate::registry::{Callback, Caller, Connection, CoreState, Identity, Registry, Settings, owner_by_address};
+use crate::registry::{Callback, Caller, Connection, CoreState, Identity, Registry, Settings, Shown, owner_by_address};
 
 /// What the core has seen, in order.
 #[derive(Clone, Default)]
@@ -123,7 +123,13 @@ fn anywhere() -> SocketAddr {
 
 fn caller() -> Caller {
     let peer: SocketAddr = "127.0.0.1:40000".parse().unwrap();
-    Caller { peer, local: None, connection: Connection::opened(), owner: owner_by_address(peer.ip(), false) }
+    Caller {
+        peer,
+        local: None,
+        connection: Connection::opened(),
+        owner: owner_by_address(peer.ip(), false),
+        shown: Shown::Nothing,
+    }
 }
 
 fn request(name: &str, port: u16) -> RegisterAgentRequest {

@@ -1,9 +1,10 @@
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
+use portunus_tls::Client;
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+use rustls::ServerConfig;
 use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
-use rustls::{RootCertStore, ServerConfig};
 use tokens::{Fetch as _, Location};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::TcpListener;
@@ -54,9 +55,9 @@ fn elsewhere(to: &str) -> String {
     format!("HTTP/1.1 302 Found\r\nlocation: {to}\r\ncontent-length: 0\r\n\r\n")
 }
 
-async fn fetch(url: &str, authorities: Option<Arc<RootCertStore>>) -> Result<String, String> {
+async fn fetch(url: &str, tls: Option<Arc<Client>>) -> Result<String, String> {
     let location: Location = url.parse()?;
-    let fetcher = Fetcher::new(location, authorities)?;
+    let fetcher = Fetcher::new(location, tls);
     let octets = timeout(Duration::from_secs(15), fetcher.fetch()).await.unwrap()?;
     Ok(String::from_utf8(octets).unwrap())
 }
@@ -114,16 +115,18 @@ async fn what_is_no_answer_is_an_error_in_words() {
     assert!(error.contains("cannot be reached"), "{error}");
 }
 
-/// Its authority, and a server's certificate for these names.
-fn certified(names: &[&str]) -> (Arc<RootCertStore>, TlsAcceptor) {
+/// A client that trusts its authority, and a server's certificate for these names.
+fn certified(names: &[&str]) -> (Arc<Client>, TlsAcceptor) {
     let mut of_ca = CertificateParams::new(Vec::new()).unwrap();
     of_ca.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     let ca = CertifiedIssuer::self_signed(of_ca, KeyPair::generate().unwrap()).unwrap();
     let key = KeyPair::generate().unwrap();
-    let names = names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
-    let certificate = CertificateParams::new(names).unwrap().signed_by(&key, &ca).unwrap();
-    let mut store = RootCertStore::empty();
-    store.add(ca.der().clone()).unwrap();
+    let named = names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
+    let certificate = CertificateParams::new(named).unwrap().signed_by(&key, &ca).unwrap();
+    let path = std::env::temp_dir().join(format!("portunus-fetch-{}-{}.pem", std::process::id(), names.concat()));
+    std::fs::write(&path, ca.pem()).unwrap();
+    let client = Client::for_web(Some(&path), SystemTime::now()).unwrap();
+    std::fs::remove_file(&path).ok();
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der()));
     let config = ServerConfig::builder_with_provider(provider)
@@ -132,7 +135,7 @@ fn certified(names: &[&str]) -> (Arc<RootCertStore>, TlsAcceptor) {
         .with_no_client_auth()
         .with_single_cert(vec![certificate.der().clone()], key)
         .unwrap();
-    (Arc::new(store), TlsAcceptor::from(Arc::new(config)))
+    (Arc::new(client), TlsAcceptor::from(Arc::new(config)))
 }
 
 #[tokio::test]

@@ -20,7 +20,7 @@ use crate::call::register::Registrar;
 use crate::observe::ClusterMetrics;
 use crate::registry::instance::Instance;
 use crate::registry::{
-    Caller, Connection, Finding, HealthSettings, InstanceView, Limits, Registry, Settings, owner_by_address,
+    Caller, Connection, Finding, HealthSettings, InstanceView, Limits, Registry, Settings, Shown, owner_by_address,
 };
 use crate::upstream::side::{Failure, UnaryClient};
 
@@ -98,7 +98,7 @@ impl Setup {
         let prober = tokio::spawn(run(Arc::clone(&registry), agents.clone(), Check::of_agents()));
         let peer: SocketAddr = "127.0.0.1:40000".parse().unwrap();
         let owner = owner_by_address(peer.ip(), false);
-        let sdk = Caller { peer, local: None, connection: Connection::opened(), owner };
+        let sdk = Caller { peer, local: None, connection: Connection::opened(), owner, shown: Shown::Nothing };
         Self { registry, agents, sdk, _prober: prober }
     }
 

@@ -63,7 +63,7 @@ pub async fn keep(cluster: Arc<Cluster>, network: Arc<dyn Network>) {
     let bundled = bundled.map(|bundled| Kind::new(Arc::clone(bundled), Source::Bundled, 1, &schemas.metrics));
     let mut keeper = Keeper {
         refresh: schemas.settings.refresh.unwrap_or_default(),
-        looks: Arc::new(Looks::new(network)),
+        looks: Arc::new(Looks::new(network, Arc::clone(&cluster.security))),
         watched: FxHashMap::default(),
         due: BTreeSet::new(),
         pace: Pace::default(),

@@ -12,6 +12,7 @@ use crate::registry::Instance;
 use crate::schema::{Bounds, Definitions, Fingerprint, SchemaError, link};
 use crate::upstream::network::Network;
 use crate::upstream::reflection::collect_from;
+use crate::upstream::security::Security;
 
 /// Instances of all clusters that are asked at once: what strangers have us hold is bounded by it.
 static ASKING: Semaphore = Semaphore::const_new(8);
@@ -32,6 +33,7 @@ pub(super) enum Found {
 #[derive(Debug)]
 pub(super) struct Looks {
     pub(super) network: Arc<dyn Network>,
+    security: Arc<Security>,
     /// What files came to: a thousand instances of one version are linked once.
     linked: Mutex<HashMap<Fingerprint, Weak<Definitions>>>,
     /// By digest, since the same schema can come in different files.
@@ -39,8 +41,8 @@ pub(super) struct Looks {
 }
 
 impl Looks {
-    pub(super) fn new(network: Arc<dyn Network>) -> Self {
-        Self { network, linked: Mutex::default(), digests: Mutex::default() }
+    pub(super) fn new(network: Arc<dyn Network>, security: Arc<Security>) -> Self {
+        Self { network, security, linked: Mutex::default(), digests: Mutex::default() }
     }
 
     /// Asks an instance; `known` is what it said the last time.
@@ -65,7 +67,7 @@ impl Looks {
     async fn ask(&self, instance: &Instance, known: Option<Fingerprint>) -> Found {
         // Neither semaphore is ever closed.
         let asking = ASKING.acquire().await;
-        let collection = match collect_from(&self.network, instance, Bounds::REMOTE).await {
+        let collection = match collect_from((&self.network, &self.security), instance, Bounds::REMOTE).await {
             Ok(collection) => collection,
             Err(error) => return Found::Failed(None, error),
         };

@@ -80,7 +80,7 @@ async fn beat(client: &SideClient, instance: &Arc<Instance>) -> Result<i64, Fail
 async fn an_answer_and_the_ways_to_have_none() {
     let service = Service::default();
     let (address, _server) = serve(&service, "127.0.0.1:0");
-    let (client, there) = (SideClient::new(Arc::new(Tcp)), instance(Target::Socket(address)));
+    let (client, there) = (SideClient::new(Arc::new(Tcp), Arc::default()), instance(Target::Socket(address)));
     assert_eq!(beat(&client, &there).await, Ok(42));
     assert_eq!(beat(&client, &there).await, Ok(42));
     let fails = |path: &'static str| client.unary(&there, &path.into(), Bytes::new());
@@ -104,7 +104,7 @@ async fn an_answer_and_the_ways_to_have_none() {
 async fn nobody_there_is_refused_and_somebody_else_is_unreachable() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
-    let client = SideClient::new(Arc::new(Tcp));
+    let client = SideClient::new(Arc::new(Tcp), Arc::default());
     let other = instance(Target::Socket(address));
     let hangs_up = async {
         loop {
@@ -125,7 +125,8 @@ async fn localhost_is_whichever_family_answers() {
     let Ok(probe) = TcpListener::bind("[::1]:0").await else { return };
     drop(probe);
     let (address, _server) = serve(&Service::default(), "[::1]:0");
-    let answer = beat(&SideClient::new(Arc::new(Tcp)), &instance(Target::Loopback(address.port()))).await;
+    let answer =
+        beat(&SideClient::new(Arc::new(Tcp), Arc::default()), &instance(Target::Loopback(address.port()))).await;
     assert_eq!(answer, Ok(42));
 }
 
@@ -133,7 +134,7 @@ async fn localhost_is_whichever_family_answers() {
 async fn an_instance_that_comes_back_is_reached_again() {
     let service = Service::default();
     let (address, server) = serve(&service, "127.0.0.1:0");
-    let (client, there) = (SideClient::new(Arc::new(Tcp)), instance(Target::Socket(address)));
+    let (client, there) = (SideClient::new(Arc::new(Tcp), Arc::default()), instance(Target::Socket(address)));
     assert_eq!(beat(&client, &there).await, Ok(42));
     server.abort();
     let _ = server.await;
@@ -144,7 +145,7 @@ async fn an_instance_that_comes_back_is_reached_again() {
 #[tokio::test]
 async fn connections_of_removed_instances_are_let_go() {
     let (address, _server) = serve(&Service::default(), "127.0.0.1:0");
-    let client = SideClient::new(Arc::new(Tcp));
+    let client = SideClient::new(Arc::new(Tcp), Arc::default());
     for _ in 0..5 {
         let gone = instance(Target::Socket(address));
         assert_eq!(beat(&client, &gone).await, Ok(42));
@@ -219,7 +220,7 @@ async fn answers_that_are_none_are_told_apart() {
         }
     })
     .await;
-    let client = SideClient::new(Arc::new(Tcp));
+    let client = SideClient::new(Arc::new(Tcp), Arc::default());
     assert_eq!(check(&client, &there).await, Ok(Bytes::from_static(b"\x08\x01")));
     let failed = |answer: Result<Bytes, Failure>| answer.unwrap_err().to_string();
     assert_eq!(failed(check(&client, &there).await), "Internal: its answer is compressed, which was not asked for");
@@ -257,7 +258,7 @@ async fn answers_that_are_none_are_told_apart() {
 #[tokio::test]
 async fn a_goodbye_while_a_connection_rests_costs_no_call() {
     let (there, open) = odd(|_, _, to| async move { respond(to, 200, b"\0\0\0\0\0", Some("0")) }).await;
-    let client = SideClient::new(Arc::new(Tcp));
+    let client = SideClient::new(Arc::new(Tcp), Arc::default());
     for call in 0..20 {
         assert_eq!(check(&client, &there).await, Ok(Bytes::new()), "{call}");
         assert_eq!(client.resting.lock().len(), 1);
@@ -274,7 +275,7 @@ async fn a_call_that_is_given_up_closes_its_connection() {
         respond(to, 200, b"\0\0\0\0\0", Some("0"));
     })
     .await;
-    let client = SideClient::new(Arc::new(Tcp));
+    let client = SideClient::new(Arc::new(Tcp), Arc::default());
     let given_up = tokio::time::timeout(Duration::from_millis(200), check(&client, &there)).await;
     assert!(given_up.is_err() && client.resting.lock().is_empty());
     assert_eq!(check(&client, &there).await, Ok(Bytes::new()));
@@ -310,7 +311,7 @@ async fn an_answer_before_the_request_went_is_that_calls_answer() {
                 }
             }
         });
-        let client = SideClient::new(Arc::new(Tcp));
+        let client = SideClient::new(Arc::new(Tcp), Arc::default());
         for call in 1..=20 {
             let answer = tokio::time::timeout(Duration::from_secs(2), check(&client, &there)).await.unwrap();
             assert_eq!(answer, Err(Failure::Status(Code::NotFound, format!("call {call}"))), "resets: {resets}");

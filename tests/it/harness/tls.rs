@@ -9,7 +9,8 @@ use rcgen::{
     ExtendedKeyUsagePurpose, IsCa, KeyIdMethod, KeyPair, KeyUsagePurpose, RevokedCertParams, SanType, SerialNumber,
 };
 use rustls::pki_types::{PrivatePkcs8KeyDer, ServerName};
-use rustls::{ClientConfig, RootCertStore};
+use rustls::server::WebPkiClientVerifier;
+use rustls::{ClientConfig, RootCertStore, ServerConfig};
 use time::{Duration, OffsetDateTime};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
@@ -82,6 +83,60 @@ impl Authority {
         self.workload_for(name, std::time::Duration::from_secs(86_400))
     }
 
+    /// A server's certificate for names and addresses, which expires.
+    pub(crate) fn server_for(&self, names: &[&str], lasts: std::time::Duration) -> Shown {
+        let mut params = CertificateParams::new(names.iter().map(ToString::to_string).collect::<Vec<_>>()).unwrap();
+        params.distinguished_name = rcgen::DistinguishedName::new();
+        params.distinguished_name.push(DnType::CommonName, "server");
+        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth, ExtendedKeyUsagePurpose::ServerAuth];
+        params.not_after = OffsetDateTime::now_utc() + lasts - Duration::seconds(1);
+        self.issue(params)
+    }
+
+    /// The same, for longer than a test lasts.
+    pub(crate) fn server(&self, names: &[&str]) -> Shown {
+        self.server_for(names, std::time::Duration::from_secs(86_400))
+    }
+
+    /// A server that shows this and speaks these; `asks`: for a certificate of this CA, and takes nobody without.
+    pub(crate) fn serving(&self, shown: &Shown, protocols: &[&str], asks: bool) -> ServerConfig {
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let builder = ServerConfig::builder_with_provider(Arc::clone(&provider)).with_safe_default_protocol_versions();
+        let builder = if asks {
+            let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(self.roots()), provider);
+            builder.unwrap().with_client_cert_verifier(verifier.build().unwrap())
+        } else {
+            builder.unwrap().with_no_client_auth()
+        };
+        let key = PrivatePkcs8KeyDer::from(shown.key.clone());
+        let mut config = builder.with_single_cert(vec![shown.der.clone().into()], key.into()).unwrap();
+        config.alpn_protocols = protocols.iter().map(|protocol| protocol.as_bytes().to_vec()).collect();
+        config
+    }
+
+    fn roots(&self) -> RootCertStore {
+        let mut roots = RootCertStore::empty();
+        roots.add(self.issuer.der().clone()).unwrap();
+        roots
+    }
+
+    /// The key `tls` of a cluster whose instances have certificates of this CA, with `more` keys.
+    pub(crate) fn cluster(&self, more: &str) -> String {
+        format!("tls: {{ca: {}, {more}}}", self.path("ca.pem"))
+    }
+
+    /// A channel to a listener that has this CA's certificate for `localhost`, for a client that shows this.
+    pub(crate) async fn channel(&self, to: SocketAddr, shown: Option<&Shown>) -> tonic::transport::Channel {
+        use tonic::transport::{Certificate, ClientTlsConfig, Endpoint, Identity};
+        let roots = Certificate::from_pem(std::fs::read(self.path("ca.pem")).unwrap());
+        let mut tls = ClientTlsConfig::new().ca_certificate(roots).domain_name("localhost");
+        if let Some(shown) = shown {
+            tls = tls.identity(Identity::from_pem(&shown.pem, &shown.key_pem));
+        }
+        let endpoint = Endpoint::from_shared(format!("https://localhost:{}", to.port())).unwrap();
+        endpoint.tls_config(tls).unwrap().connect().await.unwrap()
+    }
+
     /// Writes the revocation list anew.
     pub(crate) fn revoke(&self, revoked: &[&Shown]) {
         let now = OffsetDateTime::now_utc();
@@ -129,11 +184,9 @@ impl Authority {
 
     /// What a client needs.
     pub(crate) fn client(&self, shown: Option<&Shown>, protocols: &[&str]) -> TlsConnector {
-        let mut roots = RootCertStore::empty();
-        roots.add(self.issuer.der().clone()).unwrap();
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
-        let builder = builder.with_root_certificates(roots);
+        let builder = builder.with_root_certificates(self.roots());
         let mut config = match shown {
             Some(Shown { der, key, .. }) => {
                 let key = PrivatePkcs8KeyDer::from(key.clone());

@@ -169,6 +169,7 @@ fn clusters(instances: &[SocketAddr], kind: Option<MethodKind>, metrics: &Metric
         policy: Policy::RoundRobin,
         limits: ClusterLimits { connections: 2, requests: 1_024, pending: 256 },
         metrics: Arc::clone(&counters),
+        security: Arc::default(),
         group: Group::listed(Lister::File, set),
         schemas: Schemas::new(Settings::default(), counters),
         methods: Arc::new(Said(kind)),

@@ -203,28 +203,42 @@ async fn only_who_is_expected_is_connected_to() {
     ];
     let serve = |issued: &Issued| Server::new(vec![issued.certificate()], None, &[b"h2"], None).unwrap();
     let (good, bad) = (serve(&ca.issue(params.clone())), serve(&stranger.issue(params)));
-    let named = Client::load(&bundle, None, Some("a.test"), now).unwrap();
-    let unnamed = Client::load(&bundle, None, None, now).unwrap();
+    let by_name = Client::load(&bundle, None, Some("a.test"), now, None).unwrap();
+    let unnamed = Client::load(&bundle, None, None, now, None).unwrap();
     let reach = async |server: &Server, client: &Client, host: &str, expected: Expected<'_>| {
         let (near, far) = tokio::io::duplex(64 * 1024);
         let (served, connected) = tokio::join!(server.accept(near), client.connect(far, host, expected));
         assert!(connected.is_err() || served.is_ok());
         connected.map(|stream| assert_eq!(stream.protocol(), Some(&b"h2"[..])))
     };
-    reach(&good, &named, "127.0.0.1", Expected::Host("127.0.0.1")).await.unwrap();
-    reach(&good, &named, "127.0.0.1", Expected::Named).await.unwrap();
+    reach(&good, &by_name, "127.0.0.1", Expected::Host("127.0.0.1")).await.unwrap();
+    reach(&good, &by_name, "127.0.0.1", Expected::Named).await.unwrap();
     reach(&good, &unnamed, "a.test", Expected::Host("a.test")).await.unwrap();
     reach(&good, &unnamed, "127.0.0.1", Expected::Spiffe("spiffe://td/instance")).await.unwrap();
     let refused = reach(&good, &unnamed, "127.0.0.1", Expected::Named).await.unwrap_err();
     assert!(refused.why.contains("server_name"), "{refused}");
     let refused = reach(&good, &unnamed, "127.0.0.1", Expected::Spiffe("spiffe://td/other")).await.unwrap_err();
     assert!(refused.why.contains("somebody else"), "{refused}");
+    // By subject and issuer, where there is no SPIFFE ID: with one, that is who it is.
+    let mut plain = named("plain");
+    plain.subject_alt_names = vec![rcgen::SanType::DnsName("a.test".try_into().unwrap())];
+    let plain = serve(&ca.issue(plain));
+    let subject = |subject, issuer| Expected::Subject { subject, issuer };
+    reach(&plain, &unnamed, "127.0.0.1", subject("CN=plain", "CN=ca")).await.unwrap();
+    for (server, expected) in [
+        (&plain, subject("CN=other", "CN=ca")),
+        (&plain, subject("CN=plain", "CN=other")),
+        (&good, subject("CN=instance", "CN=ca")),
+    ] {
+        let refused = reach(server, &unnamed, "127.0.0.1", expected).await.unwrap_err();
+        assert!(refused.why.contains("somebody else"), "{refused}");
+    }
     for host in ["127.0.0.1", "b.test"] {
         let refused = reach(&good, &unnamed, host, Expected::Host(host)).await.unwrap_err();
         assert!(refused.for_certificate && refused.why.contains("not valid for name"), "{refused}");
     }
     for expected in [Expected::Named, Expected::Spiffe("spiffe://td/instance")] {
-        let refused = reach(&bad, &named, "a.test", expected).await.unwrap_err();
+        let refused = reach(&bad, &by_name, "a.test", expected).await.unwrap_err();
         assert!(refused.why.contains("UnknownIssuer") || refused.why.contains("BadSignature"), "{refused}");
     }
 }
@@ -235,7 +249,7 @@ async fn a_client_shows_its_own_certificate() {
     let own = ca.issue(workload("proxy"));
     let (chain, key) = (folder.write("pem", &own.pem), folder.write("key", &own.key));
     let bundle = folder.write("ca.pem", ca.pem());
-    let client = Client::load(&bundle, Some((&chain, &key)), None, SystemTime::now()).unwrap();
+    let client = Client::load(&bundle, Some((&chain, &key)), None, SystemTime::now(), None).unwrap();
     let server = localhost(&ca, Some(ca.trust(Asks::Required, None)));
     let (near, far) = tokio::io::duplex(64 * 1024);
     let expected = Expected::Host("localhost");

@@ -148,9 +148,9 @@ fn a_server_has_a_certificate_and_a_client_a_name_that_can_be_one() {
     let (ca, folder) = (Authority::new("ca"), Folder::new());
     assert_eq!(Server::new(Vec::new(), None, &[], None).unwrap_err().key, "certificate");
     let bundle = folder.write("ca.pem", ca.pem());
-    let client = |own, name| Client::load(&bundle, own, name, SystemTime::now());
+    let client = |own, name| Client::load(&bundle, own, name, SystemTime::now(), None);
     assert_eq!(client(None, Some("not a name")).unwrap_err().key, "server_name");
-    assert_eq!(client(None, Some("a.test")).unwrap().server_name().as_deref(), Some("a.test"));
+    assert_eq!(client(None, Some("a.test")).unwrap().server_name().map(|name| &**name), Some("a.test"));
     let issued = ca.issue(server(&["a.test"]));
     let (chain, key) = (folder.write("pem", &issued.pem), folder.write("key", &issued.key));
     assert!(client(Some((&chain, &key)), None).unwrap_err().message.contains("lacks clientAuth"));
@@ -160,5 +160,18 @@ fn a_server_has_a_certificate_and_a_client_a_name_that_can_be_one() {
     let stranger = folder.write("other", KeyPair::generate().unwrap().serialize_pem());
     let (chain, key) = (folder.write("pem", &issued.pem), folder.write("key", &issued.key));
     assert_eq!(client(Some((&chain, &stranger)), None).unwrap_err().key, "key");
-    client(Some((&chain, &key)), None).unwrap();
+    let shown = client(Some((&chain, &key)), None).unwrap();
+    // Who is trusted is the same whatever is shown to them.
+    let plain = client(None, None).unwrap();
+    assert!(plain.trusts_as(&shown) && !plain.trusts_as(&client(None, Some("a.test")).unwrap()));
+    // What is in use goes on after its end, and nothing else does.
+    let mut short = named("short");
+    short.not_after = time::OffsetDateTime::now_utc() + time::Duration::days(10);
+    let issued = ca.issue(short);
+    let (chain, key) = (folder.write("pem", &issued.pem), folder.write("key", &issued.key));
+    let later = |before| Client::load(&bundle, Some((&chain, &key)), None, in_days(20), before);
+    let before = client(Some((&chain, &key)), None).unwrap();
+    assert!(later(None).unwrap_err().message.contains("expired"));
+    assert!(later(Some(&shown)).unwrap_err().message.contains("expired"), "another's");
+    assert!(later(Some(&before)).unwrap().certificate().unwrap().has_expired());
 }

@@ -9,7 +9,7 @@ use crate::{Client, Expected, Stream};
 
 async fn pair(room: usize) -> (Stream<DuplexStream>, Stream<DuplexStream>) {
     let (ca, folder) = (Authority::new("ca"), Folder::new());
-    let client = Client::load(&folder.write("ca", ca.pem()), None, None, SystemTime::now()).unwrap();
+    let client = Client::load(&folder.write("ca", ca.pem()), None, None, SystemTime::now(), None).unwrap();
     let server = localhost(&ca, None);
     let (near, far) = tokio::io::duplex(room);
     let expected = Expected::Host("localhost");
@@ -86,7 +86,7 @@ async fn a_cut_is_no_end() {
 #[tokio::test]
 async fn what_is_forged_ends_the_connection() {
     let (ca, folder) = (Authority::new("ca"), Folder::new());
-    let client = Client::load(&folder.write("ca", ca.pem()), None, None, SystemTime::now()).unwrap();
+    let client = Client::load(&folder.write("ca", ca.pem()), None, None, SystemTime::now(), None).unwrap();
     let server = localhost(&ca, None);
     let ((near, mut between), (mut other, far)) = (tokio::io::duplex(100_000), tokio::io::duplex(100_000));
     let meeting = async {

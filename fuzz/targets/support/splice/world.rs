@@ -183,6 +183,7 @@ impl World {
             pending: if narrow { 3 } else { 256 },
         };
         let cluster = Arc::new(Cluster {
+            security: Arc::default(),
             name: "c".into(),
             policy: if narrow { Policy::RoundRobin } else { Policy::LeastRequest },
             limits,

@@ -92,6 +92,7 @@ impl World {
             methods: Arc::clone(&schemas) as Arc<dyn Methods>,
             schemas,
             metrics,
+            security: Arc::default(),
             group,
         };
         let network = Counting { begun: Instant::now(), opened: Mutex::default(), answers };
