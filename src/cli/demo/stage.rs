@@ -132,7 +132,7 @@ impl Stage {
             format!("{program} call {shows}{token} https://{} {method}\n", self.edge)
         };
         format!(
-            "  {}  # refused, each for another reason: no token, a role that may not, no certificate\n  {}  {}  {}",
+            "  {}  # refused, each for another reason: no token, a role that is not told of the service, no certificate\n  {}  {}  {}",
             call(&shows, &signed("operator")),
             call(&shows, ""),
             call(&shows, &signed("guest")),
