@@ -183,9 +183,15 @@ impl Certificates {
         write("edge.key", ca.key().serialize_pem());
         write("clients-ca.pem", ca.pem());
         write("ca.pem", ca.pem());
+        write("keycloak-ca.pem", ca.pem());
         write("proxy.pem", ca.pem());
         write("proxy.key", ca.key().serialize_pem());
         write("clients.crl.pem", list.signed_by(&ca).unwrap().pem().unwrap());
+        fs::create_dir_all(folder.join("protos")).unwrap();
+        for proto in ["aegis/seal_gateway/v1/seal_gateway.proto", "openastra/agent.proto"] {
+            let from = root().join("proto/protos").join(proto);
+            fs::copy(&from, folder.join("protos").join(from.file_name().unwrap())).unwrap();
+        }
         let token = folder.join("admin.token");
         fs::write(&token, "0123456789abcdef".repeat(4)).unwrap();
         fs::set_permissions(&token, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();

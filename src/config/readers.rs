@@ -9,12 +9,13 @@ mod validations;
 use std::cell::RefCell;
 use std::sync::Arc;
 
-use filter_api::{Depth, Gives, Hidden, Readers, Reads, Rules, Seen, Unevaluated, Validation};
+use filter_api::{Depth, Gives, Hidden, MethodPattern, Readers, Reads, Rules, Seen, Unevaluated, Validation};
 
 use super::Source;
 use super::expressions::unusable;
 use super::policies::{Calls, Policy};
 use crate::expr::{Expression, Facts, Failure, Place, Wanted};
+use crate::schema::Definition;
 use extractions::Extractions;
 pub(super) use extractions::Hiding;
 use held::under;
@@ -40,8 +41,31 @@ pub(super) struct ForFilters<'a> {
 #[derive(Debug)]
 struct InFilter(Arc<Expression>);
 
+/// One that is asked only in calls of some methods: messages of others it need not fit.
+#[derive(Debug)]
+struct OfMethods(MethodPattern, Arc<dyn Policy>);
+
+impl Policy for OfMethods {
+    fn concerns(&self, service: &str, method: &str) -> bool {
+        self.0.matches(service, method) && self.1.concerns(service, method)
+    }
+
+    fn bind(&self, service: &str, method: &str, definition: &Definition) -> Result<(), String> {
+        self.1.bind(service, method, definition)
+    }
+
+    fn conflicts(&self, definition: &Definition, accepted: &Definition) -> Option<String> {
+        self.1.conflicts(definition, accepted)
+    }
+}
+
 impl Readers for ForFilters<'_> {
-    fn expression(&self, text: &str, gives: Gives) -> Result<Arc<dyn filter_api::Expression>, String> {
+    fn expression(
+        &self,
+        text: &str,
+        gives: Gives,
+        methods: Option<&MethodPattern>,
+    ) -> Result<Arc<dyn filter_api::Expression>, String> {
         let wanted = match gives {
             Gives::Truth => Wanted::Truth,
             Gives::Text => Wanted::Text,
@@ -49,7 +73,11 @@ impl Readers for ForFilters<'_> {
         let made = Expression::compile(text, self.place, wanted, self.max_cost);
         let made = Arc::new(made.map_err(|problems| unusable(&problems))?);
         if made.reads_message() {
-            self.policies.borrow_mut().push(Arc::clone(&made) as Arc<dyn Policy>);
+            let policy = Arc::clone(&made) as Arc<dyn Policy>;
+            self.policies.borrow_mut().push(match methods {
+                Some(methods) => Arc::new(OfMethods(methods.clone(), policy)),
+                None => policy,
+            });
         }
         Ok(Arc::new(InFilter(made)))
     }

@@ -49,6 +49,7 @@ mod schemas;
 mod serve;
 mod served;
 mod state;
+mod systems;
 mod tls;
 mod upstream_tls;
 mod validate;

@@ -8,8 +8,8 @@ use schemars::{JsonSchema, Schema};
 use serde::de::DeserializeOwned;
 
 use crate::{
-    Expression, Extract, Filter, Gives, Hidden, Issuers, Keep, Readers, Redaction, Rules, Validation, Verifier,
-    check_target, target::folded,
+    Expression, Extract, Filter, Gives, Hidden, Issuers, Keep, MethodPattern, Readers, Redaction, Rules, Validation,
+    Verifier, check_target, target::folded,
 };
 
 /// When a filter runs. DESIGN.md §2 and docs/request-path.md have the order of a call.
@@ -114,7 +114,21 @@ impl<'a> BuildCx<'a> {
     /// # Errors
     /// What is wrong with it, at that place.
     pub fn expression(&self, path: &[&str], text: &str, gives: Gives) -> Result<Arc<dyn Expression>, BuildError> {
-        self.readers.expression(text, gives).map_err(|message| BuildError::at(path, message))
+        self.readers.expression(text, gives, None).map_err(|message| BuildError::at(path, message))
+    }
+
+    /// The same for one that is asked only in calls of these methods: where it reads messages, it has to fit those of no others.
+    ///
+    /// # Errors
+    /// What is wrong with it, at that place.
+    pub fn expression_for(
+        &self,
+        methods: &MethodPattern,
+        path: &[&str],
+        text: &str,
+        gives: Gives,
+    ) -> Result<Arc<dyn Expression>, BuildError> {
+        self.readers.expression(text, gives, Some(methods)).map_err(|message| BuildError::at(path, message))
     }
 
     /// What checks tokens of the issuers that stand at `path` below the filter's key.

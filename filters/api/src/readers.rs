@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use fields::RequestHead;
 
-use crate::{CallInfo, Code, Message, Reads, Reason, Refusal};
+use crate::{CallInfo, Code, Message, MethodPattern, Reads, Reason, Refusal};
 
 /// What an expression must give.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -173,11 +173,16 @@ impl Unread {
 
 /// Who makes them.
 pub trait Readers {
-    /// Compiles an expression.
+    /// Compiles an expression. It is asked only in calls of these methods, where some are named: it has to fit no others.
     ///
     /// # Errors
     /// Everything that is wrong with it, in words and with the place in the text.
-    fn expression(&self, text: &str, gives: Gives) -> Result<Arc<dyn Expression>, String>;
+    fn expression(
+        &self,
+        text: &str,
+        gives: Gives,
+        methods: Option<&MethodPattern>,
+    ) -> Result<Arc<dyn Expression>, String>;
 
     /// Hides fields. What they are is looked up for each definition of a method's messages, as it comes up; where one does not have them,
     /// its calls are refused.

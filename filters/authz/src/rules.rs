@@ -86,9 +86,15 @@ impl Compiled {
         cx: &BuildCx<'_>,
     ) -> Result<Self, BuildError> {
         let compile = |key: &str, text: Option<String>| {
-            text.map(|text| cx.expression(&[at, &[key]].concat(), &text, Gives::Truth)).transpose()
+            let path = [at, &[key]].concat();
+            text.map(|text| match &methods {
+                Some(methods) => cx.expression_for(methods, &path, &text, Gives::Truth),
+                None => cx.expression(&path, &text, Gives::Truth),
+            })
+            .transpose()
         };
-        Ok(Self { methods, allow: compile("allow", allow)?, deny: compile("deny", deny)? })
+        let (allow, deny) = (compile("allow", allow)?, compile("deny", deny)?);
+        Ok(Self { methods, allow, deny })
     }
 }
 

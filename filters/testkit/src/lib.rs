@@ -9,9 +9,9 @@ use std::time::Duration;
 use fields::{Fields, Method, RequestHead};
 use filter_api::{
     Bounds, BuildCx, BuildError, CallFilter, CallInfo, Claims, Code, Depth, Expression, Extract, Extracted, Factory,
-    Filter, Gives, Hidden, Issuers, Keep, Known, Message, Misfit, Outcome, PeerIdentity, Phase, Protocol, Readers,
-    Reads, Reason, Redaction, Refusal, RequestView, ResponseView, Rules, Seen, Start, Types, Unevaluated, Unread,
-    Validation, Verdict, Verification, Verifier,
+    Filter, Gives, Hidden, Issuers, Keep, Known, Message, MethodPattern, Misfit, Outcome, PeerIdentity, Phase,
+    Protocol, Readers, Reads, Reason, Redaction, Refusal, RequestView, ResponseView, Rules, Seen, Start, Types,
+    Unevaluated, Unread, Validation, Verdict, Verification, Verifier,
 };
 
 /// A filter that was built.
@@ -278,7 +278,7 @@ impl Readers for Plain {
         }
     }
 
-    fn expression(&self, text: &str, gives: Gives) -> Result<Arc<dyn Expression>, String> {
+    fn expression(&self, text: &str, gives: Gives, _: Option<&MethodPattern>) -> Result<Arc<dyn Expression>, String> {
         let truth = matches!(text, "true" | "false");
         let quoted = text.len() > 1 && text.starts_with('\'') && text.ends_with('\'');
         match (gives, text) {
