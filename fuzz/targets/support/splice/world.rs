@@ -165,6 +165,10 @@ impl Methods for OneOfK {
         None
     }
 
+    fn is_read_as(&self, _: u64, _: &str, _: &str, _: Option<&Types>) -> bool {
+        true
+    }
+
     fn of_instance(&self, _: u64, _: &str, _: &str) -> Option<Arc<Types>> {
         None
     }
