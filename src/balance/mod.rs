@@ -101,9 +101,14 @@ impl Policy {
 /// Picks an instance for a call: the best kind of candidates there is, by the policy.
 ///
 /// Healthy ones first, among them those whose last connect did not just fail and that `tried` does not name (the tries
-/// of this call so far) and that [fit](Fit); each preference is given up, in the reverse order, where nobody else is left. New instances
+/// of this call so far); each preference is given up, in the reverse order, where nobody else is left. New instances
 /// stand in where nobody is healthy. Unhealthy, lost, removed and excluded ones never get a call.
 pub fn pick(policy: Policy, set: &EndpointSet, cursor: &AtomicUsize, seeker: Seeker<'_>) -> Option<Arc<Instance>> {
+    if let Fit::Rather(fits) = seeker.fit
+        && let Some(found) = pick(policy, set, cursor, Seeker { fit: Fit::Only(fits), ..seeker })
+    {
+        return Some(found);
+    }
     let Seeker { key, tried, excluded, fit, now_ms } = seeker;
     let may = |instance: &Instance| {
         let fits = if let Fit::Only(fits) = fit { fits(instance) } else { true };
@@ -117,14 +122,6 @@ pub fn pick(policy: Policy, set: &EndpointSet, cursor: &AtomicUsize, seeker: See
         let untried = |instance: &Instance| in_state(instance, state) && fresh(instance);
         let any = |instance: &Instance| in_state(instance, state);
         let tiers: [&dyn Fn(&Instance) -> bool; 3] = [&best, &untried, &any];
-        if let Fit::Rather(fits) = fit {
-            for usable in [&best as &dyn Fn(&Instance) -> bool, &untried] {
-                let usable = |instance: &Instance| fits(instance) && usable(instance);
-                if let Some(at) = balance.pick(set, cursor, key, &usable) {
-                    return set.instances.get(at).cloned();
-                }
-            }
-        }
         for usable in tiers {
             if let Some(at) = balance.pick(set, cursor, key, usable) {
                 return set.instances.get(at).cloned();

@@ -73,7 +73,7 @@ async fn carry(worker: Arc<Worker>, instance: Arc<Instance>, opening: Opening, c
         Ok(open) => open,
         Err(error) => return worker.turn(|turn| turn.not_opened(&instance, &error)),
     };
-    if let (Opening::Again, Some(cluster)) = (opening, cluster) {
+    if let (Opening::Alone, Some(cluster)) = (opening, cluster) {
         // Calls that wait for the connection are read as it means them, or not at all.
         cluster.schemas.confirm(instance.id).await;
     }

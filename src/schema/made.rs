@@ -4,8 +4,8 @@
 use std::collections::HashMap;
 use std::sync::{Arc, LazyLock, Weak};
 
-use arc_swap::ArcSwap;
-use parking_lot::Mutex;
+use parking_lot::{Mutex, RwLock};
+use rustc_hash::FxHashMap;
 
 use super::Definition;
 
@@ -35,24 +35,17 @@ impl Life {
 }
 
 /// What was made for definitions.
-pub struct Made<T>(ArcSwap<Vec<Entry<T>>>);
+pub struct Made<T>(RwLock<FxHashMap<u64, Entry<T>>>);
 
 struct Entry<T> {
     life: Weak<Life>,
-    id: u64,
     /// None where nothing could be made.
     made: Option<Arc<T>>,
 }
 
-impl<T> Clone for Entry<T> {
-    fn clone(&self) -> Self {
-        Self { life: Weak::clone(&self.life), id: self.id, made: self.made.clone() }
-    }
-}
-
 impl<T> Default for Made<T> {
     fn default() -> Self {
-        Self(ArcSwap::default())
+        Self(RwLock::default())
     }
 }
 
@@ -66,23 +59,24 @@ impl<T> Made<T> {
             Ok(made) => (Some(Arc::new(made)), Ok(())),
             Err(why) => (None, Err(why)),
         };
-        let entry = Entry { life: Arc::downgrade(&definition.life), id: definition.id, made };
-        self.0.rcu(|entries| {
-            let lives = |other: &&Entry<T>| other.id != entry.id && other.life.strong_count() > 0;
-            entries.iter().filter(lives).chain([&entry]).cloned().collect::<Vec<_>>()
-        });
+        let mut entries = self.0.write();
+        // An instance can serve very many methods: all are looked at only when there is no room for one more.
+        if entries.len() == entries.capacity() {
+            entries.retain(|_, entry| entry.life.strong_count() > 0);
+        }
+        entries.insert(definition.id, Entry { life: Arc::downgrade(&definition.life), made });
         result
     }
 
     /// What was made for a definition: none where nothing was asked to be made, or where nothing could.
     pub fn of(&self, id: u64) -> Option<Option<Arc<T>>> {
-        self.0.load().iter().find(|entry| entry.id == id).map(|entry| entry.made.clone())
+        self.0.read().get(&id).map(|entry| entry.made.clone())
     }
 }
 
 impl<T> std::fmt::Debug for Made<T> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_list().entries(self.0.load().iter().map(|entry| entry.id)).finish()
+        f.debug_list().entries(self.0.read().keys()).finish()
     }
 }
 
@@ -108,7 +102,7 @@ mod tests {
             made.keep(&definition(field), Ok::<_, ()>(field)).unwrap();
         }
         assert_eq!(made.of(kept.id), Some(Some(Arc::new(0))), "what lives stays, however many came after it");
-        assert!(made.0.load().len() <= 2, "{made:?}");
+        assert!(made.0.read().len() <= 4, "{made:?}");
 
         // The same definition of another schema is the same life.
         let again = definition(1);

@@ -1,5 +1,5 @@
-//! One connection to an instance that carries one unary call at a time, and rests in between. Dropped in the middle of a call, it is
-//! closed.
+//! One connection to an instance that carries one unary call at a time, and in between rests without a task: what comes meanwhile is
+//! looked at before the next call. Dropped in the middle of a call, it is closed.
 
 use std::future::poll_fn;
 use std::io;
@@ -23,8 +23,6 @@ use crate::wire::{code_of_http, framed, status_of};
 const MOST: usize = 64 * 1024;
 /// Read at once.
 const READ: usize = 2 * 1024;
-/// The same while it rests.
-const RESTING: usize = 64;
 
 /// A connection.
 pub(super) struct Line {
@@ -86,14 +84,6 @@ impl Line {
             self.turn(&mut buffer, &mut answer).await?;
         }
         Ok(())
-    }
-
-    /// Rests: answers what the connection itself is asked (PING, SETTINGS), until its peer says goodbye or it breaks. A peer that ends
-    /// politely waits for that. May be given up at any moment, and rested again.
-    pub(super) async fn rest(&mut self) {
-        // Little comes, and very many rest at once.
-        let mut buffer = [0; RESTING];
-        while self.turn(&mut buffer, &mut Answer::default()).await.is_ok() {}
     }
 
     /// Whether it can carry another call.

@@ -37,8 +37,6 @@ pub struct Lane<L, C> {
     pub metrics: Arc<ClusterMetrics>,
     open: Vec<L>,
     connecting: usize,
-    /// There was a connection once.
-    had: bool,
     waiting: VecDeque<C>,
 }
 
@@ -63,10 +61,10 @@ pub struct Found<L> {
 /// What a connection is beside the others of its lane.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Opening {
-    /// The first, or one more.
+    /// One more.
     Further,
-    /// There were some, and none of them takes calls any more: whoever listens there may have been started anew.
-    Again,
+    /// None takes calls, or none any more: whoever listens there may have been started anew since it was last asked what it serves.
+    Alone,
 }
 
 impl<L, C> Default for Pool<L, C> {
@@ -83,7 +81,6 @@ impl<L: Copy + PartialEq, C: Copy + PartialEq> Pool<L, C> {
             metrics: Arc::clone(metrics),
             open: Vec::new(),
             connecting: 0,
-            had: false,
             waiting: VecDeque::new(),
         })
     }
@@ -129,7 +126,7 @@ impl<L: Copy + PartialEq, C: Copy + PartialEq> Lane<L, C> {
         if open_another {
             self.connecting += 1;
         }
-        let opening = if self.had && open == 0 { Opening::Again } else { Opening::Further };
+        let opening = if open == 0 { Opening::Alone } else { Opening::Further };
         Found { link: best.map(|(link, _)| link), open: open_another.then_some(opening) }
     }
 
@@ -152,7 +149,6 @@ impl<L: Copy + PartialEq, C: Copy + PartialEq> Lane<L, C> {
     pub fn opened(&mut self, link: L) {
         self.connecting = self.connecting.saturating_sub(1);
         self.instance.connected();
-        self.had = true;
         self.open.push(link);
     }
 

@@ -1,5 +1,5 @@
 //! Unary calls that Portunus makes by itself, beside the data path: health checks. A connection an instance, which rests in between
-//! in a task of its own and costs next to nothing then: a peer that says goodbye must not wait until it is asked again. Knows neither registry records nor calls.
+//! and costs nothing then. Knows neither registry records nor calls.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Weak};
@@ -9,7 +9,6 @@ use bytes::Bytes;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use parking_lot::Mutex;
-use tokio::sync::oneshot;
 use tokio::time::timeout;
 use tonic::Code;
 
@@ -57,43 +56,8 @@ pub struct SideClient {
     resting: Arc<Mutex<Resting>>,
 }
 
-/// Connections between two calls, by instance.
-type Resting = HashMap<u64, Rested>;
-
-/// A connection that rests. Dropped, it is closed.
-#[derive(Debug)]
-struct Rested {
-    instance: Weak<Instance>,
-    /// The era of TLS that it is of.
-    era: u64,
-    /// Has it given back.
-    wake: oneshot::Sender<oneshot::Sender<Line>>,
-}
-
-impl Rested {
-    fn begin(instance: &Arc<Instance>, era: u64, mut line: Line) -> Self {
-        let (wake, woken) = oneshot::channel::<oneshot::Sender<Line>>();
-        tokio::spawn(async move {
-            tokio::select! {
-                () = line.rest() => {}
-                woken = woken => {
-                    // Where nobody wants it back, it is closed.
-                    if let Ok(back) = woken {
-                        back.send(line).ok();
-                    }
-                }
-            }
-        });
-        Self { instance: Arc::downgrade(instance), era, wake }
-    }
-
-    /// The connection, if it is still one.
-    async fn end(self) -> Option<Line> {
-        let (back, line) = oneshot::channel();
-        self.wake.send(back).ok()?;
-        line.await.ok()
-    }
-}
+/// Connections between two calls, by instance; each with the era of TLS that it is of.
+type Resting = HashMap<u64, (Weak<Instance>, Line, u64)>;
 
 impl UnaryClient for SideClient {
     fn unary(
@@ -106,14 +70,10 @@ impl UnaryClient for SideClient {
         let place = Place::of(instance, &self.security);
         let (instance, path) = (Arc::clone(instance), Arc::clone(path));
         async move {
-            let rested = resting.lock().remove(&instance.id).filter(|rested| rested.era == place.era());
-            let line = match rested {
-                Some(rested) => rested.end().await,
-                None => None,
-            };
-            let (line, answer) = ask(&*network, &place, line, &path, &message).await?;
+            let rested = resting.lock().remove(&instance.id).filter(|(_, _, era)| *era == place.era());
+            let (line, answer) = ask(&*network, &place, rested.map(|(_, line, _)| line), &path, &message).await?;
             if line.lasts() && !instance.is_gone() {
-                resting.lock().insert(instance.id, Rested::begin(&instance, place.era(), line));
+                resting.lock().insert(instance.id, (Arc::downgrade(&instance), line, place.era()));
             }
             answer
         }
@@ -122,7 +82,7 @@ impl UnaryClient for SideClient {
 
     fn tidy(&self) {
         let mut resting = self.resting.lock();
-        resting.retain(|_, rested| rested.instance.upgrade().is_some_and(|instance| !instance.is_gone()));
+        resting.retain(|_, (known, ..)| known.upgrade().is_some_and(|known| !known.is_gone()));
         resting.shrink_to_fit();
     }
 }

@@ -205,3 +205,18 @@ async fn one_of_which_nothing_is_known_yet_gets_no_call_that_a_policy_reads() {
         assert!(silent.calls() >= calls + 20, "{filter}: others go to both");
     }
 }
+
+/// What is known of an instance is known to all workers; a connection is one worker's.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_worker_that_never_met_it_asks_too() {
+    let instance = Reflecting::with(&old()).await;
+    instance.say("/t.S/M", answer(1, 2));
+    let proxy = before(&[&instance], "{redact: {response: [secret]}}").await;
+    let first = proxy.caller().await;
+    eventually!(first.unary(Ask::path("/t.S/M"), ASKED).await.code() == Some(0));
+    let new = proto("string label = 1; string name = 2; string secret = 3;");
+    instance.become_another(Manner::Honest(set(&new)), ("/t.S/M", answer(3, 1))).await;
+    // The first worker has a caller already: this one is the other's.
+    let second = proxy.caller().await;
+    assert!(!is_hidden(&second.unary(Ask::path("/t.S/M"), ASKED).await), "it is another's word by now");
+}

@@ -20,7 +20,7 @@ fn pool() -> (Pool<u8, u8>, Arc<Instance>, Arc<ClusterMetrics>) {
 fn the_next_connection_is_opened_before_this_one_is_full() {
     let (mut pool, instance, metrics) = pool();
     let lane = pool.lane(&instance, &metrics);
-    assert_eq!(lane.find(LIMITS, |_| None), Found { link: None, open: Some(Opening::Further) });
+    assert_eq!(lane.find(LIMITS, |_| None), Found { link: None, open: Some(Opening::Alone) });
     lane.wait(9);
     assert_eq!(lane.find(LIMITS, |_| None), Found { link: None, open: None }, "one is on its way");
     lane.opened(1);
@@ -65,14 +65,14 @@ fn a_lane_goes_with_its_instance() {
 }
 
 #[test]
-fn a_connection_after_those_that_took_calls_is_told() {
+fn a_connection_without_others_that_take_calls_is_told() {
     let (mut pool, instance, metrics) = pool();
     let lane = pool.lane(&instance, &metrics);
     let opens = |lane: &mut super::Lane<u8, u8>, taking: &[u8]| {
         let found = lane.find(LIMITS, |link| taking.contains(&link).then_some(Room { calls: 9, most: 10 }));
         found.open
     };
-    assert_eq!(opens(lane, &[]), Some(Opening::Further), "the first");
+    assert_eq!(opens(lane, &[]), Some(Opening::Alone), "the first: another worker may have known who was there before");
     lane.opened(1);
     assert_eq!(opens(lane, &[1]), Some(Opening::Further), "one more");
     lane.opened(2);
@@ -80,8 +80,8 @@ fn a_connection_after_those_that_took_calls_is_told() {
     assert_eq!(opens(lane, &[2]), Some(Opening::Further), "another takes calls");
     lane.opened(3);
     lane.closed(2);
-    assert_eq!(opens(lane, &[]), Some(Opening::Again), "the other has said goodbye");
+    assert_eq!(opens(lane, &[]), Some(Opening::Alone), "the other has said goodbye");
     lane.failed(7, |_| false);
     lane.closed(3);
-    assert_eq!(opens(lane, &[]), Some(Opening::Again), "still");
+    assert_eq!(opens(lane, &[]), Some(Opening::Alone), "still");
 }

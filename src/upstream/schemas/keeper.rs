@@ -211,7 +211,7 @@ impl Keeper {
             watch.again = true;
             return;
         }
-        let at = watch.looked.map_or(now, |looked| now.max(looked + LEAST));
+        let at = watch.looked.map_or(now, |looked| now.max(looked + watch.least()));
         if at < watch.due {
             self.due.remove(&(watch.due, id));
             watch.due = at;
@@ -329,7 +329,7 @@ impl Keeper {
         }
         let wait = watch.wait(self.refresh, many, rates);
         self.due.remove(&(watch.due, id));
-        watch.due = if std::mem::take(&mut watch.again) { now + LEAST } else { now + wait };
+        watch.due = if std::mem::take(&mut watch.again) { now + watch.least() } else { now + wait };
         self.due.insert((watch.due, id));
         self.anew |= changed || now.saturating_duration_since(self.published) >= STALE;
     }

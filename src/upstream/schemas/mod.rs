@@ -213,14 +213,16 @@ impl Schemas {
         }
     }
 
-    /// A connection to an instance was made where there had been others, none of which takes calls any more: it may have been started
-    /// anew, with another schema. Where policies read messages by what it says, this waits until it has said it; where it does not in
+    /// A connection to an instance was made, and no other takes calls: it may have been started anew, with another schema than it had
+    /// when it was asked. Where policies read messages by what it says, this waits until it has said it; where it does not in
     /// time, it is in doubt what it means until it has.
     pub async fn confirm(&self, instance: u64) {
         if !self.asks() {
             return;
         }
-        if self.mode() != Mode::Live || !self.is_relied_on() {
+        // Of whom nothing is known nothing is read.
+        let is_known = self.load().reported(instance).is_some();
+        if self.mode() != Mode::Live || !self.is_relied_on() || !is_known {
             return self.look_again(instance);
         }
         let (unconfirmed, confirmed) = Unconfirmed::new(instance);

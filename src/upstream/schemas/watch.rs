@@ -7,7 +7,7 @@ use rand::Rng as _;
 use tokio::time::Instant;
 
 use super::doubts::Unconfirmed;
-use super::pace::{LEAST, RARELY, RETRY, Rates};
+use super::pace::{AWAITED, LEAST, RARELY, RETRY, Rates};
 use super::published::{InstanceReport, Kind};
 use crate::registry::{Instance, State};
 use crate::schema::{Fingerprint, SchemaError};
@@ -108,6 +108,11 @@ impl Watch {
     /// It has said what it serves, or that it does not say.
     pub(super) fn has_told(&self) -> bool {
         self.kind.is_some() || self.unoffered
+    }
+
+    /// Between two looks at it.
+    pub(super) fn least(&self) -> Duration {
+        if self.unconfirmed.is_empty() { LEAST } else { AWAITED }
     }
 
     /// A look that began at this time has ended: takes those out who waited for it.

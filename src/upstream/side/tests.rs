@@ -318,21 +318,3 @@ async fn an_answer_before_the_request_went_is_that_calls_answer() {
         }
     }
 }
-
-/// A server that ends politely waits until its connections are closed: it must not wait until it is asked again.
-#[tokio::test]
-async fn a_server_that_says_goodbye_is_let_go_at_once() {
-    let incoming = TcpIncoming::bind("127.0.0.1:0".parse().unwrap()).unwrap();
-    let address = incoming.local_addr().unwrap();
-    let (end, ended) = tokio::sync::oneshot::channel::<()>();
-    let server = Server::builder().add_service(BinduServiceServer::new(Service::default()));
-    let server = tokio::spawn(server.serve_with_incoming_shutdown(incoming, async move { drop(ended.await) }));
-    let client = SideClient::new(Arc::new(Tcp), Arc::default());
-    let instance = instance(Target::Socket(address));
-    for _ in 0..2 {
-        assert_eq!(beat(&client, &instance).await, Ok(42));
-    }
-    end.send(()).unwrap();
-    tokio::time::timeout(Duration::from_secs(2), server).await.expect("it is let go").unwrap().unwrap();
-    assert!(matches!(beat(&client, &instance).await, Err(Failure::Refused(_))));
-}
