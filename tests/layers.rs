@@ -34,7 +34,7 @@ const ALLOWED: [(&str, &[&str]); 20] = [
             "upstream",
         ],
     ),
-    ("edge", &["call", "config::snapshot", "h2", "observe", "registry::Connection"]),
+    ("edge", &["call", "config::snapshot", "h2", "observe", "registry::Connection", "wire"]),
     (
         "call",
         &["balance", "config::snapshot", "expr", "filters", "h2", "observe", "registry", "route", "upstream", "wire"],

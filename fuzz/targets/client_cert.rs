@@ -4,10 +4,8 @@
 //! The input is names, apart by an octet 0: the parts of the subject, and behind an empty one the DNS names and URIs.
 #![no_main]
 
-use std::sync::Arc;
-
-use filter_api::PeerIdentity;
 use libfuzzer_sys::fuzz_target;
+use portunus::edge::identity_of;
 use portunus::wire::client_cert;
 use portunus_tls::Identity;
 
@@ -16,15 +14,7 @@ fuzz_target!(|data: &[u8]| {
     let split = names.iter().position(|name| name.is_empty()).unwrap_or(names.len());
     let (subject, others) = names.split_at(split);
     let Ok(identity) = Identity::of(&certificate(subject, others)) else { return };
-    let text = |text: &String| Arc::<str>::from(text.as_str());
-    let identity = PeerIdentity {
-        spiffe: identity.spiffe.as_ref().map(text),
-        dns: identity.dns.iter().map(text).collect(),
-        subject: text(&identity.subject),
-        issuer: text(&identity.issuer),
-        fingerprint: text(&identity.fingerprint),
-        not_after: identity.not_after,
-    };
+    let identity = identity_of(&identity);
     let value = client_cert(&identity);
     assert!(
         value.len() <= 4_096 && value.iter().all(|octet| (b' '..=b'~').contains(octet)),

@@ -26,7 +26,7 @@ impl Call {
         }
         Err(if full.len() > self.tried.len() {
             overloaded()
-        } else if self.wanted().is_some_and(|wanted| wanted.only) && self.seek_any(now_ms) {
+        } else if matches!(self.wanted(), Wanted::Judged(_)) && self.seek_as(&[], now_ms, Fit::All).is_some() {
             Box::new(Unread::NoSchema.refusal(true))
         } else {
             no_instance()
@@ -35,28 +35,24 @@ impl Call {
 
     /// An instance for the call; one of `tried`, which failed it, only where there is no other.
     pub(super) fn seek(&self, tried: &[u64], now_ms: u64) -> Option<Arc<Instance>> {
-        let forward = self.forward.as_ref()?;
-        let wanted = self.wanted();
-        let has = |instance: &Instance| wanted.is_none_or(|wanted| self.is_read_as(instance.id, wanted.judged));
-        let fit = match wanted {
-            None => Fit::All,
-            Some(Wanted { only: true, .. }) => Fit::Only(&has),
-            Some(_) => Fit::Rather(&has),
-        };
-        let seeker = Seeker { key: forward.key, tried, excluded: &[], fit, now_ms };
-        forward.cluster.pick(forward.agent.as_deref(), called(&self.info), seeker)
+        match self.wanted() {
+            Wanted::Anyone => self.seek_as(tried, now_ms, Fit::All),
+            Wanted::Known => self.seek_as(tried, now_ms, Fit::Rather(&|instance| self.is_read_as(instance.id, None))),
+            Wanted::Judged(by) => {
+                self.seek_as(tried, now_ms, Fit::Only(&|instance| self.is_read_as(instance.id, Some(by))))
+            }
+        }
     }
 
     /// Whether filters have judged, or will judge, the call's messages by other definitions than this instance's: it must not get them.
     pub(super) fn is_judged_otherwise(&self, instance: u64) -> bool {
-        self.wanted().is_some_and(|wanted| wanted.only && !self.is_read_as(instance, wanted.judged))
+        matches!(self.wanted(), Wanted::Judged(by) if !self.is_read_as(instance, Some(by)))
     }
 
-    fn seek_any(&self, now_ms: u64) -> bool {
-        self.forward.as_ref().is_some_and(|forward| {
-            let seeker = Seeker { key: None, tried: &[], excluded: &[], fit: Fit::All, now_ms };
-            forward.cluster.pick(forward.agent.as_deref(), called(&self.info), seeker).is_some()
-        })
+    fn seek_as(&self, tried: &[u64], now_ms: u64, fit: Fit<'_>) -> Option<Arc<Instance>> {
+        let forward = self.forward.as_ref()?;
+        let seeker = Seeker { key: forward.key, tried, excluded: &[], fit, now_ms };
+        forward.cluster.pick(forward.agent.as_deref(), called(&self.info), seeker)
     }
 
     fn is_read_as(&self, instance: u64, judged: Option<&Types>) -> bool {
@@ -67,25 +63,26 @@ impl Call {
         })
     }
 
-    /// What is asked of an instance, beyond that it is there: most calls' messages nobody reads.
-    fn wanted(&self) -> Option<Wanted<'_>> {
-        let each_try = self.forward.as_ref()?.each_try.reads();
+    /// What is asked of an instance, beyond that it is there.
+    fn wanted(&self) -> Wanted<'_> {
+        let each_try = self.forward.as_ref().map(|forward| forward.each_try.reads()).unwrap_or_default();
         let Reads { request, response } = self.followers.reads().or(each_try);
         if request.max(response) != Depth::Bodies {
-            return None;
+            return Wanted::Anyone;
         }
         let judged = self.in_force.as_deref().filter(|_| self.followers.go_by_requests());
-        Some(Wanted { only: judged.is_some(), judged })
+        judged.map_or(Wanted::Known, Wanted::Judged)
     }
 }
 
 /// What is asked of an instance.
-#[derive(Clone, Copy)]
-struct Wanted<'a> {
-    /// No other will do.
-    only: bool,
-    /// The definitions by which the call's messages are judged, of which its own must be one; any that is known, without them.
-    judged: Option<&'a Types>,
+enum Wanted<'a> {
+    /// Nothing: most calls' messages nobody reads.
+    Anyone,
+    /// That it is known what it means by the call's messages, where that is known of some.
+    Known,
+    /// That its definition is one of those by which the call's messages are judged.
+    Judged(&'a Types),
 }
 
 /// The method of a call, with its service.

@@ -1,7 +1,7 @@
 //! Whether a connection may come in: by its source address, and by how many there are from it. Where a balancer stands before the
 //! listener (`proxy_protocol`), its word counts for who the source is; nobody else may give one.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use filter_api::Reason;
@@ -12,6 +12,7 @@ use super::peers::{Peers, Visit};
 use super::proxy_protocol::{self, Lacking};
 use crate::config::snapshot::Listener;
 use crate::observe::metrics::ListenerMetrics;
+use crate::wire::told_by;
 
 /// How far a connection has come.
 #[derive(Debug)]
@@ -86,27 +87,5 @@ impl Entry {
                 Err(Lacking::Malformed(why)) => refuse(at, arrival.peer, Reason::ProxyHeader, why),
             },
         }
-    }
-}
-
-/// Who a balancer's word names. What another machine calls its own loopback is that machine: it must not become this one.
-fn told_by(balancer: SocketAddr, source: SocketAddr) -> SocketAddr {
-    let is_local = |ip: IpAddr| ip.to_canonical().is_loopback();
-    if is_local(source.ip()) && !is_local(balancer.ip()) { balancer } else { source }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::told_by;
-
-    #[test]
-    fn the_loopback_of_another_machine_is_that_machine() {
-        let of = |by: &str, said: &str| told_by(by.parse().unwrap(), said.parse().unwrap()).to_string();
-        assert_eq!(of("10.0.0.5:1", "203.0.113.9:2"), "203.0.113.9:2");
-        assert_eq!(of("10.0.0.5:1", "127.0.0.1:2"), "10.0.0.5:1");
-        assert_eq!(of("10.0.0.5:1", "127.9.9.9:2"), "10.0.0.5:1");
-        assert_eq!(of("10.0.0.5:1", "[::1]:2"), "10.0.0.5:1");
-        assert_eq!(of("127.0.0.1:1", "[::1]:2"), "[::1]:2");
-        assert_eq!(of("127.0.0.1:1", "203.0.113.9:2"), "203.0.113.9:2", "a stranger behind a balancer of this machine");
     }
 }

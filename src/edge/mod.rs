@@ -14,3 +14,4 @@ mod secure;
 pub use conn::{Accepted, Arrival, drive, serve};
 pub use listener::{Deal, bind, run};
 pub use peers::Peers;
+pub use secure::identity_of;

@@ -8,6 +8,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use tokio::io::{AsyncRead, AsyncReadExt as _};
 
+use crate::wire::somebody;
+
 /// How version 1 begins. Version 2 begins with [`SIGNATURE`].
 const OPENING: &[u8; 6] = b"PROXY ";
 const SIGNATURE: &[u8; 12] = b"\r\n\r\n\0\r\nQUIT\n";
@@ -138,7 +140,7 @@ fn source_of(text: &[u8]) -> Result<Option<SocketAddr>, &'static str> {
     };
     let (source, _) = (ip(source)?, ip(destination)?);
     let (from, _) = (port(from)?, port(to)?);
-    somebody(source, from).map(Some)
+    named(source, from).map(Some)
 }
 
 fn port(text: &str) -> Result<u16, &'static str> {
@@ -186,7 +188,7 @@ fn addresses(family: u8, behind: &[u8]) -> Result<(Option<SocketAddr>, &[u8]), &
         0x11 => {
             let (both, rest) = behind.split_first_chunk::<12>().ok_or(SHORT)?;
             let [a, b, c, d, _, _, _, _, high, low, _, _] = *both;
-            let source = somebody(Ipv4Addr::from([a, b, c, d]).into(), u16::from_be_bytes([high, low]))?;
+            let source = named(Ipv4Addr::from([a, b, c, d]).into(), u16::from_be_bytes([high, low]))?;
             Ok((Some(source), rest))
         }
         0x21 => {
@@ -194,7 +196,7 @@ fn addresses(family: u8, behind: &[u8]) -> Result<(Option<SocketAddr>, &[u8]), &
             let (source, [.., high, low, _, _]) = both.split_first_chunk::<16>().ok_or(SHORT)? else {
                 return Err(SHORT);
             };
-            let source = somebody(Ipv6Addr::from(*source).into(), u16::from_be_bytes([*high, *low]))?;
+            let source = named(Ipv6Addr::from(*source).into(), u16::from_be_bytes([*high, *low]))?;
             Ok((Some(source), rest))
         }
         // Two paths of sockets, which are on the balancer's machine.
@@ -228,13 +230,9 @@ fn check_extensions(header: &[u8], mut extensions: &[u8]) -> Result<(), &'static
     Ok(())
 }
 
-/// A source that can be somebody's; IPv4 in IPv6 is IPv4, for which rules are written.
-fn somebody(ip: IpAddr, port: u16) -> Result<SocketAddr, &'static str> {
-    let ip = ip.to_canonical();
-    if ip.is_unspecified() || ip.is_multicast() || ip == IpAddr::V4(Ipv4Addr::BROADCAST) {
-        return Err("names a source that is nobody's address");
-    }
-    Ok(SocketAddr::new(ip, port))
+/// A source that can be somebody's.
+fn named(ip: IpAddr, port: u16) -> Result<SocketAddr, &'static str> {
+    somebody(ip, port).ok_or("names a source that is nobody's address")
 }
 
 /// CRC-32C (RFC 3720 B.4).

@@ -6,7 +6,7 @@ use std::task::{Context, Poll, ready};
 use std::time::{Duration, SystemTime};
 
 use filter_api::{Code, PeerIdentity, Reason, Refusal};
-use portunus_tls::{Peer, Refused, Server, Session, Standing, Stream as TlsStream};
+use portunus_tls::{Identity, Peer, Refused, Server, Session, Standing, Stream as TlsStream};
 use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -90,16 +90,7 @@ impl Door {
 impl Secured {
     /// Who is at the other end.
     pub(super) fn identity(&self) -> Option<Arc<PeerIdentity>> {
-        let identity = &self.peer.as_ref()?.identity;
-        let text = |text: &String| Arc::from(text.as_str());
-        Some(Arc::new(PeerIdentity {
-            spiffe: identity.spiffe.as_ref().map(text),
-            dns: identity.dns.iter().map(text).collect(),
-            subject: text(&identity.subject),
-            issuer: text(&identity.issuer),
-            fingerprint: text(&identity.fingerprint),
-            not_after: identity.not_after,
-        }))
+        Some(Arc::new(identity_of(&self.peer.as_ref()?.identity)))
     }
 
     /// When the certificate expires, as far as that can be told.
@@ -130,6 +121,19 @@ impl Secured {
                 Standing::Bad(why) => return Poll::Ready(Fate::Oust(ousted(&why))),
             }
         }
+    }
+}
+
+/// Who a certificate says that its holder is, as filters are told.
+pub fn identity_of(identity: &Identity) -> PeerIdentity {
+    let text = |text: &String| Arc::from(text.as_str());
+    PeerIdentity {
+        spiffe: identity.spiffe.as_ref().map(text),
+        dns: identity.dns.iter().map(text).collect(),
+        subject: text(&identity.subject),
+        issuer: text(&identity.issuer),
+        fingerprint: text(&identity.fingerprint),
+        not_after: identity.not_after,
     }
 }
 

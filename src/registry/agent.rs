@@ -94,6 +94,15 @@ pub struct Caller {
     pub shown: Shown,
 }
 
+#[cfg(test)]
+impl Caller {
+    /// One without an identity, on a connection of its own.
+    pub(crate) fn at(peer: SocketAddr) -> Self {
+        let (connection, owner) = (Connection::opened(), owner_by_address(peer.ip(), false));
+        Self { peer, local: None, connection, owner, shown: Shown::Nothing }
+    }
+}
+
 /// The owner of what a caller without an identity registers: "open" (one for all) on a route with `open_registration`,
 /// else its address. 127.0.0.1 and ::1 are one: a client that asks for `localhost` gets now one, now the other.
 pub fn owner_by_address(peer: IpAddr, open_registration: bool) -> Arc<str> {

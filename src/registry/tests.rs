@@ -16,8 +16,8 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::{
-    Admitted, Agent, Asked, Beat, Caller, Card, Connection, Departure, Finding, Forward, Patients, Plan, Refusal,
-    Registry, Settings, Shown, owner_by_address,
+    Admitted, Agent, Asked, Beat, Caller, Card, Departure, Finding, Forward, Patients, Plan, Refusal, Registry,
+    Settings,
 };
 use crate::observe::ClusterMetrics;
 
@@ -104,14 +104,7 @@ fn card(author: &str, name: &str) -> Card {
 
 /// A caller on a connection of its own.
 fn caller(peer: &str) -> Caller {
-    let peer: SocketAddr = SocketAddr::new(peer.parse().unwrap(), 40_000);
-    Caller {
-        peer,
-        local: None,
-        connection: Connection::opened(),
-        owner: owner_by_address(peer.ip(), false),
-        shown: Shown::Nothing,
-    }
+    Caller::at(SocketAddr::new(peer.parse().unwrap(), 40_000))
 }
 
 /// A caller of another owner than its address gives it.

@@ -7,6 +7,7 @@ use fields::Fields;
 use filter_api::{Code, Reason, Refusal};
 
 use super::classify::Rejected;
+use super::source::{somebody, told_by};
 
 const FOR: &str = "x-forwarded-for";
 const PROTO: &str = "x-forwarded-proto";
@@ -21,18 +22,16 @@ const MOST_HOPS: usize = 64;
 pub fn caller_of(fields: &Fields, peer: SocketAddr, trusted: impl Fn(IpAddr) -> bool) -> Result<SocketAddr, Rejected> {
     let lines: Vec<&[u8]> = fields.get_all(FOR).collect();
     let hops = lines.iter().rev().flat_map(|line| line.rsplit(|octet| *octet == b','));
-    let mut told_by = peer;
+    let mut nearest = peer;
     for (at, hop) in hops.enumerate() {
         let hop = address(hop).filter(|_| at < MOST_HOPS).ok_or_else(unreadable)?;
-        // What another machine calls its own loopback is that machine: it must not become this one.
-        let is_local = |ip: IpAddr| ip.to_canonical().is_loopback();
-        let caller = if is_local(hop.ip()) && !is_local(told_by.ip()) { told_by } else { hop };
+        let caller = told_by(nearest, hop);
         if !trusted(hop.ip()) {
             return Ok(caller);
         }
-        told_by = caller;
+        nearest = caller;
     }
-    Ok(told_by)
+    Ok(nearest)
 }
 
 /// Passes on what a trusted proxy says, with that proxy as the last of those whom the call came through.
@@ -67,9 +66,7 @@ fn address(hop: &[u8]) -> Option<SocketAddr> {
         // A scope (`%1`) is one of another machine's.
         None => text.parse::<SocketAddr>().ok().filter(|_| !text.contains('%'))?,
     };
-    let ip = address.ip().to_canonical();
-    let is_nobody = ip.is_unspecified() || ip.is_multicast() || ip == IpAddr::from([255; 4]);
-    (!is_nobody).then(|| SocketAddr::new(ip, address.port()))
+    somebody(address.ip(), address.port())
 }
 
 fn unreadable() -> Rejected {

@@ -9,6 +9,7 @@ mod envelope;
 mod forwarded;
 mod hops;
 mod identity;
+mod source;
 mod status;
 mod timeout;
 
@@ -18,5 +19,6 @@ pub use envelope::{FramingError, Prefix, Scanner, framed, prefix_of};
 pub use forwarded::{caller_of, pass_on};
 pub use hops::HopId;
 pub use identity::{CLIENT_CERT, client_cert, strip_identity};
+pub use source::{somebody, told_by};
 pub use status::{code_of_http, refusal_trailers, status_of, status_of_reset, trailers_only};
 pub use timeout::{format_timeout, parse_timeout};

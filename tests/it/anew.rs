@@ -110,6 +110,12 @@ fn is_cut_or_hidden(answer: &Answer) -> bool {
     }
 }
 
+/// An instance gets no calls until somebody says that it is right.
+async fn accept(proxy: &TestProxy) {
+    eventually!(!proxy.json("/schema").await[0]["incompatible"].as_array().unwrap().is_empty());
+    proxy.post("/schema/accept").await;
+}
+
 async fn ready(proxy: &TestProxy) {
     let caller = proxy.caller().await;
     eventually!(caller.unary(Ask::path("/t.S/M"), ASKED).await.code() == Some(0));
@@ -125,14 +131,11 @@ async fn one_that_comes_back_with_its_secret_elsewhere_tells_nothing() {
     callers.more().await;
     let new = proto("string label = 1; string name = 2; string secret = 3;");
     instance.become_another(Manner::Honest(set(&new)), ("/t.S/M", answer(3, 1))).await;
-    // It gets no calls until somebody says that it is right.
-    eventually!(!proxy.json("/schema").await[0]["incompatible"].as_array().unwrap().is_empty());
-    proxy.post("/schema/accept").await;
+    accept(&proxy).await;
     callers.more().await;
     // And back.
     instance.become_another(Manner::Honest(set(&old())), ("/t.S/M", answer(1, 2))).await;
-    eventually!(!proxy.json("/schema").await[0]["incompatible"].as_array().unwrap().is_empty());
-    proxy.post("/schema/accept").await;
+    accept(&proxy).await;
     callers.more().await;
     callers.end().await;
 }

@@ -1,6 +1,5 @@
 //! The registrar's answers, with a core that the test plays itself, on a paused clock.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,7 +15,7 @@ use crate::registry::instance::Target;
 use filter_api::Reason;
 
 use crate::observe::Metrics;
-use crate::registry::{Asked, Caller, Connection, CoreState, Limits, Registry, Settings, Shown, owner_by_address};
+use crate::registry::{Asked, Caller, CoreState, Limits, Registry, Settings};
 use crate::upstream::Tcp;
 
 /// sha256("a:n"), as a UUID.
@@ -32,14 +31,7 @@ fn with_core() -> (Registrar, Arc<Registry>) {
 }
 
 fn caller() -> Caller {
-    let peer: SocketAddr = "127.0.0.1:40000".parse().unwrap();
-    Caller {
-        peer,
-        local: None,
-        connection: Connection::opened(),
-        owner: owner_by_address(peer.ip(), false),
-        shown: Shown::Nothing,
-    }
+    Caller::at("127.0.0.1:40000".parse().unwrap())
 }
 
 fn request(config: &Value, port: u16) -> RegisterAgentRequest {

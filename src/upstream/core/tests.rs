@@ -22,7 +22,7 @@ use super::CoreClient;
 use crate::call::register::Registrar;
 use crate::observe::ClusterMetrics;
 use crate::registry::instance::Target;
-use crate::registry::{Callback, Caller, Connection, CoreState, Identity, Registry, Settings, Shown, owner_by_address};
+use crate::registry::{Callback, Caller, CoreState, Identity, Registry, Settings};
 
 /// What the core has seen, in order.
 #[derive(Clone, Default)]
@@ -122,14 +122,7 @@ fn anywhere() -> SocketAddr {
 }
 
 fn caller() -> Caller {
-    let peer: SocketAddr = "127.0.0.1:40000".parse().unwrap();
-    Caller {
-        peer,
-        local: None,
-        connection: Connection::opened(),
-        owner: owner_by_address(peer.ip(), false),
-        shown: Shown::Nothing,
-    }
+    Caller::at("127.0.0.1:40000".parse().unwrap())
 }
 
 fn request(name: &str, port: u16) -> RegisterAgentRequest {

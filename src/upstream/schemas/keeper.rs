@@ -171,7 +171,7 @@ impl Keeper {
 
     /// Does what was asked for.
     fn heed(&mut self) {
-        let Asked { again, answering, confirm, accept, judge, list, .. } = {
+        let Asked { mut again, answering, confirm, accept, judge, list, .. } = {
             let mut asked = self.schemas.asked.lock();
             let last = std::mem::take(&mut asked.last);
             let taken = std::mem::take(&mut *asked);
@@ -185,7 +185,6 @@ impl Keeper {
                 watch.answers = true;
             }
         }
-        let mut again = again;
         for unconfirmed in confirm {
             if let Some(watch) = self.watched.get_mut(&unconfirmed.instance) {
                 again.insert(unconfirmed.instance);
