@@ -37,6 +37,7 @@ pub mod edge;
 pub mod expr;
 pub mod filters;
 pub mod h2;
+pub mod in_force;
 pub mod observe;
 pub mod registry;
 pub mod route;

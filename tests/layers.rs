@@ -12,7 +12,7 @@ use regex::Regex;
 ///
 /// `h2` is a state machine without I/O, and `wire`, `route`, `registry`, `balance` are tested without a network:
 /// that works for as long as they know nobody above them.
-const ALLOWED: [(&str, &[&str]); 20] = [
+const ALLOWED: [(&str, &[&str]); 21] = [
     ("main", &["cli"]),
     (
         "cli",
@@ -30,19 +30,32 @@ const ALLOWED: [(&str, &[&str]); 20] = [
     (
         "app",
         &[
-            "admin", "balance", "call", "config", "edge", "filters", "observe", "registry", "schema", "serve", "store",
-            "upstream",
+            "admin", "balance", "call", "config", "edge", "filters", "in_force", "observe", "registry", "schema",
+            "serve", "store", "upstream",
         ],
     ),
     ("edge", &["call", "config::snapshot", "h2", "observe", "registry::Connection", "wire"]),
     (
         "call",
-        &["balance", "config::snapshot", "expr", "filters", "h2", "observe", "registry", "route", "upstream", "wire"],
+        &[
+            "balance",
+            "config::snapshot",
+            "expr",
+            "filters",
+            "h2",
+            "in_force",
+            "observe",
+            "registry",
+            "route",
+            "upstream",
+            "wire",
+        ],
     ),
     ("upstream", &["balance", "h2", "observe", "registry", "schema", "wire"]),
     ("validate", &["expr", "schema"]),
     ("expr", &["schema"]),
-    ("serve", &["config::snapshot", "route", "schema", "upstream"]),
+    ("in_force", &["config::snapshot", "upstream"]),
+    ("serve", &["config::snapshot", "in_force", "route", "schema", "upstream"]),
     ("schema", &[]),
     ("balance", &["registry"]),
     ("store", &["registry"]),

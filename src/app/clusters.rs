@@ -1,32 +1,23 @@
-//! Clusters from their configuration, and what keeps them current on the control runtime.
+//! Clusters from their configuration: what each part of the file means to the registry, the balancer and the data path.
 
-use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-use super::{StartError, health, schemas, system};
+use super::listening::Sockets;
 use crate::balance::Policy;
-use crate::config::snapshot::Snapshot;
-use crate::config::{self, Balance, Config, Members};
-use crate::observe::{ClusterMetrics, Metrics};
+use crate::config::{self, Balance};
+use crate::observe::ClusterMetrics;
 use crate::registry::{
-    self, Callback, EndpointSet, Forbidden, HealthSettings, HostPattern, Instance, Listed, Registry, Settings, Target,
+    self, Callback, EndpointSet, Forbidden, HealthSettings, HostPattern, Instance, Listed, Settings, Target,
 };
-use crate::store::{File, Store};
 use crate::upstream::schemas::Schemas;
-use crate::upstream::{self, Cluster, ClusterLimits, Clusters, Group, Lister, Methods, Security, Tcp};
+use crate::upstream::{Cluster, ClusterLimits, Group, Methods, Security};
 
 /// Addresses that are ours: no instance may be there, or calls would come back to us.
-pub(super) fn reserved(
-    listeners: &HashMap<Arc<str>, Vec<SocketAddr>>,
-    admin: impl Iterator<Item = SocketAddr>,
-) -> Vec<Forbidden> {
-    let ours = listeners.iter().flat_map(|(name, addresses)| {
-        addresses.iter().map(move |address| forbidden(*address, format!("listener `{name}`")))
-    });
+pub(super) fn reserved(sockets: &Sockets, admin: impl Iterator<Item = SocketAddr>) -> Vec<Forbidden> {
+    let ours = sockets.addresses().map(|(name, address)| forbidden(address, format!("listener `{name}`")));
     ours.chain(admin.map(|address| forbidden(address, "the admin server".to_owned()))).collect()
 }
 
@@ -34,68 +25,14 @@ fn forbidden(address: SocketAddr, what: String) -> Forbidden {
     Forbidden { ip: address.ip(), ports: address.port()..=address.port(), what }
 }
 
-/// Builds every cluster; what must be done again and again goes into `background`.
-pub(super) fn build(
-    (config, snapshot): (&Config, &Snapshot),
-    metrics: &Arc<Metrics>,
-    reserved: &[Forbidden],
-    state: Option<&File>,
-    background: &mut JoinSet<()>,
-) -> Result<Clusters, StartError> {
-    let clusters = config.clusters.iter().map(|(name, cluster)| {
-        let schemas = schemas::settings(config, snapshot, name);
-        let name: Arc<str> = name.as_str().into();
-        let counters = metrics.cluster(&name);
-        let policy = policy(cluster.balance);
-        let check = snapshot.checks.get(&*name);
-        let listed_health = check
-            .filter(|_| cluster.registry.is_none())
-            .map(|_| Listed::new(health_settings(cluster), Arc::clone(&counters)));
-        let group = match cluster.members() {
-            Some(Members::Endpoints(endpoints)) => {
-                let set = listed(&name, endpoints, (&counters, listed_health.as_ref()));
-                policy.balance().prepare(&set);
-                Group::checked(Lister::File, set, listed_health)
-            }
-            Some(Members::Registry(registry)) => {
-                let registry =
-                    Registry::new(Arc::clone(&name), settings(registry, cluster, reserved), Arc::clone(&counters));
-                if let Some(state) = state {
-                    registry.restore(state.read(&name).map_err(StartError::System)?, Instant::now());
-                }
-                let core = upstream::core::CoreClient::new(Arc::clone(&registry), Arc::new(Tcp));
-                background.spawn(core.run());
-                Group::Registered(registry)
-            }
-            Some(Members::Dns(_)) | None => Group::checked(Lister::Dns, EndpointSet::default(), listed_health),
-        };
-        let security = Security::new(snapshot.tls.get(&*name).cloned().flatten());
-        let built = assembled((&name, cluster), schemas, security, group, counters);
-        super::schemas::demand(&built, snapshot);
-        if let Some(check) = check {
-            probe(&built, health::check(check, &built.schemas), background);
-        }
-        if built.schemas.asks() {
-            background.spawn(upstream::schemas::keep(Arc::clone(&built), Arc::new(Tcp)));
-        }
-        if let Some(Members::Dns(dns)) = cluster.members() {
-            let (host, port, refresh) = (dns.name.to_string(), dns.port, dns.refresh.0);
-            background.spawn(upstream::keep_resolving(Arc::new(Tcp), Arc::clone(&built), (host, port), refresh));
-        }
-        Ok((name, built))
-    });
-    clusters.collect()
-}
-
 /// A cluster with these instances.
 pub(super) fn assembled(
     (name, cluster): (&Arc<str>, &config::Cluster),
-    schemas: upstream::schemas::Settings,
+    schemas: Arc<Schemas>,
     security: Arc<Security>,
     group: Group,
     metrics: Arc<ClusterMetrics>,
 ) -> Arc<Cluster> {
-    let schemas = Schemas::new(schemas, Arc::clone(&metrics));
     Arc::new(Cluster {
         name: Arc::clone(name),
         policy: policy(cluster.balance),
@@ -112,20 +49,21 @@ pub(super) fn assembled(
     })
 }
 
-/// Keeps what is registered, from now on.
-pub(super) fn keep(file: File, clusters: &Clusters) -> Result<Store, StartError> {
-    let registries = clusters.values().filter_map(|cluster| cluster.registry().cloned()).collect();
-    Store::begin(file, registries).map_err(system)
-}
-
-fn listed(
+/// The endpoints of a file as a set: those that are in `before` are the same ones.
+pub(super) fn listed(
     cluster: &Arc<str>,
     endpoints: &[config::Endpoint],
     (metrics, health): (&Arc<ClusterMetrics>, Option<&Arc<Listed>>),
+    before: &[Arc<Instance>],
 ) -> EndpointSet {
+    let mut before: Vec<&Arc<Instance>> = before.iter().collect();
     let instances = endpoints.iter().filter_map(|endpoint| {
         // The file's rules have seen to the form.
         let target = Target::parse(&endpoint.address().to_string())?;
+        let same = |known: &&Arc<Instance>| known.target == target && known.weight == endpoint.weight();
+        if let Some(at) = before.iter().position(same) {
+            return Some(Arc::clone(before.swap_remove(at)));
+        }
         let counters = metrics.instance(&target.to_string());
         let state = Group::fresh(health);
         Some(Instance::new(Arc::clone(cluster), target, endpoint.weight(), state, counters, Instant::now()))
@@ -133,7 +71,7 @@ fn listed(
     EndpointSet::new(instances.collect())
 }
 
-fn policy(balance: Balance) -> Policy {
+pub(super) fn policy(balance: Balance) -> Policy {
     match balance {
         Balance::RoundRobin => Policy::RoundRobin,
         Balance::LeastRequest => Policy::LeastRequest,
@@ -143,21 +81,7 @@ fn policy(balance: Balance) -> Policy {
     }
 }
 
-/// Asks the instances of a cluster whether they are well, from now on.
-fn probe(cluster: &Cluster, check: upstream::probe::Check, background: &mut JoinSet<()>) {
-    let client = Arc::new(upstream::side::SideClient::new(Arc::new(Tcp), Arc::clone(&cluster.security)));
-    match &cluster.group {
-        Group::Registered(registry) => {
-            background.spawn(upstream::probe::run(Arc::clone(registry), client, check));
-        }
-        Group::Listed { health: Some(health), .. } => {
-            background.spawn(upstream::probe::run(Arc::clone(health), client, check));
-        }
-        Group::Listed { health: None, .. } => {}
-    }
-}
-
-fn health_settings(cluster: &config::Cluster) -> HealthSettings {
+pub(super) fn health_settings(cluster: &config::Cluster) -> HealthSettings {
     let health = cluster.health.clone().unwrap_or_default();
     HealthSettings {
         interval: health.interval.0,
@@ -167,7 +91,8 @@ fn health_settings(cluster: &config::Cluster) -> HealthSettings {
     }
 }
 
-fn settings(file: &config::Registry, cluster: &config::Cluster, reserved: &[Forbidden]) -> Settings {
+/// What a registry is told.
+pub(super) fn settings(file: &config::Registry, cluster: &config::Cluster, reserved: &[Forbidden]) -> Settings {
     let core = file.core.as_ref().and_then(|core| Target::parse(&core.to_string()));
     let mut forbidden = reserved.to_vec();
     if let Some(addresses) = core.as_ref().and_then(Target::known_addresses) {

@@ -2,19 +2,39 @@
 
 use std::sync::Arc;
 
-use tokio::task::JoinSet;
+use tokens::Ring;
+use tokio_util::task::AbortOnDropHandle;
 
-use crate::config::snapshot::Snapshot;
+use crate::config::snapshot::{Signatory, Snapshot};
 use crate::observe::metrics::KeyAge;
 use crate::upstream::Fetcher;
 
-/// Begins to fetch. Nothing waits for it: calls are told that there are no keys yet.
-pub(super) fn keep(snapshot: &Snapshot, background: &mut JoinSet<()>) {
-    for signatory in &snapshot.issuers {
-        let Some(published) = &signatory.published else { continue };
-        let fetcher = Fetcher::new(published.location.clone(), published.tls.clone());
-        let (ring, refresh) = (Arc::clone(signatory.issuer.ring()), published.refresh);
-        background.spawn(async move { ring.keep(&fetcher, refresh).await });
+/// Those whose keys are fetched.
+#[derive(Default)]
+pub(super) struct Keepers(Vec<Keeper>);
+
+struct Keeper {
+    ring: Arc<Ring>,
+    _task: AbortOnDropHandle<()>,
+}
+
+impl Keepers {
+    /// Begins to fetch what nobody fetches yet, and ends what nobody needs any more. Nothing waits for it: calls are told that there are
+    /// no keys yet.
+    pub(super) fn keep(&mut self, snapshot: &Snapshot) {
+        let mut before = std::mem::take(&mut self.0);
+        for signatory in &snapshot.issuers {
+            let Some(published) = &signatory.published else { continue };
+            let ring = signatory.issuer.ring();
+            let known = before.iter().position(|keeper| Arc::ptr_eq(&keeper.ring, ring));
+            let keeper = known.map(|known| before.swap_remove(known)).unwrap_or_else(|| {
+                let fetcher = Fetcher::new(published.location.clone(), published.tls.clone());
+                let (kept, refresh) = (Arc::clone(ring), published.refresh);
+                let task = tokio::spawn(async move { kept.keep(&fetcher, refresh).await });
+                Keeper { ring: Arc::clone(ring), _task: AbortOnDropHandle::new(task) }
+            });
+            self.0.push(keeper);
+        }
     }
 }
 
@@ -38,7 +58,7 @@ pub(super) fn missing(snapshot: &Snapshot) -> impl Iterator<Item = String> + '_ 
 /// How old the keys are that are fetched.
 pub(super) fn ages(snapshot: &Snapshot) -> Vec<KeyAge> {
     let fetched = snapshot.issuers.iter().filter(|signatory| signatory.published.is_some());
-    let age = |signatory: &crate::config::snapshot::Signatory| KeyAge {
+    let age = |signatory: &Signatory| KeyAge {
         issuer: Arc::clone(&signatory.name),
         seconds: signatory.issuer.ring().age().as_secs_f64(),
     };

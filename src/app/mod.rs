@@ -8,34 +8,42 @@ mod clusters;
 mod desks;
 mod health;
 mod issuers;
+mod listening;
 pub mod online;
+mod reload;
 mod schemas;
 mod serve;
+mod standing;
 mod state;
 mod view;
 mod workers;
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use tokio::net::TcpListener;
+use parking_lot::Mutex;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use crate::admin::{self, AdminState};
-use crate::call::{Budget, HopId, Shared};
-use crate::config::snapshot::{self, Listener, Snapshot, Target};
+use crate::call::{HopId, Shared};
+use crate::config::snapshot::{self, Snapshot, Target};
 use crate::config::{AccessLog as LogConfig, Config, Errors, Loaded};
-use crate::observe::metrics::{CallKind, ListenerMetrics};
+use crate::in_force::InForce;
+use crate::observe::metrics::CallKind;
 use crate::observe::{AccessLog, Metrics, access};
 use crate::store::Store;
 use crate::{edge, filters};
 use desks::Desks;
+use listening::Listening;
+use reload::Running;
+use serve::Serving;
+use standing::{Standings, World};
 use workers::Workers;
 
 /// How often a drain looks whether it is done.
@@ -66,18 +74,17 @@ pub enum StartError {
 pub struct Proxy {
     /// What its calls share.
     pub shared: Arc<Shared>,
-    addresses: HashMap<Arc<str>, Vec<SocketAddr>>,
     admin: SocketAddr,
     public: Option<SocketAddr>,
     closing: watch::Sender<bool>,
     workers: Workers,
-    /// Accept loops: they end when closing begins.
-    accepting: JoinSet<()>,
-    /// Everything else on the control runtime: ends with the proxy.
+    listening: Mutex<Listening>,
+    /// What a reload replaces, beside what calls share. Held by one that is under way.
+    running: tokio::sync::Mutex<Running>,
+    /// Why the last configuration that was to replace the one in force did not.
+    failure: Arc<Mutex<Option<String>>>,
+    /// The admin server: ends with the proxy.
     _background: JoinSet<()>,
-    listeners: Vec<Arc<ListenerMetrics>>,
-    /// Keeps what is registered.
-    store: Option<Store>,
 }
 
 /// Builds a configuration without running it: what `check` does.
@@ -104,53 +111,61 @@ pub async fn start(loaded: Loaded) -> Result<Proxy, StartError> {
     let access_log = config.access_log.as_ref().map(|log| open_log(log, &loaded, &metrics)).transpose()?;
     let desks = Desks::bind(&config.admin)?;
     let state = state::open(&loaded, (&desks, &snapshot.access), &metrics).await?;
-    let sockets = bind_listeners(&snapshot)?;
-    let addresses = bound(&sockets)?;
+    let sockets = listening::bind(&snapshot)?;
     audit::open(&snapshot)?;
 
-    let mut background = JoinSet::new();
-    let reserved = clusters::reserved(&addresses, desks.addresses());
-    let mut clusters = clusters::build((config, &snapshot), &metrics, &reserved, state.as_ref(), &mut background)?;
-    let serving = serve::add(&snapshot, &mut clusters, &metrics)?;
-    issuers::keep(&snapshot, &mut background);
-    let store = state.map(|file| clusters::keep(file, &clusters)).transpose()?;
+    let kept = |cluster: &str| state.as_ref().map_or_else(|| Ok(Vec::new()), |file| file.read(cluster));
+    let reserved = clusters::reserved(&sockets, desks.addresses());
+    let world = World { config, snapshot: &snapshot, metrics: &metrics, reserved: &reserved, kept: &kept };
+    let prepared = Standings::default().prepare(&world)?;
+    let mut clusters = prepared.clusters();
+    let serving = Serving::default().prepare(&snapshot, &mut clusters, &metrics)?;
+    let mut standings = Standings::default();
+    standings.replace(prepared, &snapshot, None);
+    let store =
+        state.map(|file| Store::begin(file, standings.registries()).map(Arc::new)).transpose().map_err(system)?;
+    let snapshot = Arc::new(snapshot);
     let shared = Arc::new(Shared {
-        snapshot: Arc::new(ArcSwap::from_pointee(snapshot)),
+        in_force: Arc::new(ArcSwap::from_pointee(InForce { snapshot: Arc::clone(&snapshot), clusters })),
         replaced: watch::Sender::default(),
-        clusters: Arc::new(ArcSwap::from_pointee(clusters)),
         metrics: Arc::clone(&metrics),
         hop: HopId::new(),
         visitors: Arc::default(),
         access_log,
     });
     let (closing, closed) = watch::channel(false);
-    serve::run(serving, &shared, &closed, &mut background)?;
-    let workers = Workers::start(usize::from(config.workers), &shared, &closed)?;
-    let (accepting, listeners) = accept(sockets, &metrics, &workers, &closed)?;
+    let mut running = Running::new(config.clone(), standings, store);
+    running.serving.run(serving, &shared, &closed);
+    running.keepers.keep(&snapshot);
+    let workers = Workers::start(usize::from(config.workers), &shared)?;
+    let mut listening = Listening::new(Arc::clone(&shared), workers.deals());
+    listening.listen(&snapshot, sockets);
 
-    let state = AdminState { view: Arc::new(view::Running::new(Arc::clone(&shared), closed.clone())), metrics };
+    let failure = Arc::default();
+    let view = view::Running::new(Arc::clone(&shared), closed, Arc::clone(&failure));
+    let state = AdminState { view: Arc::new(view), metrics };
     let (admin, public) = (desks.address, desks.public_address);
+    let mut background = JoinSet::new();
     for (socket, surface) in desks.into_sockets()? {
         background.spawn(admin::serve(socket, state.clone(), surface, std::future::pending()));
     }
     Ok(Proxy {
         shared,
-        addresses,
         admin,
         public,
         closing,
         workers,
-        accepting,
+        listening: Mutex::new(listening),
+        running: tokio::sync::Mutex::new(running),
+        failure,
         _background: background,
-        listeners,
-        store,
     })
 }
 
 impl Proxy {
     /// Where a listener listens: the port that was asked for, or the one that the system chose for port 0.
     pub fn address(&self, listener: &str) -> Option<SocketAddr> {
-        self.addresses.get(listener)?.first().copied()
+        self.listeners().get(listener)?.first().copied()
     }
 
     /// Where the admin server listens.
@@ -164,86 +179,50 @@ impl Proxy {
     }
 
     /// Every listener with its addresses.
-    pub fn listeners(&self) -> impl Iterator<Item = (&str, &[SocketAddr])> {
-        self.addresses.iter().map(|(name, addresses)| (&**name, addresses.as_slice()))
+    pub fn listeners(&self) -> BTreeMap<Arc<str>, Vec<SocketAddr>> {
+        self.listening.lock().addresses()
+    }
+
+    /// The number of the configuration in force, from 1.
+    pub fn generation(&self) -> u64 {
+        self.shared.in_force.load().snapshot.generation
     }
 
     /// Looks whether audit files have been moved aside, and goes on in new ones. Answers what went wrong.
     pub async fn reopen_audit(&self) -> Vec<String> {
         let shared = Arc::clone(&self.shared);
-        let reopened = tokio::task::spawn_blocking(move || audit::reopen(&shared.snapshot.load())).await;
+        let reopened = tokio::task::spawn_blocking(move || audit::reopen(&shared.in_force.load().snapshot)).await;
         reopened.unwrap_or_else(|error| vec![error.to_string()])
     }
 
     /// Ends well: takes no new connections, says goodbye on those there are (GOAWAY), waits for open calls at most
     /// `patience`, then ends what is left. True if nothing was left.
-    pub async fn drain(mut self, patience: Duration) -> bool {
-        self.closing.send_replace(true);
-        while self.accepting.join_next().await.is_some() {}
+    pub async fn drain(self, patience: Duration) -> bool {
+        let Self { shared, closing, workers, listening, running, _background, .. } = self;
+        closing.send_replace(true);
+        let listeners = listening.into_inner().close().await;
         let deadline = Instant::now().checked_add(patience);
         let is_over = || deadline.is_some_and(|deadline| Instant::now() >= deadline);
-        let open = || self.listeners.iter().map(|listener| listener.open_connections()).sum::<usize>();
+        let open = || listeners.iter().map(|listener| listener.open_connections()).sum::<usize>();
         while open() > 0 && !is_over() {
             tokio::time::sleep(LOOK).await;
         }
-        let clean = self.shared.metrics.open_calls() == 0;
-        self.workers.stop().await;
-        let store = self.store.take();
-        let shared = Arc::clone(&self.shared);
+        let clean = shared.metrics.open_calls() == 0;
+        workers.stop().await;
+        let Running { store, standings, .. } = running.into_inner();
         // Waits for the writer's thread, so not on the runtime's own.
         let flushed = tokio::task::spawn_blocking(move || {
             // Writes what is left, and lets a standby have the state.
-            drop(store);
-            let audited = audit::close(&shared.snapshot.load());
+            drop((standings, store));
+            let audited = audit::close(&shared.in_force.load().snapshot);
             audited & shared.access_log.as_ref().is_none_or(|log| log.flush(Duration::from_secs(2)))
         });
         clean && flushed.await.unwrap_or(false)
     }
 }
 
-type Sockets = Vec<(Arc<Listener>, Vec<std::net::TcpListener>)>;
-
 fn bind(what: &str, address: SocketAddr) -> Result<std::net::TcpListener, StartError> {
     edge::bind(address).map_err(|error| StartError::Bind { what: what.to_owned(), address, error })
-}
-
-fn bind_listeners(snapshot: &Snapshot) -> Result<Sockets, StartError> {
-    let bind_one = |listener: &Arc<Listener>| {
-        let what = format!("listener `{}`", listener.name);
-        let sockets: Result<_, _> = listener.addresses.iter().map(|address| bind(&what, *address)).collect();
-        Ok((Arc::clone(listener), sockets?))
-    };
-    snapshot.listeners.values().map(bind_one).collect()
-}
-
-fn bound(sockets: &Sockets) -> Result<HashMap<Arc<str>, Vec<SocketAddr>>, StartError> {
-    let one = |(listener, sockets): &(Arc<Listener>, Vec<std::net::TcpListener>)| {
-        let addresses: Result<_, _> = sockets.iter().map(local).collect();
-        Ok((Arc::clone(&listener.name), addresses?))
-    };
-    sockets.iter().map(one).collect()
-}
-
-fn accept(
-    sockets: Sockets,
-    metrics: &Metrics,
-    workers: &Workers,
-    closed: &watch::Receiver<bool>,
-) -> Result<(JoinSet<()>, Vec<Arc<ListenerMetrics>>), StartError> {
-    let mut accepting = JoinSet::new();
-    let mut counters = Vec::new();
-    for (listener, sockets) in sockets {
-        let counter = metrics.listener(&listener.name);
-        let budget = Budget::new(listener.limits.buffered);
-        let peers = edge::Peers::new(listener.limits.connections_per_peer);
-        for socket in sockets {
-            let socket = TcpListener::from_std(socket).map_err(system)?;
-            let counted = (Arc::clone(&counter), Arc::clone(&budget), Arc::clone(&peers));
-            accepting.spawn(edge::run(socket, Arc::clone(&listener), counted, workers.deals(), closed.clone()));
-        }
-        counters.push(counter);
-    }
-    Ok((accepting, counters))
 }
 
 /// Gives series of their own to the methods that routes name, and to those of the contract that Portunus carries.

@@ -8,8 +8,8 @@ use crate::config::policies::ClusterPolicies;
 use crate::config::snapshot::Snapshot;
 use crate::observe::Rfc3339;
 use crate::schema::{self, Change, Definition, Definitions};
-use crate::upstream::Cluster;
 use crate::upstream::schemas::{Demands, Drift, InstanceReport, Mode, Published, Refused, Settings, Source};
+use crate::upstream::{Cluster, Group};
 
 /// The services whose contract comes with Portunus.
 const BUNDLED: &str = "bindu.grpc.";
@@ -71,10 +71,42 @@ impl Demands for OfConfiguration {
     }
 }
 
-/// Has a cluster's schemas judged by what reads messages of its calls.
+/// Makes what reads messages of a cluster's calls ready for all definitions that are known, before calls meet it.
+pub(super) async fn make_ready(cluster: &Cluster, snapshot: &Snapshot) {
+    let Some(policies) = snapshot.policies.get(&cluster.name).cloned() else { return };
+    let known = cluster.schemas.known();
+    // Compiles, for as many methods as there are.
+    let made = tokio::task::spawn_blocking(move || {
+        for (service, method, definition) in known.iter().flat_map(|definitions| definitions.all()) {
+            if policies.concern(service, method) {
+                // What does not fit is told of by whoever judges definitions.
+                drop(policies.judge(service, method, definition, None));
+            }
+        }
+    });
+    drop(made.await);
+}
+
+/// Whether every instance that can be asked what it serves has been.
+pub(super) fn are_asked(cluster: &Cluster) -> bool {
+    let instances = match &cluster.group {
+        Group::Listed { set, .. } => set.load().instances.clone(),
+        Group::Registered(registry) => registry.instances().into_iter().map(|(_, instance)| instance).collect(),
+    };
+    let known = cluster.schemas.load();
+    let is_asked = |id: u64| known.reports().iter().any(|report| report.instance == id && report.asked);
+    instances.iter().all(|instance| !instance.is_usable() || is_asked(instance.id))
+}
+
+/// Has a cluster's schemas judged by what reads messages of its calls, if something does.
 pub(super) fn demand(cluster: &Cluster, snapshot: &Snapshot) {
-    let Some(policies) = snapshot.policies.get(&cluster.name) else { return };
-    cluster.schemas.demand(Box::new(OfConfiguration(Arc::clone(policies))));
+    let Some(policies) = snapshot.policies.get(&cluster.name) else {
+        if cluster.schemas.is_relied_on() {
+            cluster.schemas.demand(None);
+        }
+        return;
+    };
+    cluster.schemas.demand(Some(Box::new(OfConfiguration(Arc::clone(policies)))));
     // What decides for all instances is not judged again: files were when the configuration was built, and what comes with Portunus is now.
     if let Some(pinned) = cluster.schemas.load().pinned() {
         for (service, method, definition) in pinned.definitions.all() {

@@ -1,12 +1,12 @@
 //! The servers of listeners that serve something themselves: each is a cluster within, and a task on the control runtime.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
 use tokio::io::DuplexStream;
 use tokio::sync::{mpsc, watch};
-use tokio::task::JoinSet;
+use tokio_util::task::AbortOnDropHandle;
 
 use super::{StartError, schemas};
 use crate::call::Shared;
@@ -17,49 +17,78 @@ use crate::schema::{Catalog, Method};
 use crate::serve::{self, Sources};
 use crate::upstream::{Cluster, Clusters};
 
-/// Servers that do not run yet: the listener's name, and where its connections arrive.
-pub(super) type Waiting = Vec<(Arc<str>, mpsc::Receiver<DuplexStream>)>;
+/// The servers that run, by listener.
+#[derive(Default)]
+pub(super) struct Serving(BTreeMap<Arc<str>, Server>);
 
-/// Adds the clusters that listeners need for what they serve themselves.
-pub(super) fn add(snapshot: &Snapshot, clusters: &mut Clusters, metrics: &Metrics) -> Result<Waiting, StartError> {
-    let mut waiting = Waiting::new();
-    let serving = snapshot.listeners.values().filter_map(|listener| Some((listener, listener.within.as_ref()?)));
-    let mut definitions = None;
-    for (listener, name) in serving {
-        let known = definitions.take().or_else(serve::definitions).ok_or_else(unreadable)?;
-        for (service, method, definition) in known.all() {
-            metrics.know(service, method, kind(definition.method));
-        }
-        let (cluster, arrivals) = Cluster::within(name, Arc::clone(&known));
-        clusters.insert(Arc::clone(name), cluster);
-        waiting.push((Arc::clone(&listener.name), arrivals));
-        definitions = Some(known);
-    }
-    Ok(waiting)
+struct Server {
+    cluster: Arc<Cluster>,
+    task: AbortOnDropHandle<()>,
 }
 
-/// Runs them.
-pub(super) fn run(
-    waiting: Waiting,
-    shared: &Arc<Shared>,
-    closing: &watch::Receiver<bool>,
-    background: &mut JoinSet<()>,
-) -> Result<(), StartError> {
-    if waiting.is_empty() {
-        return Ok(());
+/// A server for a listener: one that runs, or one that is to.
+enum Place {
+    Runs,
+    Waits(Arc<Cluster>, mpsc::Receiver<DuplexStream>),
+}
+
+/// Those of a configuration.
+pub(super) struct Prepared(BTreeMap<Arc<str>, Place>);
+
+impl Serving {
+    /// Adds the clusters that listeners need for what they serve themselves: those that are there, and new ones.
+    pub(super) fn prepare(
+        &self,
+        snapshot: &Snapshot,
+        clusters: &mut Clusters,
+        metrics: &Metrics,
+    ) -> Result<Prepared, StartError> {
+        let mut prepared = BTreeMap::new();
+        let serving = snapshot.listeners.values().filter_map(|listener| Some((listener, listener.within.as_ref()?)));
+        let mut definitions = None;
+        for (listener, name) in serving {
+            if let Some(Server { cluster, .. }) = self.0.get(&listener.name) {
+                clusters.insert(Arc::clone(name), Arc::clone(cluster));
+                prepared.insert(Arc::clone(&listener.name), Place::Runs);
+                continue;
+            }
+            let known = definitions.take().or_else(serve::definitions).ok_or_else(unreadable)?;
+            for (service, method, definition) in known.all() {
+                metrics.know(service, method, kind(definition.method));
+            }
+            let (cluster, arrivals) = Cluster::within(name, Arc::clone(&known));
+            clusters.insert(Arc::clone(name), Arc::clone(&cluster));
+            prepared.insert(Arc::clone(&listener.name), Place::Waits(cluster, arrivals));
+            definitions = Some(known);
+        }
+        Ok(Prepared(prepared))
     }
-    let registrar = schemas::bundled_bindu().ok_or_else(unreadable)?;
-    for (listener, arrivals) in waiting {
-        let sources = Sources {
-            snapshot: Arc::clone(&shared.snapshot),
-            clusters: Arc::clone(&shared.clusters),
-            registrar: Arc::clone(registrar.schema()),
-            callers: Arc::new(Callers(Arc::clone(shared))),
-            closing: closing.clone(),
-        };
-        background.spawn(serve::run(listener, sources, arrivals));
+
+    /// Runs them, and ends those that nothing leads to any more.
+    pub(super) fn run(&mut self, Prepared(prepared): Prepared, shared: &Arc<Shared>, closing: &watch::Receiver<bool>) {
+        let Some(registrar) = schemas::bundled_bindu() else { return };
+        let mut before = std::mem::take(&mut self.0);
+        for (listener, place) in prepared {
+            let server = match place {
+                Place::Runs => before.remove(&listener),
+                Place::Waits(cluster, arrivals) => {
+                    let sources = Sources {
+                        in_force: Arc::clone(&shared.in_force),
+                        registrar: Arc::clone(registrar.schema()),
+                        callers: Arc::new(Callers(Arc::clone(shared))),
+                        closing: closing.clone(),
+                    };
+                    let task = tokio::spawn(serve::run(Arc::clone(&listener), sources, arrivals));
+                    Some(Server { cluster, task: AbortOnDropHandle::new(task) })
+                }
+            };
+            self.0.extend(server.map(|server| (listener, server)));
+        }
+        for Server { cluster, task } in before.into_values() {
+            // Those who ask it now may hear the end.
+            super::standing::say_farewell(cluster, Some(task));
+        }
     }
-    Ok(())
 }
 
 /// Those whose calls are under way.

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use parking_lot::Mutex;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
@@ -12,7 +13,7 @@ use crate::admin::{
     RouteView, SchemaView, StateCounts, View,
 };
 use crate::call::Shared;
-use crate::config::snapshot::{Access, Route, Target};
+use crate::config::snapshot::{Access, Route, Snapshot, Target};
 use crate::observe::Rfc3339;
 use crate::observe::metrics::{AuditFile, ConnectionState, KeyAge};
 use crate::registry::{self, State};
@@ -22,17 +23,27 @@ use crate::upstream::{Cluster, Group, Lister};
 pub(super) struct Running {
     shared: Arc<Shared>,
     closing: watch::Receiver<bool>,
+    /// Why the last configuration that was to replace the one in force did not.
+    failure: Arc<Mutex<Option<String>>>,
 }
 
 impl Running {
-    pub(super) fn new(shared: Arc<Shared>, closing: watch::Receiver<bool>) -> Self {
-        Self { shared, closing }
+    pub(super) fn new(
+        shared: Arc<Shared>,
+        closing: watch::Receiver<bool>,
+        failure: Arc<Mutex<Option<String>>>,
+    ) -> Self {
+        Self { shared, closing, failure }
+    }
+
+    fn snapshot(&self) -> Arc<Snapshot> {
+        Arc::clone(&self.shared.in_force.load().snapshot)
     }
 
     /// The user's clusters by name, so that answers are stable.
     fn in_order(&self) -> Vec<Arc<Cluster>> {
-        let clusters = self.shared.clusters.load();
-        let mut clusters: Vec<_> = clusters.values().filter(|cluster| !cluster.is_within()).cloned().collect();
+        let in_force = self.shared.in_force.load();
+        let mut clusters: Vec<_> = in_force.clusters.values().filter(|cluster| !cluster.is_within()).cloned().collect();
         clusters.sort_by(|a, b| a.name.cmp(&b.name));
         clusters
     }
@@ -78,12 +89,12 @@ impl Running {
 
 impl View for Running {
     fn access(&self) -> Arc<Access> {
-        Arc::clone(&self.shared.snapshot.load().access)
+        Arc::clone(&self.snapshot().access)
     }
 
     fn ready(&self) -> Readiness {
         let missing = if *self.closing.borrow() { vec!["the proxy is draining".to_owned()] } else { Vec::new() };
-        let mut degraded: Vec<String> = issuers::missing(&self.shared.snapshot.load()).collect();
+        let mut degraded: Vec<String> = issuers::missing(&self.snapshot()).collect();
         for AuditFile { file, .. } in self.audit_files().into_iter().filter(|audit| audit.failing) {
             degraded.push(format!("the audit file `{file}` cannot be written"));
         }
@@ -112,7 +123,7 @@ impl View for Running {
     }
 
     fn audit_files(&self) -> Vec<AuditFile> {
-        audit::readings(&self.shared.snapshot.load())
+        audit::readings(&self.snapshot())
     }
 
     fn instances(&self) -> Vec<InstanceView> {
@@ -174,7 +185,7 @@ impl View for Running {
     }
 
     fn routes(&self) -> Vec<RouteView> {
-        let snapshot = self.shared.snapshot.load_full();
+        let snapshot = self.snapshot();
         let mut listeners: Vec<_> = snapshot.listeners.values().collect();
         listeners.sort_by(|a, b| a.name.cmp(&b.name));
         let routes = listeners.into_iter().flat_map(|listener| {
@@ -190,17 +201,17 @@ impl View for Running {
     }
 
     fn key_ages(&self) -> Vec<KeyAge> {
-        issuers::ages(&self.shared.snapshot.load())
+        issuers::ages(&self.snapshot())
     }
 
     fn config(&self) -> serde_json::Value {
-        self.shared.snapshot.load().view.clone()
+        self.snapshot().view.clone()
     }
 
     fn config_status(&self) -> ConfigStatus {
-        let snapshot = self.shared.snapshot.load();
+        let snapshot = self.snapshot();
         let applied_at = Some(Rfc3339(snapshot.applied_at));
-        ConfigStatus { generation: snapshot.generation, applied_at, last_error: None }
+        ConfigStatus { generation: snapshot.generation, applied_at, last_error: self.failure.lock().clone() }
     }
 }
 

@@ -24,20 +24,16 @@ pub(super) struct Workers {
 
 impl Workers {
     /// Starts `count` threads.
-    pub(super) fn start(
-        count: usize,
-        shared: &Arc<Shared>,
-        closing: &watch::Receiver<bool>,
-    ) -> Result<Self, StartError> {
+    pub(super) fn start(count: usize, shared: &Arc<Shared>) -> Result<Self, StartError> {
         let (stop, stopped) = watch::channel(false);
         let mut workers = Self { deals: Vec::new(), threads: Vec::new(), stop };
         for index in 0..count {
             let (queue, accepted) = mpsc::channel(QUEUE);
             workers.deals.push(Deal { queue, open: Arc::new(AtomicUsize::new(0)) });
             let worker = Worker::new(Arc::clone(shared), Arc::new(Tcp));
-            let (closing, stopped) = (closing.clone(), stopped.clone());
+            let stopped = stopped.clone();
             let thread = std::thread::Builder::new().name(format!("worker-{index}"));
-            let thread = thread.spawn(move || carry(worker, accepted, closing, stopped));
+            let thread = thread.spawn(move || carry(worker, accepted, stopped));
             workers
                 .threads
                 .push(thread.map_err(|error| StartError::System(format!("a worker cannot start: {error}")))?);
@@ -65,12 +61,7 @@ impl Drop for Workers {
     }
 }
 
-fn carry(
-    worker: Arc<Worker>,
-    mut accepted: mpsc::Receiver<Accepted>,
-    closing: watch::Receiver<bool>,
-    mut stopped: watch::Receiver<bool>,
-) {
+fn carry(worker: Arc<Worker>, mut accepted: mpsc::Receiver<Accepted>, mut stopped: watch::Receiver<bool>) {
     let runtime = match runtime() {
         Ok(runtime) => runtime,
         Err(error) => return tracing::error!(%error, "a worker has no runtime; its connections will be closed"),
@@ -86,7 +77,7 @@ fn carry(
         });
         let taking = tokio::spawn(async move {
             while let Some(connection) = accepted.recv().await {
-                tokio::spawn(edge::drive(Arc::clone(&worker), connection, closing.clone()));
+                tokio::spawn(edge::drive(Arc::clone(&worker), connection));
             }
         });
         // An error means that whoever would stop us is gone, which is the same.

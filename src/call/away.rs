@@ -5,7 +5,7 @@ use std::task::{Context, Poll, Waker};
 
 use tokio::task::AbortHandle;
 
-use super::context::{Call, Shared};
+use super::context::Call;
 use super::turn::Turn;
 use super::worker::{CallKey, Worker};
 
@@ -46,9 +46,9 @@ impl Away {
         Self { worker: Arc::clone(worker), key, call: Some(call) }
     }
 
-    /// What all calls share, and the call; `None` once it is back.
-    pub(super) fn parts(&mut self) -> (&Shared, Option<&mut Call>) {
-        (&self.worker.shared, self.call.as_deref_mut())
+    /// The call; `None` once it is back.
+    pub(super) fn call(&mut self) -> Option<&mut Call> {
+        self.call.as_deref_mut()
     }
 
     /// Gives it back.

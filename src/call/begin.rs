@@ -21,6 +21,7 @@ use super::worker::{CallKey, LinkKey};
 use crate::config::snapshot::{Listener, Snapshot};
 use crate::filters::Waiting;
 use crate::h2::{ErrorCode, StreamId};
+use crate::in_force::InForce;
 use crate::wire::{self, Rejected, Scanner, refusal_trailers, trailers_only};
 
 /// How long an answer in words waits for a window.
@@ -29,14 +30,28 @@ const UNHEARD_PATIENCE: Duration = Duration::from_secs(5);
 /// A decision that is not made: where the call came from, what it is decided by, and how far that has come.
 pub(super) struct Undecided {
     origin: Arc<Origin>,
-    listener: Arc<Listener>,
+    in_force: Arc<InForce>,
     progress: Progress,
 }
 
 impl Undecided {
     /// Where nobody knows yet who calls, and the first message is to tell whether that matters: until when it is waited for.
     pub(super) fn patience(&self) -> Option<Duration> {
-        self.progress.is_at_the_door().then_some(self.listener.limits.handshake)
+        let listener = self.progress.is_at_the_door().then(|| self.listener())?;
+        listener.map(|listener| listener.limits.handshake)
+    }
+
+    /// Decides, or goes on to, by what was in force when the call began.
+    fn decide(&mut self, call: &mut Call) -> Result<Decision, Box<Refusal>> {
+        let Self { origin, in_force, progress } = self;
+        let InForce { snapshot, clusters } = &**in_force;
+        // It was there when the call began.
+        let listener = snapshot.listeners.get(&origin.listener).ok_or_else(plan::gone)?;
+        plan::decide(clusters, origin, listener, call, progress)
+    }
+
+    fn listener(&self) -> Option<&Arc<Listener>> {
+        self.in_force.snapshot.listeners.get(&self.origin.listener)
     }
 }
 
@@ -49,12 +64,12 @@ impl Turn<'_> {
         let origin = Arc::clone(origin);
         let down = Leg { link, stream };
         // Loaded once: a call sees one version of the configuration, whatever happens meanwhile.
-        let snapshot = self.hub.config.snapshot.load();
-        let Some(listener) = snapshot.listeners.get(&origin.listener).map(Arc::clone) else {
+        let in_force = Arc::clone(self.hub.config.load());
+        let Some(listener) = in_force.snapshot.listeners.get(&origin.listener) else {
             return self.refuse_unserved(&origin, down);
         };
         let method = head.method;
-        let call = match read_head(&self.worker.shared, (&origin, &listener), head, snapshot, self.now) {
+        let call = match read_head(&self.worker.shared, (&origin, listener), head, &in_force.snapshot, self.now) {
             Ok(call) => call,
             Err(rejected) => return self.reject(&origin, down, method, &rejected),
         };
@@ -79,7 +94,7 @@ impl Turn<'_> {
         if let Some(found) = self.hub.links.get_mut(link.0) {
             found.engine.set_tag(stream, key.tag());
         }
-        self.decide(key, call, Undecided { origin, listener, progress: Progress::default() });
+        self.decide(key, call, Undecided { origin, in_force, progress: Progress::default() });
     }
 
     /// Answers what is no call.
@@ -142,9 +157,7 @@ impl Turn<'_> {
 
     /// Decides about a call, or goes on to.
     pub(super) fn decide(&mut self, key: CallKey, mut call: Box<Call>, mut undecided: Undecided) {
-        let Undecided { origin, listener, progress } = &mut undecided;
-        let clusters = self.hub.config.clusters.load();
-        let waiting = match plan::decide(clusters, origin, listener, &mut call, progress) {
+        let waiting = match undecided.decide(&mut call) {
             Ok(Decision::Made(plan)) => return self.decided(key, Some(call), Ok(plan)),
             Err(refusal) => return self.decided(key, Some(call), Err(refusal)),
             Ok(Decision::NeedsMessage) => return self.await_message(key, Some(call), undecided),
@@ -346,13 +359,13 @@ fn read_head(
 async fn decide_on(
     away: &mut Away,
     mut waiting: Waiting,
-    Undecided { origin, listener, progress }: &mut Undecided,
+    undecided: &mut Undecided,
 ) -> Result<Option<Plan>, Box<Refusal>> {
     loop {
-        progress.answer(waiting.answered().await);
-        let (shared, call) = away.parts();
+        undecided.progress.answer(waiting.answered().await);
+        let call = away.call();
         let call = call.ok_or_else(plan::gone)?;
-        match plan::decide(&shared.clusters.load(), origin, listener, call, progress)? {
+        match undecided.decide(call)? {
             Decision::Made(plan) => return Ok(Some(plan)),
             Decision::NeedsMessage => return Ok(None),
             Decision::Waits(next) => waiting = next,

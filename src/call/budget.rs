@@ -7,18 +7,23 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 #[derive(Debug)]
 pub struct Budget {
     used: AtomicUsize,
-    most: usize,
+    most: AtomicUsize,
 }
 
 impl Budget {
     /// A budget of so many octets.
     pub fn new(most: usize) -> Arc<Self> {
-        Arc::new(Self { used: AtomicUsize::new(0), most })
+        Arc::new(Self { used: AtomicUsize::new(0), most: AtomicUsize::new(most) })
+    }
+
+    /// Makes it larger or smaller. What is kept already stays kept.
+    pub fn resize(&self, most: usize) {
+        self.most.store(most, Ordering::Relaxed);
     }
 
     /// The most that there may be.
     pub(super) fn most(&self) -> usize {
-        self.most
+        self.most.load(Ordering::Relaxed)
     }
 
     /// Octets that are kept now.
@@ -30,7 +35,8 @@ impl Budget {
         if octets == 0 {
             return true;
         }
-        let fits = |used: usize| used.checked_add(octets).filter(|sum| *sum <= self.most);
+        let most = self.most();
+        let fits = |used: usize| used.checked_add(octets).filter(|sum| *sum <= most);
         self.used.fetch_update(Ordering::Relaxed, Ordering::Relaxed, fits).is_ok()
     }
 

@@ -11,13 +11,12 @@ use smallvec::SmallVec;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use crate::config::snapshot::Snapshot;
 use crate::expr::Facts;
 use crate::filters::Followers;
+use crate::in_force::InForce;
 use crate::observe::metrics::{ListenerMetrics, MethodMetrics, OpenCall};
 use crate::observe::{AccessLog, CallRecord, Metrics};
 use crate::registry::Connection;
-use crate::upstream::Clusters;
 use crate::wire::HopId;
 
 use super::budget::Budget;
@@ -27,12 +26,10 @@ use super::visitors::{Visit, Visitors};
 /// What outlives a configuration and is shared by all workers.
 #[derive(Debug)]
 pub struct Shared {
-    /// The configuration in force. Loaded once a call, so that a call sees one version.
-    pub snapshot: Arc<ArcSwap<Snapshot>>,
+    /// The configuration in force with its clusters. Loaded once a call, so that a call sees one version.
+    pub in_force: Arc<ArcSwap<InForce>>,
     /// Tells whoever has to look again that there is another one.
     pub replaced: watch::Sender<()>,
-    /// The clusters by name.
-    pub clusters: Arc<ArcSwap<Clusters>>,
     /// Every counter.
     pub metrics: Arc<Metrics>,
     /// This proxy among those that a call passes.
@@ -44,16 +41,16 @@ pub struct Shared {
 }
 
 impl Shared {
-    /// Puts a snapshot in force. Connections by TLS are judged again by it at once: who would not be let in any more has to go. Those to
-    /// instances are opened by it from now on.
-    pub fn put_in_force(&self, snapshot: Arc<Snapshot>) {
-        for (name, cluster) in self.clusters.load().iter() {
-            // One that the file has no more is left as it is: what is still open there must not go on in the clear.
-            if let Some(tls) = snapshot.tls.get(name) {
+    /// Puts another configuration in force. Connections by TLS are judged again by it at once: who would not be let in any more has to go.
+    /// Those to instances are opened by it from now on.
+    pub fn put_in_force(&self, next: InForce) {
+        for (name, cluster) in &next.clusters {
+            // One within has none.
+            if let Some(tls) = next.snapshot.tls.get(name) {
                 cluster.security.replace(tls.clone());
             }
         }
-        self.snapshot.store(snapshot);
+        self.in_force.store(Arc::new(next));
         self.replaced.send_replace(());
     }
 }
@@ -194,8 +191,8 @@ impl Call {
 
     /// Whether the access log's rule wants it. Where that cannot be told, it does.
     fn is_worth_a_line(&self, shared: &Shared, end: End) -> bool {
-        let snapshot = shared.snapshot.load();
-        let Some(when) = &snapshot.log_when else { return true };
+        let in_force = shared.in_force.load();
+        let Some(when) = &in_force.snapshot.log_when else { return true };
         let status = i32::try_from(end.code as u32).ok();
         when.holds(&Facts { status, ..Facts::of_call(&self.info, &self.head) }, None).unwrap_or(true)
     }

@@ -34,7 +34,7 @@ impl Turn<'_> {
     /// Connections that were made when their cluster had other settings of TLS take no more calls, and close with their last.
     pub(super) fn retire_former(&mut self) {
         let Hub { links, pool, config, .. } = &mut *self.hub;
-        let clusters = config.clusters.load();
+        let clusters = &config.load().clusters;
         for (_, link) in links {
             let Side::Instance { id, era, .. } = link.side else { continue };
             let cluster = pool.get(id).and_then(|lane| clusters.get(&lane.instance.cluster));
@@ -57,7 +57,7 @@ impl Turn<'_> {
 
 /// Opens a connection and moves it to its end.
 async fn carry(worker: Arc<Worker>, instance: Arc<Instance>, opening: Opening, counted: UpstreamConnection) {
-    let cluster = worker.shared.clusters.load().get(&instance.cluster).cloned();
+    let cluster = worker.shared.in_force.load().clusters.get(&instance.cluster).cloned();
     let opened = match &cluster {
         Some(cluster) => {
             let place = cluster.place(&instance);

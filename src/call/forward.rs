@@ -380,7 +380,7 @@ async fn transform_on(
 ) -> Result<(), Box<Refusal>> {
     loop {
         let answered = waiting.answered().await;
-        let call = away.parts().1.ok_or_else(super::plan::gone)?;
+        let call = away.call().ok_or_else(super::plan::gone)?;
         match run(chain, Some(answered), call, head)? {
             None => return Ok(()),
             Some(next) => waiting = next,

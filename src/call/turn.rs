@@ -141,8 +141,7 @@ impl<'a> Turn<'a> {
     /// Looks after connections: those that stall, and those to instances that are gone. Called every second.
     pub(super) fn tidy(&mut self) {
         // An idle worker too lets go of what is no longer in force.
-        self.hub.config.snapshot.load();
-        self.hub.config.clusters.load();
+        self.hub.config.load();
         self.give_up_unheard();
         self.retire_former();
         let millis = self.millis;

@@ -80,16 +80,15 @@ impl Visitor {
         shared: &Shared,
         services: impl Iterator<Item = (&'s str, &'s [String])>,
     ) -> BTreeSet<String> {
-        let snapshot = shared.snapshot.load_full();
-        let Some(listener) = snapshot.listeners.get(&self.origin.listener) else { return BTreeSet::new() };
-        let clusters = shared.clusters.load_full();
+        let in_force = shared.in_force.load_full();
+        let Some(listener) = in_force.snapshot.listeners.get(&self.origin.listener) else { return BTreeSet::new() };
         let mut may = BTreeSet::new();
         for (at, (service, methods)) in services.enumerate() {
             if at % AT_ONCE == AT_ONCE - 1 {
                 tokio::task::yield_now().await;
             }
             for method in methods {
-                if self.may_call_method(&clusters, listener, (service, method)).await {
+                if self.may_call_method(&in_force.clusters, listener, (service, method)).await {
                     may.insert(service.to_owned());
                     break;
                 }

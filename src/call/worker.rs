@@ -16,9 +16,9 @@ use super::link::Link;
 use super::passage::{Leg, Passage};
 use super::turn::Turn;
 use super::upload::ROOM;
-use crate::config::snapshot::Snapshot;
 use crate::h2::{Growth, Spare, Tag};
-use crate::upstream::{Clusters, Network, Pool};
+use crate::in_force::InForce;
+use crate::upstream::{Network, Pool};
 
 /// What is read from a socket at once, at most and to begin with. The buffer is the worker's: a connection that says nothing holds none.
 pub(super) const READ: usize = 256 * 1024;
@@ -68,17 +68,12 @@ pub(super) struct Hub {
     /// Calls that wait for a place on a connection.
     pub(super) waiting: usize,
     pub(super) timers: DelayQueue<CallKey>,
-    pub(super) config: InForce,
+    /// What it saw last of what is in force: looking again costs no write that others feel, unless it has changed.
+    pub(super) config: Cache<Arc<ArcSwap<InForce>>, Arc<InForce>>,
     pub(super) spare: Spare,
     pub(super) growth: Growth,
     pub(super) read: Vec<u8>,
     rooms: Vec<Vec<u8>>,
-}
-
-/// What a worker saw last of what is in force: looking again costs no write that others feel, unless it has changed.
-pub(super) struct InForce {
-    pub(super) snapshot: Cache<Arc<ArcSwap<Snapshot>>, Arc<Snapshot>>,
-    pub(super) clusters: Cache<Arc<ArcSwap<Clusters>>, Arc<Clusters>>,
 }
 
 /// What a worker holds at one moment: nothing, once every connection is gone. For tests, which bound it.
@@ -115,10 +110,7 @@ impl Worker {
             unread: 0,
             waiting: 0,
             timers: DelayQueue::new(),
-            config: InForce {
-                snapshot: Cache::new(Arc::clone(&shared.snapshot)),
-                clusters: Cache::new(Arc::clone(&shared.clusters)),
-            },
+            config: Cache::new(Arc::clone(&shared.in_force)),
             spare: Spare::default(),
             growth: Growth::default(),
             read: Vec::new(),

@@ -48,7 +48,7 @@ pub(super) fn run(file: &Path) -> ExitCode {
             _ = interrupt.recv() => return ExitCode::SUCCESS,
         };
         match started {
-            Ok(proxy) => until_signal(proxy, hangup, term, interrupt).await,
+            Ok(proxy) => until_signal((proxy, file), hangup, term, interrupt).await,
             Err(error @ StartError::Config(_)) => refuse(&error.to_string(), BAD_CONFIGURATION),
             Err(error) => refuse(&error.to_string(), 1),
         }
@@ -58,10 +58,15 @@ pub(super) fn run(file: &Path) -> ExitCode {
     code
 }
 
-async fn until_signal(proxy: app::Proxy, mut hangup: Signal, mut term: Signal, mut interrupt: Signal) -> ExitCode {
+async fn until_signal(
+    (proxy, file): (app::Proxy, &Path),
+    mut hangup: Signal,
+    mut term: Signal,
+    mut interrupt: Signal,
+) -> ExitCode {
     for (name, addresses) in proxy.listeners() {
         let first = addresses.first().map(ToString::to_string).unwrap_or_default();
-        tracing::info!(listener = name, address = first, ports = addresses.len(), "listening");
+        tracing::info!(listener = &*name, address = first, ports = addresses.len(), "listening");
     }
     tracing::info!(address = %proxy.admin(), "admin server is listening");
     if let Some(address) = proxy.public() {
@@ -71,7 +76,7 @@ async fn until_signal(proxy: app::Proxy, mut hangup: Signal, mut term: Signal, m
         tokio::select! {
             _ = term.recv() => break,
             _ = interrupt.recv() => break,
-            _ = hangup.recv() => reopen(&proxy).await,
+            _ = hangup.recv() => reload(&proxy, file).await,
         }
     }
     tracing::info!(
@@ -87,14 +92,28 @@ async fn until_signal(proxy: app::Proxy, mut hangup: Signal, mut term: Signal, m
     if clean { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
-/// Files that were moved aside go on under their names.
-async fn reopen(proxy: &app::Proxy) {
-    let failed = proxy.reopen_audit().await;
-    for error in &failed {
-        tracing::error!(error, "an audit file cannot go on in a new one; it goes on in the one it has");
+/// Reads the file and everything that it names anew. What is wrong with it is said, and nothing changes. Audit files that were moved aside
+/// go on under their names in any case.
+async fn reload(proxy: &app::Proxy, file: &Path) {
+    let path = file.to_owned();
+    let loaded = tokio::task::spawn_blocking(move || config::load(&path, &config::process, filters::ALL)).await;
+    let failed = match loaded {
+        Ok(Ok(loaded)) => proxy.reload(loaded).await.err().map(|error| error.to_string()),
+        Ok(Err(errors)) => {
+            proxy.reload_failed(&errors);
+            Some(errors.to_string())
+        }
+        Err(error) => Some(error.to_string()),
+    };
+    let generation = proxy.generation();
+    match failed {
+        None => tracing::info!(generation, "SIGHUP: the configuration is in force"),
+        Some(error) => {
+            tracing::error!(error, generation, "SIGHUP: the configuration is not taken; the one in force goes on")
+        }
     }
-    if failed.is_empty() {
-        tracing::info!("SIGHUP: audit files are where their names say; the configuration is read at a start only");
+    for error in proxy.reopen_audit().await {
+        tracing::error!(error, "an audit file cannot go on in a new one; it goes on in the one it has");
     }
 }
 

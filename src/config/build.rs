@@ -65,7 +65,8 @@ pub fn build_after(
         identity: BTreeSet::new(),
         problems: Vec::new(),
     };
-    builder.issuers = Signatories::build(&loaded.config.issuers, &loaded.source, &mut builder.problems);
+    let issuers = before.map(|before| &*before.issuers).unwrap_or_default();
+    builder.issuers = Signatories::build(&loaded.config.issuers, (&loaded.source, issuers), &mut builder.problems);
     builder.clusters = loaded.config.clusters.iter().map(|(name, cluster)| builder.cluster(name, cluster)).collect();
     let access_before = before.map(|before| &*before.access);
     let access = Access::build(&loaded.config.admin, &loaded.source, access_before, &mut builder.problems);

@@ -45,11 +45,16 @@ pub struct Published {
 pub(super) struct Signatories(BTreeMap<String, Option<Signatory>>);
 
 impl Signatories {
-    /// Builds them.
-    pub(super) fn build(issuers: &BTreeMap<String, Issuer>, source: &Source, problems: &mut Vec<Problem>) -> Self {
+    /// Builds them. Where keys are fetched from where they were before, they stay, and so does whoever fetches them.
+    pub(super) fn build(
+        issuers: &BTreeMap<String, Issuer>,
+        (source, before): (&Source, &[Signatory]),
+        problems: &mut Vec<Problem>,
+    ) -> Self {
         let built = issuers.iter().map(|(name, issuer)| {
             let place = path!["issuers", name];
-            let built = signatory((name, issuer), source, &place);
+            let before = before.iter().find(|before| *before.name == **name);
+            let built = signatory((name, issuer), (source, before), &place);
             (name.clone(), built.map_err(|(at, message)| problems.push(source.error_at(&at, message))).ok())
         });
         Self(built.collect())
@@ -63,7 +68,11 @@ impl Signatories {
 /// What is wrong, and where.
 type Wrong = (Path, String);
 
-fn signatory((name, issuer): (&str, &Issuer), source: &Source, place: &Path) -> Result<Signatory, Wrong> {
+fn signatory(
+    (name, issuer): (&str, &Issuer),
+    (source, before): (&Source, Option<&Signatory>),
+    place: &Path,
+) -> Result<Signatory, Wrong> {
     let mut published = None;
     let (ring, algorithms) = match (&issuer.jwks, &issuer.secret_file) {
         (_, Some(file)) => {
@@ -71,14 +80,15 @@ fn signatory((name, issuer): (&str, &Issuer), source: &Source, place: &Path) -> 
             let secret = read(file, source).map_err(|why| (at.clone(), why))?;
             let secret = trimmed(&secret);
             let algorithms = fitting(secret, issuer).map_err(|why| (at, why))?;
-            (Ring::fixed(name, KeySet::of_secret(secret)), algorithms)
+            (Arc::new(Ring::fixed(name, KeySet::of_secret(secret))), algorithms)
         }
         (Some(jwks), None) => {
             let place = place.with("jwks");
             published = self::published(jwks, source, &place)?;
-            let ring = match fixed(jwks, source, &place)? {
-                Some(keys) => Ring::fixed(name, keys),
-                None => Ring::fetched(name),
+            let ring = match (fixed(jwks, source, &place)?, &published) {
+                (Some(keys), _) => Arc::new(Ring::fixed(name, keys)),
+                (None, Some(published)) => published.ring(name, before),
+                (None, None) => Arc::new(Ring::fetched(name)),
             };
             (ring, issuer.algorithms())
         }
@@ -93,7 +103,31 @@ fn signatory((name, issuer): (&str, &Issuer), source: &Source, place: &Path) -> 
         types: issuer.types.clone(),
         require: issuer.require.clone(),
     };
-    Ok(Signatory { name: name.into(), issuer: Arc::new(tokens::Issuer::new(settings, Arc::new(ring))), published })
+    Ok(Signatory { name: name.into(), issuer: Arc::new(tokens::Issuer::new(settings, ring)), published })
+}
+
+impl Published {
+    /// The keys that are fetched from here: those of before, where nothing about that has changed; or new ones, which begin with those of
+    /// before where they are at least from the same place.
+    fn ring(&self, name: &str, before: Option<&Signatory>) -> Arc<Ring> {
+        let before = before.and_then(|before| Some((before.published.as_ref()?, before.issuer.ring())));
+        let Some((published, ring)) = before.filter(|(published, _)| published.location == self.location) else {
+            return Arc::new(Ring::fetched(name));
+        };
+        let trusts_as = match (&self.tls, &published.tls) {
+            (None, None) => true,
+            (Some(now), Some(before)) => now.trusts_as(before),
+            _ => false,
+        };
+        if trusts_as && published.refresh == self.refresh {
+            return Arc::clone(ring);
+        }
+        let fresh = Ring::fetched(name);
+        if trusts_as {
+            fresh.take_over(ring);
+        }
+        Arc::new(fresh)
+    }
 }
 
 /// Keys that stand in the configuration, or beside it.

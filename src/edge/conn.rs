@@ -39,6 +39,8 @@ pub struct Accepted {
     pub arrival: Arrival,
     /// Counts it for its worker.
     pub counted: Counted,
+    /// Turns true when its listener closes.
+    pub closing: watch::Receiver<bool>,
     /// How far it has come in.
     pub(super) entry: Entry,
 }
@@ -61,8 +63,8 @@ pub struct Arrival {
 }
 
 /// Serves an accepted connection to its end.
-pub async fn drive(worker: Arc<Worker>, accepted: Accepted, closing: watch::Receiver<bool>) {
-    let Accepted { stream, mut arrival, counted: _counted, entry } = accepted;
+pub async fn drive(worker: Arc<Worker>, accepted: Accepted) {
+    let Accepted { stream, mut arrival, counted: _counted, closing, entry } = accepted;
     let Ok(mut stream) = TcpStream::from_std(stream) else { return };
     // Small frames must not wait for the peer's acknowledgement; the write buffer does the batching.
     drop(stream.set_nodelay(true));

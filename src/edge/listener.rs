@@ -13,7 +13,7 @@ use tokio::sync::{mpsc, watch};
 use super::conn::{Accepted, Arrival};
 use super::entry;
 use super::peers::Peers;
-use crate::call::Budget;
+use crate::call::{Budget, Shared};
 use crate::config::snapshot::Listener;
 use crate::observe::metrics::ListenerMetrics;
 
@@ -50,34 +50,68 @@ pub fn bind(address: SocketAddr) -> io::Result<std::net::TcpListener> {
     Ok(socket.into())
 }
 
-/// Accepts until `closing` turns true. Runs on the control runtime: a worker that is busy must not delay the others'
-/// connections.
-pub async fn run(
-    socket: TcpListener,
-    listener: Arc<Listener>,
-    (metrics, buffered, peers): (Arc<ListenerMetrics>, Arc<Budget>, Arc<Peers>),
-    workers: Vec<Deal>,
-    mut closing: watch::Receiver<bool>,
-) {
+/// What of a listener outlives a configuration: its name, and what is counted of it. A copy is the same.
+#[derive(Clone, Debug)]
+pub struct Gate {
+    name: Arc<str>,
+    shared: Arc<Shared>,
+    metrics: Arc<ListenerMetrics>,
+    buffered: Arc<Budget>,
+    peers: Arc<Peers>,
+}
+
+impl Gate {
+    /// That of a listener which is new.
+    pub fn new(shared: Arc<Shared>, listener: &Listener) -> Self {
+        Self {
+            name: Arc::clone(&listener.name),
+            metrics: shared.metrics.listener(&listener.name),
+            buffered: Budget::new(listener.limits.buffered),
+            peers: Peers::new(listener.limits.connections_per_peer),
+            shared,
+        }
+    }
+
+    /// The listener has other bounds now. What is there already stays.
+    pub fn resize(&self, listener: &Listener) {
+        self.buffered.resize(listener.limits.buffered);
+        self.peers.bound(listener.limits.connections_per_peer);
+    }
+
+    /// What is counted of the listener.
+    pub fn metrics(&self) -> &Arc<ListenerMetrics> {
+        &self.metrics
+    }
+}
+
+/// Accepts until `closing` turns true, each connection by the configuration of its moment. Runs on the control runtime: a worker that is
+/// busy must not delay the others' connections.
+pub async fn run(socket: Arc<TcpListener>, gate: Gate, workers: Vec<Deal>, closing: watch::Receiver<bool>) {
+    let Gate { name, shared, metrics, buffered, peers } = gate;
+    let mut closed = closing.clone();
     loop {
         let accepted = tokio::select! {
             accepted = socket.accept() => accepted,
-            _ = closing.wait_for(|closing| *closing) => return,
+            _ = closed.wait_for(|closing| *closing) => return,
         };
         let (stream, peer) = match accepted {
             Ok(accepted) => accepted,
             Err(error) => {
-                tracing::warn!(listener = %listener.name, %error, "a connection could not be accepted");
+                tracing::warn!(listener = %name, %error, "a connection could not be accepted");
                 tokio::time::sleep(AFTER_FAILURE).await;
                 continue;
             }
         };
-        let Some(entry) = entry::knock(&listener, &metrics, &peers, peer) else { continue };
+        let in_force = shared.in_force.load();
+        // One that is gone takes nobody any more.
+        let Some(listener) = in_force.snapshot.listeners.get(&name) else { continue };
+        let Some(entry) = entry::knock(listener, &metrics, &peers, peer) else { continue };
         let (Ok(local), Ok(stream)) = (stream.local_addr(), stream.into_std()) else { continue };
         let open = metrics.connection();
-        let (listener, metrics, buffered) = (Arc::clone(&listener), Arc::clone(&metrics), Arc::clone(&buffered));
+        let (listener, metrics, buffered) = (Arc::clone(listener), Arc::clone(&metrics), Arc::clone(&buffered));
         let arrival = Arrival { peer, local, listener, metrics, buffered, open };
-        deal(&workers, |counted| Accepted { stream, arrival, counted, entry });
+        let closing = closing.clone();
+        deal(&workers, |counted| Accepted { stream, arrival, counted, closing, entry });
     }
 }
 

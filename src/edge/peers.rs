@@ -3,13 +3,14 @@
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use parking_lot::Mutex;
 
 /// The addresses that have connections to a listener, which bounds how many those are.
 #[derive(Debug)]
-pub struct Peers {
-    most: usize,
+pub(super) struct Peers {
+    most: AtomicUsize,
     /// Hashed with a secret: strangers choose addresses.
     open: Mutex<HashMap<IpAddr, usize>>,
 }
@@ -20,19 +21,25 @@ pub(super) struct Visit(Option<(Arc<Peers>, IpAddr)>);
 
 impl Peers {
     /// With at most so many connections an address; none: as many as anybody wants, and nothing is counted.
-    pub fn new(most: Option<usize>) -> Arc<Self> {
-        Arc::new(Self { most: most.unwrap_or(usize::MAX), open: Mutex::default() })
+    pub(super) fn new(most: Option<usize>) -> Arc<Self> {
+        Arc::new(Self { most: AtomicUsize::new(most.unwrap_or(usize::MAX)), open: Mutex::default() })
+    }
+
+    /// Changes the bound, for connections that come from now on.
+    pub(super) fn bound(&self, most: Option<usize>) {
+        self.most.store(most.unwrap_or(usize::MAX), Ordering::Relaxed);
     }
 
     /// One more connection from an address, if it may have one.
     pub(super) fn visit(self: &Arc<Self>, from: IpAddr) -> Option<Visit> {
-        if self.most == usize::MAX {
+        let most = self.most.load(Ordering::Relaxed);
+        if most == usize::MAX {
             return Some(Visit(None));
         }
         let from = one_peer(from);
         let mut open = self.open.lock();
         let count = open.entry(from).or_default();
-        if *count >= self.most {
+        if *count >= most {
             return None;
         }
         *count += 1;

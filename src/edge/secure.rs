@@ -74,7 +74,7 @@ impl Door {
         // Before the snapshot is looked at: what replaces it from here on is seen.
         let look = shared.replaced.subscribe();
         let replaced = Replaced { stream: WatchStream::from_changes(look.clone()), look, awaited: false };
-        let server = Arc::clone(shared.snapshot.load().listeners.get(listener)?.tls.as_ref()?);
+        let server = Arc::clone(shared.in_force.load().snapshot.listeners.get(listener)?.tls.as_ref()?);
         Some(Self { shared: Arc::clone(shared), listener: Arc::clone(listener), server, replaced })
     }
 
@@ -103,9 +103,9 @@ impl Secured {
     pub(super) fn poll_fate(&mut self, cx: &mut Context<'_>) -> Poll<Fate> {
         loop {
             ready!(self.replaced.poll(cx));
-            let snapshot = self.shared.snapshot.load();
+            let in_force = self.shared.in_force.load();
             // A listener that is gone closes its connections itself.
-            let Some(listener) = snapshot.listeners.get(&self.listener) else { continue };
+            let Some(listener) = in_force.snapshot.listeners.get(&self.listener) else { continue };
             let Some(server) = &listener.tls else {
                 return Poll::Ready(Fate::Oust(ousted("the listener has no `tls` any more")));
             };

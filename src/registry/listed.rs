@@ -23,7 +23,6 @@ const FACTS: Facts = Facts { lease_out: false, connected: true };
 /// The health of a cluster's listed instances.
 #[derive(Debug)]
 pub struct Listed {
-    settings: HealthSettings,
     metrics: Arc<ClusterMetrics>,
     book: Mutex<Book>,
     /// A probe is due sooner than was last answered.
@@ -34,6 +33,7 @@ pub struct Listed {
 
 #[derive(Debug, Default)]
 struct Book {
+    settings: HealthSettings,
     entries: BTreeMap<u64, Entry>,
     probes: Schedule,
 }
@@ -47,13 +47,19 @@ struct Entry {
 impl Listed {
     /// Nobody is listed yet.
     pub fn new(settings: HealthSettings, metrics: Arc<ClusterMetrics>) -> Arc<Self> {
-        Arc::new(Self { settings, metrics, book: Mutex::default(), probing: Notify::new(), altering: Notify::new() })
+        let book = Mutex::new(Book { settings, ..Book::default() });
+        Arc::new(Self { metrics, book, probing: Notify::new(), altering: Notify::new() })
+    }
+
+    /// Puts other settings in force (a reload). What was found so far stays.
+    pub fn apply(&self, settings: HealthSettings) {
+        self.book.lock().settings = settings;
     }
 
     /// Learns who is listed now. Those who are new must be in the state `new`; they are probed at once.
     pub fn list(&self, instances: &[Arc<Instance>], now: Instant) {
         let mut book = self.book.lock();
-        let Book { entries, probes } = &mut *book;
+        let Book { entries, probes, .. } = &mut *book;
         let listed: BTreeSet<u64> = instances.iter().map(|instance| instance.id).collect();
         entries.retain(|id, _| {
             let stays = listed.contains(id);
@@ -117,7 +123,7 @@ impl Patients for Listed {
         while probes.len() < most {
             let Some(id) = book.probes.take(now) else { break };
             let Some(Entry { instance, health }) = book.entries.get(&id) else { break };
-            probes.push(Probe::new(instance, health, self.settings.timeout));
+            probes.push(Probe::new(instance, health, book.settings.timeout));
         }
         probes
     }
@@ -125,16 +131,16 @@ impl Patients for Listed {
     fn probed(&self, probe: &Probe, finding: &Finding, now: Instant) {
         self.metrics.checked(finding.word());
         let mut book = self.book.lock();
-        let Book { entries, probes } = &mut *book;
+        let Book { entries, probes, settings } = &mut *book;
         let id = probe.instance.id;
         let Some(entry) = entries.get_mut(&id) else { return };
         if probes.is_stale(id) || entry.health.epoch() != probe.epoch {
             probes.done(id, now);
             return;
         }
-        let change = entry.health.probed(finding, FACTS, &self.settings, now);
+        let change = entry.health.probed(finding, FACTS, settings, now);
         self.carry_out(&entry.instance, change);
-        probes.done(id, now + entry.health.pause(&self.settings, spread(id)));
+        probes.done(id, now + entry.health.pause(settings, spread(id)));
     }
 
     fn sweep(&self, _: Instant) {}

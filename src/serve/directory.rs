@@ -9,7 +9,8 @@ use arc_swap::ArcSwap;
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 
-use crate::config::snapshot::{Listener, Route, Snapshot, Target};
+use crate::config::snapshot::{Listener, Route, Target};
+use crate::in_force::InForce;
 use crate::route::{Router, ServicePattern};
 use crate::schema::{Catalog, CatalogBounds, Part, Schema};
 use crate::upstream::Clusters;
@@ -21,8 +22,7 @@ const LEAST: Duration = Duration::from_millis(250);
 
 /// A listener, and where to look for what it leads to.
 pub(super) struct Directory {
-    snapshot: Arc<ArcSwap<Snapshot>>,
-    clusters: Arc<ArcSwap<Clusters>>,
+    in_force: Arc<ArcSwap<InForce>>,
     listener: Arc<str>,
     /// What the registrar serves.
     registrar: Arc<Schema>,
@@ -48,13 +48,8 @@ pub(super) struct Made {
 struct Stamp(u64, Vec<u64>);
 
 impl Directory {
-    pub(super) fn new(
-        snapshot: Arc<ArcSwap<Snapshot>>,
-        clusters: Arc<ArcSwap<Clusters>>,
-        listener: Arc<str>,
-        registrar: Arc<Schema>,
-    ) -> Self {
-        Self { snapshot, clusters, listener, registrar, made: ArcSwap::default(), making: Mutex::default() }
+    pub(super) fn new(in_force: Arc<ArcSwap<InForce>>, listener: Arc<str>, registrar: Arc<Schema>) -> Self {
+        Self { in_force, listener, registrar, made: ArcSwap::default(), making: Mutex::default() }
     }
 
     /// What is known now, or was a moment ago.
@@ -83,9 +78,8 @@ impl Directory {
 
     /// Whether calls of a service can be taken: some route that gets them leads to somebody who can.
     pub(super) fn is_serving(&self, service: &str) -> bool {
-        let snapshot = self.snapshot.load();
+        let InForce { snapshot, clusters } = &**self.in_force.load();
         let Some(listener) = snapshot.listeners.get(&self.listener) else { return false };
-        let clusters = self.clusters.load();
         let usable = |name: &Arc<str>| clusters.get(name).is_some_and(|cluster| cluster.has_usable());
         reachable(&listener.router, service).iter().any(|route| match &route.target {
             Target::Register { .. } => true,
@@ -94,18 +88,17 @@ impl Directory {
     }
 
     fn stamp(&self) -> Option<Stamp> {
-        let snapshot = self.snapshot.load();
+        let InForce { snapshot, clusters } = &**self.in_force.load();
         let listener = snapshot.listeners.get(&self.listener)?;
-        let clusters = self.clusters.load();
         let names = listener.router.iter().flat_map(|(_, route)| leads_to(&route.target));
         let versions = names.map(|name| clusters.get(name).map_or(u64::MAX, |cluster| cluster.schemas.version()));
         Some(Stamp(snapshot.generation, versions.collect()))
     }
 
     fn make(&self, stamp: Stamp, before: &Made) -> Option<Made> {
-        let snapshot = self.snapshot.load_full();
+        let InForce { snapshot, clusters } = &*self.in_force.load_full();
         let listener = snapshot.listeners.get(&self.listener)?;
-        let shares = Shares::of(listener, &self.clusters.load_full(), &self.registrar);
+        let shares = Shares::of(listener, clusters, &self.registrar);
         let parts = shares.parts(&listener.router);
         let made_of: Vec<_> =
             parts.iter().map(|part| (part.schema.digest().to_owned(), part.services.clone())).collect();

@@ -28,9 +28,8 @@ use tonic::transport::Server;
 use tonic_reflection::pb::v1::server_reflection_server::ServerReflectionServer;
 use tonic_reflection::pb::{v1, v1alpha};
 
-use crate::config::snapshot::Snapshot;
+use crate::in_force::InForce;
 use crate::schema::{self, Catalog, Definitions, Schema};
-use crate::upstream::Clusters;
 use directory::Directory;
 use health::Health;
 use reflection::Reflection;
@@ -44,10 +43,8 @@ const V1ALPHA: &str = "/grpc.reflection.v1alpha.ServerReflection/ServerReflectio
 
 /// Where the server of a listener finds what it tells of.
 pub struct Sources {
-    /// The configuration in force.
-    pub snapshot: Arc<ArcSwap<Snapshot>>,
-    /// All clusters.
-    pub clusters: Arc<ArcSwap<Clusters>>,
+    /// The configuration in force, with its clusters.
+    pub in_force: Arc<ArcSwap<InForce>>,
     /// What the registrar serves.
     pub registrar: Arc<Schema>,
     /// Who asks.
@@ -73,8 +70,8 @@ pub fn definitions() -> Option<Arc<Definitions>> {
 
 /// Serves for a listener, for as long as it is polled.
 pub async fn run(listener: Arc<str>, sources: Sources, arrivals: mpsc::Receiver<DuplexStream>) {
-    let Sources { snapshot, clusters, registrar, callers, closing } = sources;
-    let directory = Arc::new(Directory::new(snapshot, clusters, listener, registrar));
+    let Sources { in_force, registrar, callers, closing } = sources;
+    let directory = Arc::new(Directory::new(in_force, listener, registrar));
     let reflection = Reflection::new(Arc::clone(&directory), callers, closing.clone());
     let services = Services {
         reflection: ServerReflectionServer::new(reflection).max_decoding_message_size(QUESTION),

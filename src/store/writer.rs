@@ -5,8 +5,10 @@ use std::sync::mpsc::{self, Receiver, RecvTimeoutError, SyncSender};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use parking_lot::Mutex;
+
 use super::file::File;
-use crate::registry::{Changes, Registry};
+use crate::registry::{Changes, Registry, Saved};
 
 /// Until what could not be written is tried again.
 const AGAIN: Duration = Duration::from_secs(1);
@@ -15,8 +17,15 @@ const AGAIN: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub struct Store {
     wake: Option<SyncSender<()>>,
-    registries: Vec<Arc<Registry>>,
+    kept: Arc<Kept>,
     thread: Option<JoinHandle<()>>,
+}
+
+/// Where it is kept, and whose. Held by whoever reads or writes.
+#[derive(Debug)]
+struct Kept {
+    file: Mutex<File>,
+    registries: Mutex<Vec<Arc<Registry>>>,
 }
 
 impl Store {
@@ -28,16 +37,37 @@ impl Store {
         }
         // What was dropped at the start, as making no sense, is to be written.
         wake.try_send(()).ok();
-        let kept = registries.clone();
-        let thread = std::thread::Builder::new().name("state".into()).spawn(move || write_all(file, &kept, &woken))?;
-        Ok(Self { wake: Some(wake), registries, thread: Some(thread) })
+        let kept = Arc::new(Kept { file: Mutex::new(file), registries: Mutex::new(registries) });
+        let keeping = Arc::clone(&kept);
+        let thread = std::thread::Builder::new().name("state".into()).spawn(move || write_all(&keeping, &woken))?;
+        Ok(Self { wake: Some(wake), kept, thread: Some(thread) })
+    }
+
+    /// What is kept of the registry of a cluster that comes with a reload. Reads the disk.
+    pub fn read(&self, cluster: &str) -> Result<Vec<Saved>, String> {
+        self.kept.file.lock().read(cluster)
+    }
+
+    /// Keeps one more registry from now on, which has what was kept of it.
+    pub fn add(&self, registry: Arc<Registry>) {
+        if let Some(wake) = &self.wake {
+            registry.keep(wake.clone());
+            self.kept.registries.lock().push(registry);
+            wake.try_send(()).ok();
+        }
+    }
+
+    /// Keeps a registry no more. What was kept of it stays.
+    pub fn leave(&self, registry: &Arc<Registry>) {
+        registry.keep_no_more();
+        self.kept.registries.lock().retain(|kept| !Arc::ptr_eq(kept, registry));
     }
 }
 
 impl Drop for Store {
     fn drop(&mut self) {
         // Senders in the registries keep the channel open: the last word is theirs to take back.
-        for registry in &self.registries {
+        for registry in self.kept.registries.lock().iter() {
             registry.keep_no_more();
         }
         drop(self.wake.take());
@@ -47,12 +77,13 @@ impl Drop for Store {
     }
 }
 
-fn write_all(mut file: File, registries: &[Arc<Registry>], woken: &Receiver<()>) {
+fn write_all(kept: &Kept, woken: &Receiver<()>) {
     let mut failed = false;
     loop {
         let wait =
             if failed { woken.recv_timeout(AGAIN) } else { woken.recv().map_err(|_| RecvTimeoutError::Disconnected) };
-        failed = !write(&mut file, registries, failed);
+        let registries = kept.registries.lock().clone();
+        failed = !write(&mut kept.file.lock(), &registries, failed);
         if wait == Err(RecvTimeoutError::Disconnected) {
             return;
         }

@@ -76,17 +76,17 @@ pub trait Methods: Debug + Send + Sync {
     fn of_instance(&self, instance: u64, service: &str, method: &str) -> Option<Arc<Types>>;
 }
 
-/// Where a cluster's instances come from.
-#[derive(Debug)]
+/// Where a cluster's instances come from. A copy is the same group: clusters of several configurations share it.
+#[derive(Clone, Debug)]
 pub enum Group {
     /// The file or a name server lists them.
     Listed {
         /// Which of the two.
         by: Lister,
         /// Those of now.
-        set: ArcSwap<EndpointSet>,
+        set: Arc<ArcSwap<EndpointSet>>,
         /// The balancer's place in the schedule.
-        cursor: AtomicUsize,
+        cursor: Arc<AtomicUsize>,
         /// How they are, where that is asked; all are well otherwise.
         health: Option<Arc<Listed>>,
     },
@@ -117,7 +117,7 @@ impl Group {
         if let Some(health) = &health {
             health.list(&set.instances, Instant::now());
         }
-        Self::Listed { by, set: ArcSwap::from_pointee(set), cursor: AtomicUsize::new(0), health }
+        Self::Listed { by, set: Arc::new(ArcSwap::from_pointee(set)), cursor: Arc::default(), health }
     }
 
     /// The state of an instance of which nothing is known yet.

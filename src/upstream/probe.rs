@@ -5,6 +5,7 @@ use std::fmt::Debug;
 use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use bytes::Bytes;
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
@@ -69,8 +70,8 @@ impl Check {
     }
 }
 
-/// Probes instances for as long as it is polled.
-pub async fn run(patients: Arc<impl Patients>, client: Arc<dyn UnaryClient>, check: Check) {
+/// Probes instances for as long as it is polled; each by the check of its moment, which a reload may replace.
+pub async fn run(patients: Arc<impl Patients>, client: Arc<dyn UnaryClient>, check: Arc<ArcSwap<Check>>) {
     let mut under_way = FuturesUnordered::new();
     let mut sweep = Instant::now() + SWEEP;
     loop {
@@ -81,7 +82,7 @@ pub async fn run(patients: Arc<impl Patients>, client: Arc<dyn UnaryClient>, che
             sweep = now + SWEEP;
         }
         for probe in patients.take_probes(AT_ONCE - under_way.len(), now) {
-            under_way.push(ask(&*client, &check, probe));
+            under_way.push(ask(&*client, check.load_full(), probe));
         }
         // With all hands busy the next turn comes when one is free.
         let due = patients.next_probe().filter(|_| under_way.len() < AT_ONCE);
@@ -94,7 +95,7 @@ pub async fn run(patients: Arc<impl Patients>, client: Arc<dyn UnaryClient>, che
     }
 }
 
-async fn ask(client: &dyn UnaryClient, check: &Check, probe: Probe) -> (Probe, Finding) {
+async fn ask(client: &dyn UnaryClient, check: Arc<Check>, probe: Probe) -> (Probe, Finding) {
     let asked = client.unary(&probe.instance, &check.path, Bytes::new());
     let finding = match timeout(probe.timeout, asked).await {
         Err(_) => Finding::Silent(format!("no answer to {} within {:?}", check.method(), probe.timeout)),

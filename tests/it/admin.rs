@@ -64,7 +64,7 @@ async fn the_admin_port_asks_for_certificates_that_are_good_now() {
     // One that is open when it is revoked gets nothing any more either.
     let open = ca.connect(proxy.admin_address(), Some(&bad), &["http/1.1"]).await.unwrap();
     ca.revoke(&[&bad]);
-    reload(&proxy, &text);
+    reload(&proxy, &text).await;
     assert_eq!(status(open, "/config", "").await, 403);
     assert_eq!(by_tls(&ca, &proxy, Some(&bad), "").await, 0);
     assert_eq!(by_tls(&ca, &proxy, Some(&good), "").await, 200);
@@ -84,9 +84,9 @@ async fn a_token_opens_the_admin_port_and_another_file_has_another() {
     assert_eq!(by_tls(&ca, &proxy, None, "").await, 401);
     assert_eq!(by_tls(&ca, &proxy, None, &bearer).await, 200);
     assert_eq!(by_tls(&ca, &proxy, None, &bearer.replace("abc", "abd")).await, 401);
-    let view = proxy.shared().snapshot.load_full();
+    let view = &proxy.shared().in_force.load_full().snapshot;
     assert!(!format!("{:?} {}", view.access, view.view).contains(TOKEN));
-    reload(&proxy, &text(&other));
+    reload(&proxy, &text(&other)).await;
     assert_eq!(by_tls(&ca, &proxy, None, &bearer).await, 401);
     assert_eq!(by_tls(&ca, &proxy, None, &bearer.replace('0', "9")).await, 200);
 }

@@ -87,7 +87,7 @@ async fn openssl_gets_in_where_it_should_and_nowhere_else() {
         };
         assert!(gets_in(&ca, proxy.address(), Some(&own), &again).await.0);
         ca.revoke(&[&own]);
-        reload(&proxy, &text);
+        reload(&proxy, &text).await;
         let (is_in, words) = gets_in(&ca, proxy.address(), Some(&own), &again).await;
         assert!(!is_in && words.contains("revoked"), "{version}: {words}");
         assert!(gets_in(&ca, proxy.address(), Some(&good), version).await.0);

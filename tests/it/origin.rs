@@ -353,7 +353,7 @@ async fn to_believe_everybody_is_warned_of() {
     for (ranges, warned) in [(["0.0.0.0/0", "\"::/0\""], 2), (["10.0.0.0/8", "\"fd00::/8\""], 0)] {
         let keys = format!("proxy_protocol: {{from: [{}]}}\nforwarded: {{trusted: [{}]}}", ranges[0], ranges[1]);
         let proxy = proxy(&instance, &keys).await;
-        let warnings = proxy.shared().snapshot.load().warnings();
+        let warnings = proxy.shared().in_force.load().snapshot.warnings();
         let names = |key: &str| warnings.iter().any(|warning| warning.starts_with(&format!("listeners.edge.{key}: ")));
         assert_eq!(warnings.len(), warned, "{warnings:?}");
         assert!(warned == 0 || (names("proxy_protocol.from") && names("forwarded.trusted")), "{warnings:?}");

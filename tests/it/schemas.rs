@@ -279,7 +279,7 @@ async fn one_canary_of_ten_gets_no_calls_of_a_method_that_it_defines_otherwise()
     }
     let all: Vec<&Reflecting> = instances.iter().collect();
     let proxy = with(&all, "{reflection: {refresh: 200ms}}").await;
-    proxy.cluster("echo").schemas.demand(Box::new(Secret));
+    proxy.cluster("echo").schemas.demand(Some(Box::new(Secret)));
     eventually!(shown(&proxy, "echo").await["incompatible"].as_array().unwrap().len() == 1);
     let refused = shown(&proxy, "echo").await["incompatible"][0].clone();
     assert_eq!((refused["method"].as_str(), refused["instances"].as_u64()), (Some("t.S/M"), Some(1)), "{refused}");

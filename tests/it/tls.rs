@@ -1,6 +1,5 @@
 //! Listeners by TLS: who gets in, who they are to everything behind, and when they have to go.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use portunus::config::{self, snapshot};
@@ -146,13 +145,9 @@ async fn who_speaks_http1_is_told_so() {
     assert!(ca.connect(proxy.address(), None, &["h3"]).await.is_err(), "no protocol in common");
 }
 
-/// Puts what the file says now in force, as a reload does.
-pub(crate) fn reload(proxy: &TestProxy, text: &str) {
-    let loaded = config::load_str(text, std::path::Path::new("it.yaml"), &|_| None, filters::ALL).unwrap();
-    let shared = proxy.shared();
-    let before = shared.snapshot.load_full();
-    let next = snapshot::build_after(&loaded, filters::ALL, 2, Some(&before)).unwrap();
-    shared.put_in_force(Arc::new(next));
+/// Puts what the file says now in force.
+pub(crate) async fn reload(proxy: &TestProxy, text: &str) {
+    proxy.reload(text).await.unwrap();
 }
 
 async fn held() -> Upstream {
@@ -183,13 +178,13 @@ async fn who_is_revoked_has_to_go_at_once_and_the_others_stay() {
     let (open, stays) = (revoked.open(hold()).await, other.open(hold()).await);
     eventually!(instance.calls() == 2);
     for _ in 0..20 {
-        reload(&proxy, &text);
+        reload(&proxy, &text).await;
     }
     assert_eq!(code(&other).await, Some(0), "nothing has changed for anybody");
     assert_eq!(code(&revoked).await, Some(0));
     ca.revoke(&[&bad]);
     let begun = Instant::now();
-    reload(&proxy, &text);
+    reload(&proxy, &text).await;
     let answer = soon(open.answer()).await;
     assert!(begun.elapsed() < Duration::from_secs(1), "{:?}", begun.elapsed());
     assert_eq!(answer.refusal(), (16, "certificate".to_owned()));
@@ -201,7 +196,7 @@ async fn who_is_revoked_has_to_go_at_once_and_the_others_stay() {
     let new = Authority::new();
     std::fs::copy(new.path("ca.pem"), ca.path("ca.pem")).unwrap();
     std::fs::copy(new.path("crl.pem"), ca.path("crl.pem")).unwrap();
-    reload(&proxy, &text);
+    reload(&proxy, &text).await;
     assert!(other.ended().await.is_ok());
 }
 
@@ -213,7 +208,7 @@ async fn who_has_shown_nothing_goes_once_a_certificate_is_required() {
     let known = ca.caller(proxy.address(), Some(&ca.workload("a"))).await.unwrap();
     let nobody = ca.caller(proxy.address(), None).await.unwrap();
     assert_eq!(code(&nobody).await, Some(0));
-    reload(&proxy, &file(&ca, instance.address(), REQUIRED));
+    reload(&proxy, &file(&ca, instance.address(), REQUIRED)).await;
     assert!(nobody.ended().await.is_ok());
     assert_eq!(code(&known).await, Some(0));
 }

@@ -11,6 +11,7 @@ use portunus::balance::Policy;
 use portunus::call::{Budget, HopId, Shared, Worker};
 use portunus::config::load_str;
 use portunus::edge::{self, Arrival};
+use portunus::in_force::InForce;
 use portunus::observe::Metrics;
 use portunus::registry::{Callback, Registry, Saved, Settings, Target};
 use portunus::upstream::core::CoreClient;
@@ -66,7 +67,7 @@ pub(crate) async fn run(world: Arc<World>, disk: Disk) -> turmoil::Result {
 
     let network: Arc<dyn Network> = Arc::new(Simulated);
     let client = Arc::new(SideClient::new(Arc::clone(&network), Arc::default()));
-    tokio::spawn(probe::run(Arc::clone(&registry), client, probe::Check::of_agents()));
+    tokio::spawn(probe::run(Arc::clone(&registry), client, Arc::new(ArcSwap::from_pointee(probe::Check::of_agents()))));
     tokio::spawn(CoreClient::new(Arc::clone(&registry), Arc::clone(&network)).run());
     let schemas = Schemas::new(schemas::Settings::default(), Arc::clone(&counters));
     let cluster = Arc::new(Cluster {
@@ -82,9 +83,8 @@ pub(crate) async fn run(world: Arc<World>, disk: Disk) -> turmoil::Result {
     let clusters: Clusters = [("agents".into(), cluster)].into_iter().collect();
     let listeners = snapshot.listeners.clone();
     let shared = Arc::new(Shared {
-        snapshot: Arc::new(ArcSwap::from_pointee(snapshot)),
+        in_force: Arc::new(ArcSwap::from_pointee(InForce { snapshot: Arc::new(snapshot), clusters })),
         replaced: watch::Sender::default(),
-        clusters: Arc::new(ArcSwap::from_pointee(clusters)),
         metrics: Arc::clone(&metrics),
         hop: HopId::new(),
         visitors: Arc::default(),

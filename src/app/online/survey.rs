@@ -18,7 +18,7 @@ use crate::config::{self, Path, Reflection};
 use crate::path;
 use crate::registry::{EndpointSet, Instance, State};
 use crate::schema::{Definition, Definitions};
-use crate::upstream::schemas::{Demands, InstanceReport, Kind, Published, Settings, keep};
+use crate::upstream::schemas::{Demands, InstanceReport, Kind, Published, Schemas, Settings, keep};
 use crate::upstream::{Group, Lister};
 
 /// How often it is looked whether everybody has answered.
@@ -136,9 +136,15 @@ impl Visit<'_> {
             instance
         });
         let group = Group::listed(Lister::File, EndpointSet::new(instances.collect()));
-        let cluster = assembled((&name, cluster), settings, self.security(&name), group, metrics);
+        let cluster = assembled(
+            (&name, cluster),
+            Schemas::new(settings, Arc::clone(&metrics)),
+            self.security(&name),
+            group,
+            metrics,
+        );
         if let Some(recording) = recording {
-            cluster.schemas.demand(Box::new(Arc::clone(recording)));
+            cluster.schemas.demand(Some(Box::new(Arc::clone(recording))));
         }
         // Goes with this future.
         let mut keeper = JoinSet::new();

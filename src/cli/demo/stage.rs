@@ -86,8 +86,8 @@ impl Stage {
     }
 
     fn healthy(&self) -> usize {
-        let clusters = self.proxy.shared.clusters.load();
-        let registry = clusters.get("agents").and_then(|cluster| cluster.registry());
+        let in_force = self.proxy.shared.in_force.load();
+        let registry = in_force.clusters.get("agents").and_then(|cluster| cluster.registry());
         let agents = registry.map(|registry| registry.view(Instant::now())).unwrap_or_default();
         agents.iter().flat_map(|agent| &agent.instances).filter(|instance| instance.state == "healthy").count()
     }

@@ -294,6 +294,12 @@ fn write_whole(sheet: &mut Sheet<'_>, metrics: &Metrics) -> fmt::Result {
     sheet
         .gauge("portunus_config_generation", "Configurations that came into force since the start")?
         .sole_level(signed(generation))?;
+    let [failed, applied] = &metrics.reloads;
+    let mut reloads =
+        sheet.counter("portunus_config_reloads", "Configurations that were to replace the one in force")?;
+    for (result, reloads_of) in [("applied", applied), ("failed", failed)] {
+        reloads.count(&[("result", result)], reloads_of.value())?;
+    }
     sheet.gauge("portunus_open_calls", "Calls that are open")?.sole_level(signed(metrics.open_calls() as u64))?;
     sheet
         .counter(

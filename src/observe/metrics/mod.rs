@@ -32,6 +32,7 @@ pub struct Metrics {
     listeners: Live<ListenerMetrics>,
     clusters: Live<ClusterMetrics>,
     generation: AtomicU64,
+    reloads: [Counter; 2],
     access_dropped: Arc<Counter>,
     started: SystemTime,
 }
@@ -44,6 +45,7 @@ impl Metrics {
             listeners: Live::default(),
             clusters: Live::default(),
             generation: AtomicU64::new(0),
+            reloads: <[Counter; 2]>::default(),
             access_dropped: Arc::default(),
             started: SystemTime::now(),
         })
@@ -95,6 +97,11 @@ impl Metrics {
     /// A configuration with this number came into force.
     pub fn set_generation(&self, generation: u64) {
         self.generation.store(generation, Ordering::Relaxed);
+    }
+
+    /// A configuration was to replace the one in force, and did, or could not.
+    pub fn reloaded(&self, applied: bool) {
+        self.reloads[usize::from(applied)].add(1);
     }
 
     /// Where the access log counts the lines that it had to drop.

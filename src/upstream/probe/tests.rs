@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use bytes::Bytes;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
@@ -95,7 +96,11 @@ impl Setup {
     fn new() -> Self {
         let registry = Registry::new("agents", Settings::default(), Arc::new(ClusterMetrics::default()));
         let agents = Arc::new(Agents::default());
-        let prober = tokio::spawn(run(Arc::clone(&registry), agents.clone(), Check::of_agents()));
+        let prober = tokio::spawn(run(
+            Arc::clone(&registry),
+            agents.clone(),
+            Arc::new(ArcSwap::from_pointee(Check::of_agents())),
+        ));
         let peer: SocketAddr = "127.0.0.1:40000".parse().unwrap();
         let owner = owner_by_address(peer.ip(), false);
         let sdk = Caller { peer, local: None, connection: Connection::opened(), owner, shown: Shown::Nothing };

@@ -46,6 +46,18 @@ pub struct Settings {
     pub bundled: Option<Arc<Definitions>>,
 }
 
+impl Settings {
+    /// Whether schemas come from the same places.
+    fn are_as(&self, other: &Self) -> bool {
+        let digest = |definitions: &Option<Arc<Definitions>>| {
+            definitions.as_ref().map(|definitions| definitions.schema().digest().to_owned())
+        };
+        self.refresh == other.refresh
+            && digest(&self.pinned) == digest(&other.pinned)
+            && digest(&self.bundled) == digest(&other.bundled)
+    }
+}
+
 /// The schemas of one cluster.
 #[derive(Debug)]
 pub struct Schemas {
@@ -119,6 +131,16 @@ impl Schemas {
         })
     }
 
+    /// Whether they come from where these settings say.
+    pub fn come_from(&self, settings: &Settings) -> bool {
+        self.settings.are_as(settings)
+    }
+
+    /// Every method of every schema that counts now, as something that is to be made ready for it needs them.
+    pub fn known(&self) -> Vec<Arc<Definitions>> {
+        self.load().held().iter().map(|kind| Arc::clone(&kind.definitions)).collect()
+    }
+
     /// What is known now. A call loads it once for each thing that it decides.
     pub fn load(&self) -> Guard<Arc<Published>> {
         self.published.load()
@@ -167,10 +189,10 @@ impl Schemas {
         }
     }
 
-    /// Puts in force what policies rely on. Every definition is judged by it, those that are there too. With files it has nothing to
-    /// say: they are judged when the configuration is built.
-    pub fn demand(&self, demands: Box<dyn Demands>) {
-        self.demands.store(Some(Arc::new(demands)));
+    /// Puts in force what policies rely on, if there are some. Every definition is judged by it, those that are there too. With files it
+    /// has nothing to say: they are judged when the configuration is built.
+    pub fn demand(&self, demands: Option<Box<dyn Demands>>) {
+        self.demands.store(demands.map(Arc::new));
         self.ask(|asked| asked.judge = true);
     }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use portunus::app::{self, Proxy};
 use portunus::call::Shared;
-use portunus::config::Reflection;
+use portunus::config::{Loaded, Reflection};
 use portunus::upstream::Cluster;
 use portunus::{config, filters};
 
@@ -26,6 +26,21 @@ pub(crate) struct Setup<'a> {
     pub(crate) listener: &'a str,
     /// Keys of the route.
     pub(crate) route: &'a str,
+}
+
+/// The whole file; the admin port is added, unless the file begins with it.
+fn loaded(text: &str) -> Loaded {
+    let admin = if text.starts_with("admin:") { "" } else { "admin: {address: 127.0.0.1:0}\n" };
+    let text = format!("{admin}{text}");
+    let loaded = config::load_str(&text, Path::new("it.yaml"), &|_| None, filters::ALL);
+    let mut loaded = loaded.unwrap_or_else(|errors| panic!("{errors}\nin\n{text}"));
+    // Most instances of tests count what they are asked. A test that is about schemas says so.
+    for (name, cluster) in &mut loaded.config.clusters {
+        if !loaded.source.has(&portunus::path!["clusters", name.as_str(), "schema"]) {
+            cluster.schema.reflection = Some(Reflection::Switch(false));
+        }
+    }
+    loaded
 }
 
 /// A running proxy. Dropped, it ends at once.
@@ -58,19 +73,14 @@ impl TestProxy {
 
     /// As the whole file says; the admin port is added, unless the file begins with it.
     pub(crate) async fn yaml(text: &str) -> Self {
-        let admin = if text.starts_with("admin:") { "" } else { "admin: {address: 127.0.0.1:0}\n" };
-        let text = format!("{admin}{text}");
-        let loaded = config::load_str(&text, Path::new("it.yaml"), &|_| None, filters::ALL);
-        let mut loaded = loaded.unwrap_or_else(|errors| panic!("{errors}\nin\n{text}"));
-        // Most instances of tests count what they are asked. A test that is about schemas says so.
-        for (name, cluster) in &mut loaded.config.clusters {
-            if !loaded.source.has(&portunus::path!["clusters", name.as_str(), "schema"]) {
-                cluster.schema.reflection = Some(Reflection::Switch(false));
-            }
-        }
-        let proxy = app::start(loaded).await.unwrap();
+        let proxy = app::start(loaded(text)).await.unwrap();
         let address = proxy.address("edge");
         Self { proxy, address }
+    }
+
+    /// Has another file take the place of the one that it runs by; why not, if not.
+    pub(crate) async fn reload(&self, text: &str) -> Result<(), String> {
+        self.proxy.reload(loaded(text)).await.map_err(|error| error.to_string())
     }
 
     /// Has it look whether its audit files were moved aside.
@@ -105,7 +115,7 @@ impl TestProxy {
 
     /// A cluster, as calls see it.
     pub(crate) fn cluster(&self, name: &str) -> Arc<Cluster> {
-        Arc::clone(self.proxy.shared.clusters.load().get(name).expect(name))
+        Arc::clone(self.proxy.shared.in_force.load().clusters.get(name).expect(name))
     }
 
     /// A connection that speaks frames.

@@ -14,6 +14,7 @@ use portunus::config::load_str;
 use portunus::config::snapshot::{self, FirstMessage};
 use portunus::edge::{self, Arrival};
 use portunus::filters;
+use portunus::in_force::InForce;
 use portunus::observe::Metrics;
 use portunus::registry::{Agent, EndpointSet, Instance, State, Target};
 use portunus::upstream::schemas::{Schemas, Settings};
@@ -92,10 +93,10 @@ impl TestWorker {
         targets.for_each(|route| route.first_message = held.first);
         let listener = Arc::clone(listener);
         let metrics = Metrics::new();
+        let clusters = clusters(instances, held.kind, &metrics);
         let shared = Arc::new(Shared {
-            snapshot: Arc::new(ArcSwap::from_pointee(snapshot)),
+            in_force: Arc::new(ArcSwap::from_pointee(InForce { snapshot: Arc::new(snapshot), clusters })),
             replaced: watch::Sender::default(),
-            clusters: Arc::new(ArcSwap::from_pointee(clusters(instances, held.kind, &metrics))),
             metrics: Arc::clone(&metrics),
             hop: HopId::new(),
             visitors: Arc::default(),

@@ -17,6 +17,7 @@ use portunus::config::load_str;
 use portunus::config::snapshot::{self, FirstMessage, Listener, Snapshot};
 use portunus::edge::{self, Arrival};
 use portunus::filters;
+use portunus::in_force::InForce;
 use portunus::observe::metrics::ConnectionState;
 use portunus::observe::{ClusterMetrics, ListenerMetrics, Metrics};
 use portunus::registry::{Agent, EndpointSet, Instance, State, Target};
@@ -198,9 +199,8 @@ impl World {
         });
         let clusters: Clusters = [("c".into(), Arc::clone(&cluster))].into_iter().collect();
         let shared = Arc::new(Shared {
-            snapshot: Arc::new(ArcSwap::new(Arc::clone(snapshot))),
+            in_force: Arc::new(ArcSwap::from_pointee(InForce { snapshot: Arc::clone(snapshot), clusters })),
             replaced: watch::Sender::default(),
-            clusters: Arc::new(ArcSwap::from_pointee(clusters)),
             metrics: Arc::clone(&metrics),
             hop: HopId::new(),
             visitors: Arc::default(),
@@ -243,7 +243,10 @@ impl World {
     /// Another configuration: see [`snapshots`].
     pub(crate) fn reload(&self, which: u8) {
         let snapshots = snapshots();
-        self.worker.shared.snapshot.store(Arc::clone(&snapshots[usize::from(which) % snapshots.len()]));
+        let in_force = &self.worker.shared.in_force;
+        let snapshot = Arc::clone(&snapshots[usize::from(which) % snapshots.len()]);
+        let clusters = in_force.load().clusters.clone();
+        in_force.store(Arc::new(InForce { snapshot, clusters }));
     }
 
     /// From now on dials of an instance end so.

@@ -167,7 +167,7 @@ async fn where_a_policy_needs_them_all_are_asked_soon_those_too_that_were_put_of
     let _keeper = world.start();
     seconds(10).await;
     assert!(world.opened() < 350, "{}", world.opened());
-    world.cluster.schemas.demand(Box::new(Any));
+    world.cluster.schemas.demand(Some(Box::new(Any)));
     seconds(31).await;
     assert!(world.cluster.schemas.load().reports().iter().all(|report| report.asked));
     // A burst and a second's.
