@@ -1,24 +1,26 @@
 //! Another configuration takes the place of the one in force: calls go on, each by one version; what is wrong changes nothing.
 
+use std::fs;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use tokio::net::TcpStream;
+use tokio::process::Command;
 use tokio::task::JoinSet;
 
 use crate::agents::sdk;
 use crate::harness::{
-    Ask, Authority, Caller, Folder, Got, Reflecting, TestProxy, Upstream, chunk, echo, eventually, fields, framed,
-    head, refused_port, soon,
+    Ask, Authority, Caller, Folder, Got, Process, Reflecting, TestProxy, Upstream, chunk, echo, eventually, fields,
+    framed, head, refused_port, soon,
 };
 
 /// Says which `x-gen` a request had.
 async fn telling() -> Upstream {
     Upstream::start(|mut got: Got| async move {
         let saw = got.field("x-gen").unwrap_or_default();
-        got.reply.send_response(head(&[("x-saw", &saw), ("grpc-status", "0")]), true).unwrap();
+        got.reply.send_response(head(&[("x-saw", saw), ("grpc-status", "0")]), true).unwrap();
     })
     .await
 }
@@ -349,4 +351,54 @@ async fn counters_of_filters_and_what_a_listener_serves_itself_go_on() {
     assert_eq!(caller.unary(health(), b"").await.code(), Some(0));
     let lines = std::fs::read_to_string(folder.at("audit.jsonl")).unwrap();
     assert_eq!(lines.matches("\"event\":\"open\"").count(), 1, "one file, opened once: {lines}");
+}
+
+/// The process, its file, and the signal.
+#[tokio::test]
+async fn sighup_reads_the_file_anew_and_says_what_is_wrong_with_it() {
+    let (folder, one, two) = (Folder::new("reload-process"), answering("one").await, answering("two").await);
+    let held: Vec<_> = (0..2).map(|_| std::net::TcpListener::bind("127.0.0.1:0").unwrap()).collect();
+    let [admin, edge] = [0, 1].map(|at: usize| held[at].local_addr().unwrap());
+    drop(held);
+    let text = |instance: SocketAddr| {
+        format!(
+            "admin: {{address: {admin}}}\nclusters: {{c: {{endpoints: [\"{instance}\"], schema: {{reflection: false}}}}}}\n\
+             listeners:\n  edge:\n    address: {edge}\n    routes: [{{cluster: c}}]\n"
+        )
+    };
+    let file = folder.write("proxy.yaml", text(one.address()));
+    let mut command = Command::new(env!("CARGO_BIN_EXE_portunus"));
+    command.arg("run").arg("-c").arg(&file);
+    let mut process = Process::spawn(command, &folder.at("log"), admin);
+    process.until_ready(200).await;
+    let caller = Caller::connect(edge).await;
+    assert_eq!(who(&caller).await, "one");
+
+    let half = text(two.address()).replace("    routes", "    rutes");
+    for (wrong, words) in [(half.as_str(), "rutes"), ("listeners: [", "not YAML"), ("", "proxy.yaml")] {
+        fs::write(&file, wrong).unwrap();
+        process.signal("HUP").await;
+        eventually!(
+            process.json("/config/status").await["last_error"].as_str().is_some_and(|error| error.contains(words))
+        );
+        assert_eq!(
+            (who(&caller).await, &process.json("/config/status").await["generation"]),
+            ("one".into(), &1.into())
+        );
+    }
+    fs::remove_file(&file).unwrap();
+    process.signal("HUP").await;
+    eventually!(
+        process.json("/config/status").await["last_error"]
+            .as_str()
+            .is_some_and(|error| error.contains("cannot be read"))
+    );
+    fs::write(&file, text(two.address())).unwrap();
+    process.signal("HUP").await;
+    eventually!(process.json("/config/status").await["generation"] == 2);
+    assert_eq!(who(&caller).await, "two", "on the connection that was there");
+    drop(caller);
+    assert_eq!(process.stop().await, Some(0));
+    let log = fs::read_to_string(folder.at("log")).unwrap();
+    assert!(log.contains("the one in force goes on") && log.contains("the configuration is in force"), "{log}");
 }
