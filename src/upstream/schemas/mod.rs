@@ -8,7 +8,9 @@ mod keeper;
 mod look;
 mod methods;
 mod pace;
+mod places;
 mod published;
+mod queue;
 mod watch;
 
 use std::sync::Arc;
