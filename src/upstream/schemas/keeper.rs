@@ -4,6 +4,7 @@
 use std::sync::{Arc, LazyLock, Weak};
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use rustc_hash::{FxHashMap, FxHashSet};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
@@ -47,16 +48,19 @@ struct Keeper {
     kinds: Vec<Weak<Kind>>,
     bundled: Option<Arc<Kind>>,
     order: u64,
-    bench: Bench,
+    /// Judging may panic: what was accepted stays.
+    bench: Arc<Mutex<Bench>>,
     drifts: Vec<Arc<Drift>>,
     /// Instances that have said what they serve, since when that is so, and who waits to hear of it: told once it is published.
-    confirmed: Vec<(u64, Instant, Vec<Unconfirmed>)>,
+    confirmed: FxHashMap<u64, (Instant, Vec<Unconfirmed>)>,
     /// Instances have come, gone or changed; and when that was looked at last.
     altered: bool,
     listed: Instant,
     /// Something is to be published; and when that was done last.
     anew: bool,
     published: Instant,
+    /// That failed, and is tried again after a while.
+    failed: bool,
 }
 
 /// Keeps a cluster's schemas current for as long as it is polled.
@@ -81,13 +85,14 @@ async fn keep_among(places: Arc<Places>, cluster: Arc<Cluster>, network: Arc<dyn
         kinds: Vec::new(),
         bundled,
         order: 1,
-        bench: Bench::default(),
+        bench: Arc::default(),
         drifts: Vec::new(),
-        confirmed: Vec::new(),
+        confirmed: FxHashMap::default(),
         altered: false,
         listed: Instant::now(),
         anew: true,
         published: Instant::now(),
+        failed: false,
         cluster,
         schemas,
     };
@@ -99,7 +104,7 @@ async fn keep_among(places: Arc<Places>, cluster: Arc<Cluster>, network: Arc<dyn
             keeper.list();
         }
         keeper.begin(&mut under_way);
-        if keeper.anew && Instant::now() >= keeper.after(keeper.published) {
+        if keeper.anew && Instant::now() >= keeper.next_publication() {
             keeper.publish().await;
         }
         if !keeper.anew {
@@ -108,7 +113,7 @@ async fn keep_among(places: Arc<Places>, cluster: Arc<Cluster>, network: Arc<dyn
         let next = [
             keeper.next_look(),
             keeper.altered.then(|| keeper.after(keeper.listed)),
-            keeper.anew.then(|| keeper.after(keeper.published)),
+            keeper.anew.then(|| keeper.next_publication()),
         ];
         let next = next.into_iter().flatten().min();
         let cluster = Arc::clone(&keeper.cluster);
@@ -154,7 +159,7 @@ impl Keeper {
         for (_, watch) in self.watched.extract_if(|id, _| !ids.contains(id)) {
             self.queue.remove(watch.due);
         }
-        self.schemas.doubts.retain(|id, _| ids.contains(&id));
+        self.schemas.doubts.retain(|id| ids.contains(&id));
         if self.watched.len() != before {
             self.anew = true;
             let telling = || self.watched.values().filter(|watch| watch.has_told());
@@ -204,10 +209,10 @@ impl Keeper {
         again.into_iter().chain(answering).for_each(|id| self.look_soon(id, now));
         if accept {
             let refused = self.schemas.load().refused();
-            self.bench.accept(refused.into_iter().map(|refused| (refused.agent, refused.method)));
+            self.bench.lock().accept(refused.into_iter().map(|refused| (refused.agent, refused.method)));
         }
         if judge {
-            self.bench.judge_anew();
+            self.bench.lock().judge_anew();
             self.hurry(now);
         }
         self.anew |= accept || judge;
@@ -344,7 +349,9 @@ impl Keeper {
         let waiting = watch.heard(began);
         let told = watch.error.is_none() || watch.unoffered;
         if told {
-            self.confirmed.push((id, began, waiting));
+            let confirmed = self.confirmed.entry(id).or_insert((began, Vec::new()));
+            confirmed.0 = began;
+            confirmed.1.extend(waiting);
         }
         // Whoever waited in vain says so as well.
         watch.doubtful = !told && relied_on && self.schemas.doubts.has(id);
@@ -364,8 +371,8 @@ impl Keeper {
 
     /// What was found is published: those hear of it who waited for it.
     fn tell(&mut self) {
-        for (id, looked, waiting) in self.confirmed.drain(..) {
-            self.schemas.doubts.retain(|other, since| other != id || since > looked);
+        for (id, (looked, waiting)) in self.confirmed.drain() {
+            self.schemas.doubts.end(id, looked);
             waiting.into_iter().for_each(Unconfirmed::confirm);
         }
     }
@@ -374,6 +381,11 @@ impl Keeper {
     fn after(&self, done: Instant) -> Instant {
         let many = u32::try_from(self.watched.len()).unwrap_or(u32::MAX);
         done + (self.rates().settle * many).min(STALE)
+    }
+
+    /// When what is new may be published.
+    fn next_publication(&self) -> Instant {
+        if self.failed { self.published + STALE } else { self.after(self.published) }
     }
 
     /// Nobody knows whose look it was that panicked.
@@ -413,23 +425,31 @@ impl Keeper {
         let demands = self.schemas.demands.load_full();
         // One that is not well cannot be asked, and has no say.
         let settled = self.watched.values().all(|watch| watch.asked || !watch.instance.is_usable());
-        let (mut bench, known) = (std::mem::take(&mut self.bench), std::mem::take(&mut self.drifts));
+        let (bench, known) = (Arc::clone(&self.bench), self.drifts.clone());
         let pinned = self.schemas.load().pinned.clone();
         let now = Instant::now();
         let made = tokio::task::spawn_blocking(move || {
             let groups = grouped(&reports);
             // With files, they decide: what instances say is only compared.
             let demands = demands.filter(|_| pinned.is_none());
-            let refusals = demands.map(|demands| bench.judge(&groups, &**demands, settled, now)).unwrap_or_default();
+            let refusals =
+                demands.map(|demands| bench.lock().judge(&groups, &**demands, settled, now)).unwrap_or_default();
             let drifts = compared(&groups, pinned.as_ref(), &known);
-            (assembled(reports, &groups, refusals, pinned, drifts.clone()), bench, drifts)
+            (assembled(reports, &groups, refusals, pinned, drifts.clone()), drifts)
         });
-        match made.await {
-            Ok((published, bench, drifts)) => {
-                (self.bench, self.drifts) = (bench, drifts);
+        let made = made.await;
+        self.failed = made.is_err();
+        match made {
+            Ok((published, drifts)) => {
+                self.drifts = drifts;
                 self.schemas.publish(published);
             }
-            Err(error) => tracing::error!(cluster = %self.cluster.name, %error, "schemas could not be judged"),
+            Err(error) => {
+                tracing::error!(cluster = %self.cluster.name, %error, "schemas could not be judged: calls go by what is known of before");
+                // Calls do not see what was found: whoever waited for it is in doubt until they do.
+                self.confirmed.values_mut().for_each(|(_, waiting)| waiting.clear());
+                self.anew = true;
+            }
         }
         self.published = Instant::now();
     }

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::io;
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
@@ -67,6 +68,20 @@ struct Any;
 
 impl Demands for Any {
     fn concern(&self, _: &str, _: &str) -> bool {
+        true
+    }
+
+    fn judge(&self, _: &str, _: &str, _: &Definition, _: Option<&Definition>) -> Result<(), String> {
+        Ok(())
+    }
+}
+
+/// The same, until judging panics.
+struct Panicking(Arc<AtomicBool>);
+
+impl Demands for Panicking {
+    fn concern(&self, _: &str, _: &str) -> bool {
+        assert!(!self.0.load(Ordering::SeqCst), "as a test wants it");
         true
     }
 
@@ -273,4 +288,26 @@ async fn one_in_doubt_is_asked_again_until_it_answers() {
     world.network.silent.lock().remove(&1);
     seconds(20).await;
     assert!(!world.cluster.schemas.is_doubtful(world.id(1)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_could_not_be_judged_confirms_nothing() {
+    let world = World::new(1, true, true);
+    let panics: Arc<AtomicBool> = Arc::default();
+    world.cluster.schemas.demand(Box::new(Panicking(Arc::clone(&panics))));
+    let _keeper = world.start();
+    seconds(20).await;
+    assert!(world.is_confirmed(1).await);
+    panics.store(true, Ordering::SeqCst);
+    world.cluster.schemas.demand(Box::new(Panicking(Arc::clone(&panics))));
+    let begun = world.opened();
+    assert!(!world.is_confirmed(1).await);
+    seconds(20).await;
+    assert!(world.cluster.schemas.is_doubtful(world.id(1)));
+    assert!(world.opened() < begun + 30, "{}: and nobody is hammered", world.opened() - begun);
+    // It is tried again by itself.
+    panics.store(false, Ordering::SeqCst);
+    seconds(20).await;
+    assert!(!world.cluster.schemas.is_doubtful(world.id(1)));
+    assert!(world.is_confirmed(1).await);
 }
