@@ -252,3 +252,22 @@ async fn calls_that_waited_for_a_connection_that_ended_meanwhile_go_elsewhere() 
     assert!(proxy.metric("portunus_retries_total", &[("why", "connect_failed")]).await >= 1.0);
     assert_eq!(fickle.said(), 0);
 }
+
+/// What nobody reads is not called either: the method is not what it was.
+#[tokio::test(flavor = "multi_thread")]
+async fn calls_that_waited_for_one_that_may_not_have_them_any_more_do_not_reach_it() {
+    for filter in ["{redact: {response: [secret]}}", "{redact: {request: [secret]}}"] {
+        let instance = Reflecting::with(&old()).await;
+        instance.say("/t.S/M", answer(1, 2));
+        let proxy = before(&[&instance], filter).await;
+        known(&proxy).await;
+        let new = proto("string label = 1; string name = 2; string secret = 3;");
+        instance.become_another(Manner::Honest(set(&new)), ("/t.S/M", answer(3, 1))).await;
+        let caller = proxy.caller().await;
+        for _ in 0..5 {
+            let answer = caller.unary(Ask::path("/t.S/M"), ASKED).await;
+            assert_eq!(answer.code(), Some(14), "{filter}: {answer:?}");
+        }
+        assert_eq!(instance.said(), 0, "{filter}");
+    }
+}
