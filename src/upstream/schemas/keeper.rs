@@ -244,10 +244,12 @@ impl Keeper {
         self.queue.add(watch.due);
     }
 
-    /// Policies read messages that did not before, perhaps: whoever was put off is asked.
+    /// Policies read messages that did not before, perhaps: whoever was put off is asked, and whoever was connected to anew meanwhile.
     fn hurry(&mut self, now: Instant) {
-        let unasked: Vec<u64> = self.watched.iter().filter(|(_, watch)| !watch.asked).map(|(id, _)| *id).collect();
-        unasked.into_iter().for_each(|id| self.look_soon(id, now));
+        let doubts = &self.schemas.doubts;
+        let is_due = |(id, watch): (&u64, &Watch)| (!watch.asked || doubts.has(*id)).then_some(*id);
+        let due: Vec<u64> = self.watched.iter().filter_map(is_due).collect();
+        due.into_iter().for_each(|id| self.look_soon(id, now));
     }
 
     /// How often instances may be asked.

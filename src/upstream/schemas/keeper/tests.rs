@@ -311,3 +311,22 @@ async fn what_could_not_be_judged_confirms_nothing() {
     assert!(!world.cluster.schemas.is_doubtful(world.id(1)));
     assert!(world.is_confirmed(1).await);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_policy_that_comes_later_does_not_go_by_what_an_instance_said_before_it_was_connected_to_anew() {
+    let world = World::new(40, true, true);
+    let _keeper = world.start();
+    seconds(5).await;
+    assert!(world.is_known(1) && world.is_known(2));
+    world.network.silent.lock().insert(1);
+    // It is connected to anew, which nobody waits for.
+    let began = Instant::now();
+    world.cluster.schemas.confirm(world.id(1)).await;
+    assert_eq!(began.elapsed(), Duration::ZERO);
+    seconds(15).await;
+    world.cluster.schemas.demand(Box::new(Any));
+    assert!(world.cluster.schemas.is_doubtful(world.id(1)) && !world.cluster.schemas.is_doubtful(world.id(2)));
+    world.network.silent.lock().clear();
+    seconds(12).await;
+    assert!(!world.cluster.schemas.is_doubtful(world.id(1)), "it is asked at once");
+}
