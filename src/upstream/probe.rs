@@ -73,6 +73,7 @@ impl Check {
 pub async fn run(patients: Arc<impl Patients>, client: Arc<dyn UnaryClient>, check: Check) {
     let mut under_way = FuturesUnordered::new();
     let mut sweep = Instant::now() + SWEEP;
+    let mut attending = client.attend();
     loop {
         let now = Instant::now();
         if now >= sweep {
@@ -89,6 +90,7 @@ pub async fn run(patients: Arc<impl Patients>, client: Arc<dyn UnaryClient>, che
         tokio::select! {
             Some((probe, finding)) = under_way.next() => patients.probed(&probe, &finding, Instant::now()),
             () = patients.probe_wanted() => {}
+            () = &mut attending => {}
             () = sleep_until(until) => {}
         }
     }
