@@ -231,7 +231,7 @@ async fn one_that_has_failed_the_call_once_gets_it_where_the_others_are_full() {
     .await;
     // Each second stream is refused.
     let free = Upstream::start(|mut got: Got| async move {
-        if got.number % 2 == 0 {
+        if got.number.is_multiple_of(2) {
             got.reply.send_reset(h2::Reason::REFUSED_STREAM);
         } else {
             got.echo().await;
