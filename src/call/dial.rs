@@ -1,6 +1,7 @@
 //! Connections to instances: opened beside the turns, and moved to their end.
 
 use std::future::poll_fn;
+use std::io::ErrorKind;
 use std::sync::Arc;
 use std::task::Poll;
 
@@ -74,8 +75,18 @@ async fn carry(worker: Arc<Worker>, instance: Arc<Instance>, opening: Opening, c
         Err(error) => return worker.turn(|turn| turn.not_opened(&instance, &error)),
     };
     if let (Opening::Alone, Some(cluster)) = (opening, cluster) {
-        // Calls that wait for the connection are read as it means them, or not at all.
-        cluster.schemas.confirm(instance.id).await;
+        // Calls that wait for the connection are read as it means them, or not at all. One that ends meanwhile never was open: they are
+        // free to go elsewhere.
+        let over = tokio::select! {
+            biased;
+            () = poll_fn(|cx| attached.poll(cx, &mut io)) => true,
+            () = cluster.schemas.confirm(instance.id) => false,
+        };
+        if over {
+            worker.turn(|turn| turn.not_opened(&instance, &ConnectError::Io(ErrorKind::ConnectionReset)));
+            drop(attached);
+            return close(io).await;
+        }
     }
     if worker.turn(|turn| turn.opened(&attached, &instance)) {
         poll_fn(|cx| attached.poll(cx, &mut io)).await;

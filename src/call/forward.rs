@@ -122,7 +122,7 @@ impl Turn<'_> {
             return Progress::Begun;
         };
         call.tried.push(instance);
-        let other = call.seek(&call.tried, self.millis);
+        let other = call.seek(&[], self.millis);
         match other.filter(|other| !call.tried.contains(&other.id)) {
             Some(_) => Progress::Unstarted(Unstarted("full", overloaded())),
             None => Progress::Stopped(Stop(overloaded())),
@@ -206,7 +206,7 @@ impl Turn<'_> {
         if let Some(call) = &mut passage.call {
             let instance = in_flight.instance().id;
             // It can have become known as another than it was when it was picked, while the call waited for a place.
-            if call.is_judged_otherwise(instance) {
+            if call.is_kept_from(instance) {
                 call.tried.push(instance);
                 return Progress::Unstarted(Unstarted("schema", Box::new(Unread::NoSchema.refusal(true))));
             }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use filter_api::{CallInfo, Code, Depth, Detail, Reads, Reason, Refusal, Types, Unread};
+use smallvec::SmallVec;
 
 use super::context::Call;
 use super::forward::TRIES;
@@ -13,45 +14,51 @@ impl Call {
     /// An instance that may take one more call: it is entered.
     pub(super) fn pick(&self, now_ms: u64) -> Result<InFlight, Box<Refusal>> {
         let Some(forward) = &self.forward else { return Err(no_instance()) };
-        let mut full = self.tried.clone();
+        let mut full: SmallVec<[u64; 4]> = SmallVec::new();
         for _ in 0..TRIES {
             let Some(instance) = self.seek(&full, now_ms) else { break };
             if let Some(in_flight) = instance.try_enter(forward.cluster.limits.requests) {
                 return Ok(in_flight);
             }
-            if full.contains(&instance.id) {
-                return Err(overloaded());
-            }
             full.push(instance.id);
         }
-        Err(if full.len() > self.tried.len() {
+        Err(if !full.is_empty() {
             overloaded()
-        } else if matches!(self.wanted(), Wanted::Judged(_)) && self.seek_as(&[], now_ms, Fit::All).is_some() {
+        } else if matches!(self.wanted(), Wanted::Judged(_)) && self.seek_as(now_ms, Fit::All).is_some() {
             Box::new(Unread::NoSchema.refusal(true))
         } else {
             no_instance()
         })
     }
 
-    /// An instance for the call; one of `tried`, which failed it, only where there is no other.
-    pub(super) fn seek(&self, tried: &[u64], now_ms: u64) -> Option<Arc<Instance>> {
-        match self.wanted() {
-            Wanted::Anyone => self.seek_as(tried, now_ms, Fit::All),
-            Wanted::Known => self.seek_as(tried, now_ms, Fit::Rather(&|instance| self.is_read_as(instance.id, None))),
-            Wanted::Judged(by) => {
-                self.seek_as(tried, now_ms, Fit::Only(&|instance| self.is_read_as(instance.id, Some(by))))
+    /// An instance for the call that is not one of the `full`; one that failed it only where there is no other.
+    pub(super) fn seek(&self, full: &[u64], now_ms: u64) -> Option<Arc<Instance>> {
+        let has_room = |instance: &Instance| !full.contains(&instance.id);
+        let is_read = |instance: &Instance| has_room(instance) && self.is_read_as(instance.id, None);
+        let fit = match (self.wanted(), full) {
+            (Wanted::Judged(by), _) => {
+                let fits = |instance: &Instance| has_room(instance) && self.is_read_as(instance.id, Some(by));
+                return self.seek_as(now_ms, Fit::Only(&fits));
             }
-        }
+            (Wanted::Anyone, []) => Fit::All,
+            (Wanted::Known, []) => Fit::Rather(&is_read),
+            // Those that can be read will have room again: another would only fail it.
+            (Wanted::Known, full) if full.iter().any(|id| self.is_read_as(*id, None)) => Fit::Only(&is_read),
+            (Wanted::Anyone | Wanted::Known, _) => Fit::Only(&has_room),
+        };
+        self.seek_as(now_ms, fit)
     }
 
-    /// Whether filters have judged, or will judge, the call's messages by other definitions than this instance's: it must not get them.
-    pub(super) fn is_judged_otherwise(&self, instance: u64) -> bool {
+    /// Whether an instance that was picked must not get the call, by what is known of it now: filters have judged, or will judge, its
+    /// messages by other definitions, or it gets no calls of the method.
+    pub(super) fn is_kept_from(&self, instance: u64) -> bool {
         matches!(self.wanted(), Wanted::Judged(by) if !self.is_read_as(instance, Some(by)))
+            || self.forward.as_ref().is_some_and(|forward| forward.cluster.excludes(called(&self.info), instance))
     }
 
-    fn seek_as(&self, tried: &[u64], now_ms: u64, fit: Fit<'_>) -> Option<Arc<Instance>> {
+    fn seek_as(&self, now_ms: u64, fit: Fit<'_>) -> Option<Arc<Instance>> {
         let forward = self.forward.as_ref()?;
-        let seeker = Seeker { key: forward.key, tried, excluded: &[], fit, now_ms };
+        let seeker = Seeker { key: forward.key, tried: &self.tried, excluded: &[], fit, now_ms };
         forward.cluster.pick(forward.agent.as_deref(), called(&self.info), seeker)
     }
 

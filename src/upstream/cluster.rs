@@ -195,6 +195,11 @@ impl Cluster {
         })
     }
 
+    /// Whether an instance gets no calls of a method.
+    pub fn excludes(&self, (service, method): (&str, &str), instance: u64) -> bool {
+        self.schemas.excludes(service, method, |excluded| excluded.binary_search(&instance).is_ok())
+    }
+
     /// Where one of its instances is.
     pub fn place(&self, instance: &Instance) -> Place {
         Place::of(instance, &self.security)

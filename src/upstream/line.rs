@@ -1,14 +1,14 @@
-//! One connection to an instance that carries one unary call at a time, and in between rests without a task: what comes meanwhile is
-//! looked at before the next call. Dropped in the middle of a call, it is closed.
+//! One connection to an instance that carries one unary call at a time, and in between rests without a task: what comes meanwhile wakes
+//! whoever has it. Dropped in the middle of a call, it is closed.
 
 use std::future::poll_fn;
 use std::io;
 use std::pin::Pin;
-use std::task::Poll;
+use std::task::{Context, Poll};
 
 use bytes::{BufMut as _, Bytes, BytesMut};
 use fields::{Fields, Method, RequestHead, ResponseHead};
-use tokio::io::{AsyncRead as _, AsyncReadExt as _, AsyncWriteExt as _, ReadBuf};
+use tokio::io::{AsyncRead as _, AsyncReadExt as _, AsyncWrite as _, AsyncWriteExt as _, ReadBuf};
 use tokio::time::Instant;
 use tonic::Code;
 
@@ -21,6 +21,8 @@ use crate::wire::{code_of_http, framed, status_of};
 
 /// Octets that an answer may have: it is a word on somebody's health.
 const MOST: usize = 64 * 1024;
+/// Octets that may come between two calls: a peer has to say little then.
+const AT_REST: usize = 64 * 1024;
 /// Read at once.
 const READ: usize = 2 * 1024;
 
@@ -31,6 +33,8 @@ pub(super) struct Line {
     calls: u64,
     /// It can carry another call.
     lasts: bool,
+    /// Octets that came since the last call.
+    at_rest: usize,
     /// Of the last call.
     stream: Option<StreamId>,
 }
@@ -74,7 +78,7 @@ impl Line {
     pub(super) fn over(io: Box<dyn Io>, secure: bool) -> Self {
         let config = Config { secure, ..Config::client() };
         let engine = Connection::new(Role::Client, config, Growth::default(), clock_ms(Instant::now()));
-        Self { io, engine, calls: 0, lasts: true, stream: None }
+        Self { io, engine, calls: 0, lasts: true, at_rest: 0, stream: None }
     }
 
     /// Waits for the peer's SETTINGS: it is there, and speaks HTTP/2.
@@ -91,6 +95,46 @@ impl Line {
         self.lasts
     }
 
+    /// Answers what has come while it rests (PING, SETTINGS), without waiting, and has `cx` woken by what comes next. Whether it still is
+    /// a connection: a peer that ends politely waits for us to close it.
+    pub(super) fn rest(&mut self, cx: &mut Context<'_>) -> bool {
+        let (mut buffer, mut answer) = ([0; READ], Answer::default());
+        loop {
+            let mut octets = ReadBuf::new(&mut buffer);
+            match Pin::new(&mut self.io).poll_read(cx, &mut octets) {
+                Poll::Pending => return self.write_at_once(cx).is_ok(),
+                Poll::Ready(Err(_)) => return false,
+                Poll::Ready(Ok(())) => {
+                    self.at_rest += octets.filled().len();
+                    if self.at_rest > AT_REST || self.take(octets.filled(), &mut answer).is_err() {
+                        return false;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Writes what is to be written. A peer that does not take so little at once is no peer to rest with.
+    fn write_at_once(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
+        let full = || io::Error::from(io::ErrorKind::WouldBlock);
+        if self.engine.output().is_empty() {
+            return Ok(());
+        }
+        while !self.engine.output().is_empty() {
+            match Pin::new(&mut self.io).poll_write(cx, self.engine.output()) {
+                Poll::Ready(Ok(written)) if written > 0 => {
+                    self.engine.wrote(written, false, clock_ms(Instant::now()));
+                }
+                Poll::Ready(Err(error)) => return Err(error),
+                Poll::Ready(Ok(_)) | Poll::Pending => return Err(full()),
+            }
+        }
+        match Pin::new(&mut self.io).poll_flush(cx) {
+            Poll::Ready(flushed) => flushed,
+            Poll::Pending => Err(full()),
+        }
+    }
+
     /// Calls a method: the answer, or what its status is.
     ///
     /// # Errors
@@ -104,6 +148,7 @@ impl Line {
         let mut answer = Answer { settled: self.calls > 0, ..Answer::default() };
         // From here on, what still comes of the last call is nobody's.
         self.calls += 1;
+        self.at_rest = 0;
         let mut buffer = [0; READ];
         self.take_what_came(&mut buffer, &mut answer).await?;
         while !answer.settled {

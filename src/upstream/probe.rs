@@ -74,6 +74,7 @@ impl Check {
 pub async fn run(patients: Arc<impl Patients>, client: Arc<dyn UnaryClient>, check: Arc<ArcSwap<Check>>) {
     let mut under_way = FuturesUnordered::new();
     let mut sweep = Instant::now() + SWEEP;
+    let mut attending = client.attend();
     loop {
         let now = Instant::now();
         if now >= sweep {
@@ -90,6 +91,7 @@ pub async fn run(patients: Arc<impl Patients>, client: Arc<dyn UnaryClient>, che
         tokio::select! {
             Some((probe, finding)) = under_way.next() => patients.probed(&probe, &finding, Instant::now()),
             () = patients.probe_wanted() => {}
+            () = &mut attending => {}
             () = sleep_until(until) => {}
         }
     }

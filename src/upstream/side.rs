@@ -3,12 +3,14 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Weak};
+use std::task::{Context, Wake, Waker};
 use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use parking_lot::Mutex;
+use tokio::sync::Notify;
 use tokio::time::timeout;
 use tonic::Code;
 
@@ -46,6 +48,11 @@ pub trait UnaryClient: Send + Sync {
 
     /// Lets go of what instances had that are gone.
     fn tidy(&self) {}
+
+    /// Looks after connections that rest, for as long as it is polled; it never ends.
+    fn attend(&self) -> BoxFuture<'_, ()> {
+        std::future::pending().boxed()
+    }
 }
 
 /// Side calls over connections of their own.
@@ -53,11 +60,68 @@ pub trait UnaryClient: Send + Sync {
 pub struct SideClient {
     network: Arc<dyn Network>,
     security: Arc<Security>,
-    resting: Arc<Mutex<Resting>>,
+    resting: Arc<Resting>,
 }
 
-/// Connections between two calls, by instance; each with the era of TLS that it is of.
-type Resting = HashMap<u64, (Weak<Instance>, Line, u64)>;
+/// Connections between two calls.
+#[derive(Debug, Default)]
+struct Resting {
+    lines: Mutex<HashMap<u64, Rested>>,
+    /// Instances that have said something on theirs.
+    rung: Mutex<Vec<u64>>,
+    ring: Notify,
+}
+
+/// One of them.
+#[derive(Debug)]
+struct Rested {
+    instance: Weak<Instance>,
+    line: Line,
+    /// Of TLS, when it was made.
+    era: u64,
+    /// Kept for as long as the connection: a check must not cost more for it.
+    bell: Waker,
+}
+
+/// Rung by what comes over a connection that rests. One a connection, and no task: nothing is done until something comes.
+struct Bell {
+    instance: u64,
+    resting: Weak<Resting>,
+}
+
+impl Wake for Bell {
+    fn wake(self: Arc<Self>) {
+        if let Some(resting) = self.resting.upgrade() {
+            resting.rung.lock().push(self.instance);
+            resting.ring.notify_one();
+        }
+    }
+}
+
+impl Resting {
+    fn take(&self, instance: u64, era: u64) -> Option<Rested> {
+        self.lines.lock().remove(&instance).filter(|rested| rested.era == era)
+    }
+
+    fn put(&self, instance: u64, mut rested: Rested) {
+        let mut lines = self.lines.lock();
+        // What rings from here on finds it.
+        if rested.line.rest(&mut Context::from_waker(&rested.bell)) {
+            lines.insert(instance, rested);
+        }
+    }
+
+    /// Looks at connections on which something came.
+    fn look(&self) {
+        for instance in std::mem::take(&mut *self.rung.lock()) {
+            // It may carry a call by now, and rest again.
+            let rested = self.lines.lock().remove(&instance);
+            if let Some(rested) = rested {
+                self.put(instance, rested);
+            }
+        }
+    }
+}
 
 impl UnaryClient for SideClient {
     fn unary(
@@ -70,10 +134,15 @@ impl UnaryClient for SideClient {
         let place = Place::of(instance, &self.security);
         let (instance, path) = (Arc::clone(instance), Arc::clone(path));
         async move {
-            let rested = resting.lock().remove(&instance.id).filter(|(_, _, era)| *era == place.era());
-            let (line, answer) = ask(&*network, &place, rested.map(|(_, line, _)| line), &path, &message).await?;
+            let rested = resting.take(instance.id, place.era()).map(|rested| (rested.line, rested.bell));
+            let (line, bell) = rested.map_or((None, None), |(line, bell)| (Some(line), Some(bell)));
+            let (line, answer) = ask(&*network, &place, line, &path, &message).await?;
             if line.lasts() && !instance.is_gone() {
-                resting.lock().insert(instance.id, (Arc::downgrade(&instance), line, place.era()));
+                let bell = bell.unwrap_or_else(|| {
+                    Waker::from(Arc::new(Bell { instance: instance.id, resting: Arc::downgrade(&resting) }))
+                });
+                let rested = Rested { instance: Arc::downgrade(&instance), line, era: place.era(), bell };
+                resting.put(instance.id, rested);
             }
             answer
         }
@@ -81,9 +150,19 @@ impl UnaryClient for SideClient {
     }
 
     fn tidy(&self) {
-        let mut resting = self.resting.lock();
-        resting.retain(|_, (known, ..)| known.upgrade().is_some_and(|known| !known.is_gone()));
-        resting.shrink_to_fit();
+        let mut lines = self.resting.lines.lock();
+        lines.retain(|_, rested| rested.instance.upgrade().is_some_and(|known| !known.is_gone()));
+        lines.shrink_to_fit();
+    }
+
+    fn attend(&self) -> BoxFuture<'_, ()> {
+        async {
+            loop {
+                self.resting.ring.notified().await;
+                self.resting.look();
+            }
+        }
+        .boxed()
     }
 }
 

@@ -116,6 +116,15 @@ async fn accept(proxy: &TestProxy) {
     proxy.post("/schema/accept").await;
 }
 
+/// Until it is known of all instances what they serve.
+async fn known(proxy: &TestProxy) {
+    let all = |schema: &serde_json::Value| {
+        let instances = schema["instances"].as_array().unwrap();
+        !instances.is_empty() && instances.iter().all(|instance| instance["digest"].is_string())
+    };
+    eventually!(all(&proxy.json("/schema").await[0]));
+}
+
 async fn ready(proxy: &TestProxy) {
     let caller = proxy.caller().await;
     eventually!(caller.unary(Ask::path("/t.S/M"), ASKED).await.code() == Some(0));
@@ -222,4 +231,43 @@ async fn a_worker_that_never_met_it_asks_too() {
     // The first worker has a caller already: this one is the other's.
     let second = proxy.caller().await;
     assert!(!is_hidden(&second.unary(Ask::path("/t.S/M"), ASKED).await), "it is another's word by now");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn calls_that_waited_for_a_connection_that_ended_meanwhile_go_elsewhere() {
+    let (good, fickle) = (Reflecting::with(&old()).await, Reflecting::with(&old()).await);
+    for instance in [&good, &fickle] {
+        instance.say("/t.S/M", answer(1, 2));
+    }
+    let proxy = before(&[&good, &fickle], "{redact: {response: [secret]}}").await;
+    known(&proxy).await;
+    fickle.become_fickle().await;
+    let caller = proxy.caller().await;
+    // No worker has been connected to it before.
+    for _ in 0..10 {
+        let answer = caller.unary(Ask::path("/t.S/M"), ASKED).await;
+        assert_eq!(answer.code(), Some(0), "it goes to the other: {answer:?}");
+        assert_eq!(caller.unary(Ask::path("/t.U/N"), b"\x0a\x01o").await.code(), Some(0));
+    }
+    assert!(proxy.metric("portunus_retries_total", &[("why", "connect_failed")]).await >= 1.0);
+    assert_eq!(fickle.said(), 0);
+}
+
+/// What nobody reads is not called either: the method is not what it was.
+#[tokio::test(flavor = "multi_thread")]
+async fn calls_that_waited_for_one_that_may_not_have_them_any_more_do_not_reach_it() {
+    for filter in ["{redact: {response: [secret]}}", "{redact: {request: [secret]}}"] {
+        let instance = Reflecting::with(&old()).await;
+        instance.say("/t.S/M", answer(1, 2));
+        let proxy = before(&[&instance], filter).await;
+        known(&proxy).await;
+        let new = proto("string label = 1; string name = 2; string secret = 3;");
+        instance.become_another(Manner::Honest(set(&new)), ("/t.S/M", answer(3, 1))).await;
+        let caller = proxy.caller().await;
+        for _ in 0..5 {
+            let answer = caller.unary(Ask::path("/t.S/M"), ASKED).await;
+            assert_eq!(answer.code(), Some(14), "{filter}: {answer:?}");
+        }
+        assert_eq!(instance.said(), 0, "{filter}");
+    }
 }

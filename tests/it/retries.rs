@@ -221,3 +221,36 @@ async fn a_retry_goes_to_another_instance_while_there_is_one() {
     assert!((1..=20).contains(&refused), "never twice for one call: {refused}");
     assert_eq!(proxy.metric(RETRIES, &[]).await, refused as f64);
 }
+
+#[tokio::test]
+async fn one_that_has_failed_the_call_once_gets_it_where_the_others_are_full() {
+    let busy = Upstream::start(|got: Got| async move {
+        let _got = got;
+        std::future::pending().await
+    })
+    .await;
+    // Each second stream is refused.
+    let free = Upstream::start(|mut got: Got| async move {
+        if got.number.is_multiple_of(2) {
+            got.reply.send_reset(h2::Reason::REFUSED_STREAM);
+        } else {
+            got.echo().await;
+        }
+    })
+    .await;
+    let setup = Setup { cluster: "balance: round_robin\nlimits: {requests: 1}", ..Setup::default() };
+    let proxy = TestProxy::with(&[busy.address(), free.address()], setup).await;
+    let (caller, waiting) = (proxy.caller().await, proxy.caller().await);
+    let waits = tokio::spawn(async move { waiting.unary(Ask::echo("Unary"), b"x").await });
+    eventually!(busy.calls() == 1);
+    // It may have been refused by the other before.
+    if free.calls() % 2 == 1 {
+        assert_eq!(caller.unary(Ask::echo("Unary"), b"x").await.code(), Some(0));
+    }
+    for call in 0..20 {
+        let answer = caller.unary(Ask::echo("Unary"), b"x").await;
+        assert_eq!(answer.code(), Some(0), "{call}: {answer:?}");
+    }
+    assert_eq!(busy.calls(), 1);
+    waits.abort();
+}

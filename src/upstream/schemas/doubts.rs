@@ -32,15 +32,27 @@ impl Doubts {
     }
 
     pub(super) fn add(&self, instance: u64) {
-        self.of.lock().insert(instance, Instant::now());
+        let mut of = self.of.lock();
+        of.insert(instance, Instant::now());
         self.any.store(true, Ordering::Release);
     }
 
-    /// Keeps those of which this is so.
-    pub(super) fn retain(&self, mut is_so: impl FnMut(u64, Instant) -> bool) {
+    /// An instance has said what it serves, asked at this time: it is no longer in doubt, unless it has come to be since.
+    pub(super) fn end(&self, instance: u64, asked: Instant) {
         if self.any.load(Ordering::Acquire) {
             let mut of = self.of.lock();
-            of.retain(|instance, since| is_so(*instance, *since));
+            if of.get(&instance).is_some_and(|since| *since <= asked) {
+                of.remove(&instance);
+                self.any.store(!of.is_empty(), Ordering::Release);
+            }
+        }
+    }
+
+    /// Keeps those of whom this is so.
+    pub(super) fn retain(&self, mut is_so: impl FnMut(u64) -> bool) {
+        if self.any.load(Ordering::Acquire) {
+            let mut of = self.of.lock();
+            of.retain(|instance, _| is_so(*instance));
             self.any.store(!of.is_empty(), Ordering::Release);
         }
     }

@@ -163,14 +163,16 @@ impl Bench {
     ) -> FxHashMap<u64, String> {
         let key = (Arc::clone(agent), format!("{service}/{method}"));
         let fresh = || Standing { since: now, accepted: None, newest: 0 };
-        let mut standing = self.standings.remove(&key).unwrap_or_else(fresh);
+        let Self { standings, known } = self;
+        // It stays there: whatever panics, what was accepted must not be forgotten.
+        let standing = standings.entry(key).or_insert_with(fresh);
         let mut ask = |definition: &Definition, accepted: Option<&Definition>| {
             let pair = (definition.id, accepted.map_or(0, |accepted| accepted.id));
-            if let Some((_, judged)) = self.known.get(&pair).filter(|(life, _)| life.strong_count() > 0) {
+            if let Some((_, judged)) = known.get(&pair).filter(|(life, _)| life.strong_count() > 0) {
                 return judged.clone();
             }
             let judged = demands.judge(service, method, definition, accepted);
-            self.known.insert(pair, (Arc::downgrade(&definition.life), judged.clone()));
+            known.insert(pair, (Arc::downgrade(&definition.life), judged.clone()));
             judged
         };
         let first_comes = settled || now.saturating_duration_since(standing.since) >= PATIENCE;
@@ -197,7 +199,6 @@ impl Bench {
                 }
             }
         }
-        self.standings.insert(key, standing);
         refused
     }
 }

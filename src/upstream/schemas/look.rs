@@ -3,19 +3,20 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Weak};
+use std::time::Duration;
 
 use parking_lot::Mutex;
-use tokio::sync::Semaphore;
+use tokio::sync::{Notify, Semaphore};
+use tokio::time::Instant;
 
+use super::places::{Places, Rank};
 use crate::observe::ClusterMetrics;
 use crate::registry::Instance;
-use crate::schema::{Bounds, Definitions, Fingerprint, SchemaError, link};
+use crate::schema::{Bounds, Collection, Definitions, Fingerprint, SchemaError, link};
 use crate::upstream::network::Network;
 use crate::upstream::reflection::collect_from;
 use crate::upstream::security::Security;
 
-/// Instances of all clusters that are asked at once: what strangers have us hold is bounded by it.
-static ASKING: Semaphore = Semaphore::const_new(8);
 /// Schemas that are linked at once: it keeps a core busy, and the other cores are for calls.
 static LINKING: Semaphore = Semaphore::const_new(1);
 
@@ -29,11 +30,21 @@ pub(super) enum Found {
     Failed(Option<Fingerprint>, SchemaError),
 }
 
+/// A look that has ended.
+pub(super) struct Looked {
+    /// When it began to ask, and how long it waited for the answers.
+    pub(super) began: Instant,
+    pub(super) took: Duration,
+    pub(super) found: Found,
+}
+
 /// How a look is made, and what earlier ones found.
 #[derive(Debug)]
 pub(super) struct Looks {
     pub(super) network: Arc<dyn Network>,
     security: Arc<Security>,
+    /// Those that clusters share.
+    places: Arc<Places>,
     /// What files came to: a thousand instances of one version are linked once.
     linked: Mutex<HashMap<Fingerprint, Weak<Definitions>>>,
     /// By digest, since the same schema can come in different files.
@@ -41,18 +52,28 @@ pub(super) struct Looks {
 }
 
 impl Looks {
-    pub(super) fn new(network: Arc<dyn Network>, security: Arc<Security>) -> Self {
-        Self { network, security, linked: Mutex::default(), digests: Mutex::default() }
+    pub(super) fn new(network: Arc<dyn Network>, security: Arc<Security>, places: Arc<Places>) -> Self {
+        Self { network, security, places, linked: Mutex::default(), digests: Mutex::default() }
     }
 
-    /// Asks an instance; `known` is what it said the last time.
+    /// Asks an instance; `known` is what it said the last time. Told by `awaited` that somebody waits, it waits for a place no longer
+    /// than others whom somebody waits for.
     pub(super) async fn look(
         self: Arc<Self>,
         instance: Arc<Instance>,
         known: Option<Fingerprint>,
+        (rank, awaited): (Rank, Arc<Notify>),
         metrics: Arc<ClusterMetrics>,
-    ) -> Found {
-        let found = self.ask(&instance, known).await;
+    ) -> Looked {
+        let place = tokio::select! {
+            place = self.places.wait_for(rank) => place,
+            () = awaited.notified() => self.places.wait_for(Rank { awaited: true, ..rank }).await,
+        };
+        let began = Instant::now();
+        let collected = collect_from((&self.network, &self.security), &instance, Bounds::REMOTE).await;
+        let took = began.elapsed();
+        let found = self.made_of(collected, known).await;
+        drop(place);
         metrics.schema_fetched(match &found {
             Found::Same => "unchanged",
             Found::New(..) => "new",
@@ -61,13 +82,11 @@ impl Looks {
             Found::Failed(_, SchemaError::Bound { .. }) => "over_bound",
             Found::Failed(..) => "failed",
         });
-        found
+        Looked { began, took, found }
     }
 
-    async fn ask(&self, instance: &Instance, known: Option<Fingerprint>) -> Found {
-        // Neither semaphore is ever closed.
-        let asking = ASKING.acquire().await;
-        let collection = match collect_from((&self.network, &self.security), instance, Bounds::REMOTE).await {
+    async fn made_of(&self, collected: Result<Collection, SchemaError>, known: Option<Fingerprint>) -> Found {
+        let collection = match collected {
             Ok(collection) => collection,
             Err(error) => return Found::Failed(None, error),
         };
@@ -75,6 +94,7 @@ impl Looks {
         if known == Some(print) {
             return Found::Same;
         }
+        // It is never closed.
         let linking = LINKING.acquire().await;
         let linked = |looks: &Self| looks.linked.lock().get(&print).and_then(Weak::upgrade);
         if let Some(definitions) = linked(self) {
@@ -100,7 +120,7 @@ impl Looks {
         };
         // Before the next one links: it may be the same.
         self.remember(print, &definitions);
-        drop((linking, asking));
+        drop(linking);
         Found::New(print, definitions)
     }
 

@@ -8,7 +8,9 @@ mod keeper;
 mod look;
 mod methods;
 mod pace;
+mod places;
 mod published;
+mod queue;
 mod watch;
 
 use std::sync::Arc;
@@ -236,15 +238,20 @@ impl Schemas {
     }
 
     /// A connection to an instance was made, and no other takes calls: it may have been started anew, with another schema than it had
-    /// when it was asked. Where policies read messages by what it says, this waits until it has said it; where it does not in
-    /// time, it is in doubt what it means until it has.
+    /// when it was asked, and is in doubt until it has said it. Where policies read messages by what it says, this waits for it as long
+    /// as calls may.
     pub async fn confirm(&self, instance: u64) {
         if !self.asks() {
             return;
         }
         // Of whom nothing is known nothing is read.
         let is_known = self.load().reported(instance).is_some();
-        if self.mode() != Mode::Live || !self.is_relied_on() || !is_known {
+        if self.mode() != Mode::Live || !is_known {
+            return self.look_again(instance);
+        }
+        if !self.is_relied_on() {
+            // Whoever comes to rely on it before it has said it again must not go by what it said before.
+            self.doubts.add(instance);
             return self.look_again(instance);
         }
         let (unconfirmed, confirmed) = Unconfirmed::new(instance);

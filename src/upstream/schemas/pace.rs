@@ -9,6 +9,8 @@ use tokio::time::Instant;
 pub(super) const LEAST: Duration = Duration::from_secs(1);
 /// The same where somebody is connected, and waits to hear what it serves.
 pub(super) const AWAITED: Duration = Duration::from_millis(50);
+/// A look that took longer is a slow one: most likely nobody answered.
+pub(super) const SLOW: Duration = Duration::from_secs(2);
 /// After the first look that failed because nobody answered; it doubles.
 pub(super) const RETRY: Duration = Duration::from_secs(1);
 /// How much less often one is asked that has no reflection, or whose schema cannot be used.

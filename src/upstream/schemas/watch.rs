@@ -4,11 +4,14 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use rand::Rng as _;
+use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use super::doubts::Unconfirmed;
-use super::pace::{AWAITED, LEAST, RARELY, RETRY, Rates};
+use super::pace::{AWAITED, LEAST, RARELY, RETRY, Rates, SLOW};
+use super::places::Rank;
 use super::published::{InstanceReport, Kind};
+use super::queue::Due;
 use crate::registry::{Instance, State};
 use crate::schema::{Fingerprint, SchemaError};
 
@@ -22,8 +25,11 @@ pub(super) struct Watch {
     /// As it was last seen.
     pub(super) state: State,
     pub(super) renewals: u32,
-    pub(super) due: Instant,
+    /// Its next look, as it is in the queue.
+    pub(super) due: Due,
     pub(super) busy: bool,
+    /// Tells the look that is under way that somebody waits.
+    pub(super) hurry: Arc<Notify>,
     /// Something happened while it was being looked at.
     pub(super) again: bool,
     /// It is not well, as far as its schema tells; but it answers.
@@ -40,19 +46,25 @@ pub(super) struct Watch {
     /// What it serves cannot be used, which will be so the next time too.
     pub(super) rarely: bool,
     pub(super) failures: u32,
+    /// How long the last look waited for answers.
+    pub(super) took: Duration,
+    /// It is in doubt what it means, and policies read messages.
+    pub(super) doubtful: bool,
     /// Those who wait to hear that what is known of it is so.
     pub(super) unconfirmed: Vec<Unconfirmed>,
 }
 
 impl Watch {
     pub(super) fn new(agent: Arc<str>, instance: Arc<Instance>, now: Instant) -> Self {
+        let due = Due { at: now, id: instance.id, rank: Rank { awaited: false, slow: false } };
         Self {
             agent,
             state: instance.state(),
             renewals: instance.renewals(),
             instance,
-            due: now,
+            due,
             busy: false,
+            hurry: Arc::default(),
             again: false,
             answers: false,
             looked: None,
@@ -64,6 +76,8 @@ impl Watch {
             error: None,
             unoffered: false,
             failures: 0,
+            took: Duration::ZERO,
+            doubtful: false,
             unconfirmed: Vec::new(),
         }
     }
@@ -110,6 +124,16 @@ impl Watch {
         self.kind.is_some() || self.unoffered
     }
 
+    /// Calls wait for what it says, or fail because it does not.
+    fn is_awaited(&self) -> bool {
+        !self.unconfirmed.is_empty() || self.doubtful
+    }
+
+    /// What a look at it is like.
+    pub(super) fn rank(&self) -> Rank {
+        Rank { awaited: self.is_awaited(), slow: self.took >= SLOW }
+    }
+
     /// Between two looks at it.
     pub(super) fn least(&self) -> Duration {
         if self.unconfirmed.is_empty() { LEAST } else { AWAITED }
@@ -134,8 +158,9 @@ impl Watch {
             return jittered * RARELY;
         }
         match (&self.error, &self.kind) {
-            (None, _) | (Some(_), Some(_)) => jittered,
-            (Some(_), None) => {
+            (None, _) => jittered,
+            (Some(_), Some(_)) if !self.doubtful => jittered,
+            (Some(_), _) => {
                 jittered.min(RETRY * (1 << self.failures.saturating_sub(1).min(10))).max(LEAST.min(refresh))
             }
         }

@@ -153,12 +153,12 @@ async fn connections_of_removed_instances_are_let_go() {
     }
     let left = instance(Target::Socket(address));
     assert_eq!(beat(&client, &left).await, Ok(42));
-    assert_eq!(client.resting.lock().len(), 6, "they went between two calls");
+    assert_eq!(client.resting.lines.lock().len(), 6, "they went between two calls");
     client.tidy();
-    assert_eq!(client.resting.lock().len(), 1);
+    assert_eq!(client.resting.lines.lock().len(), 1);
     left.retire();
     assert_eq!(beat(&client, &left).await, Ok(42));
-    assert_eq!(client.resting.lock().len(), 0, "and this one within a call");
+    assert_eq!(client.resting.lines.lock().len(), 0, "and this one within a call");
 }
 
 /// An instance that speaks HTTP/2 by itself: what `answer` does with the numbered call of a numbered connection.
@@ -261,7 +261,7 @@ async fn a_goodbye_while_a_connection_rests_costs_no_call() {
     let client = SideClient::new(Arc::new(Tcp), Arc::default());
     for call in 0..20 {
         assert_eq!(check(&client, &there).await, Ok(Bytes::new()), "{call}");
-        assert_eq!(client.resting.lock().len(), 1);
+        assert_eq!(client.resting.lines.lock().len(), 1);
     }
     assert!(open.load(Ordering::Relaxed) <= 2);
 }
@@ -277,7 +277,7 @@ async fn a_call_that_is_given_up_closes_its_connection() {
     .await;
     let client = SideClient::new(Arc::new(Tcp), Arc::default());
     let given_up = tokio::time::timeout(Duration::from_millis(200), check(&client, &there)).await;
-    assert!(given_up.is_err() && client.resting.lock().is_empty());
+    assert!(given_up.is_err() && client.resting.lines.lock().is_empty());
     assert_eq!(check(&client, &there).await, Ok(Bytes::new()));
     let closed = async {
         while open.load(Ordering::Relaxed) > 1 {
@@ -317,4 +317,59 @@ async fn an_answer_before_the_request_went_is_that_calls_answer() {
             assert_eq!(answer, Err(Failure::Status(Code::NotFound, format!("call {call}"))), "resets: {resets}");
         }
     }
+}
+
+/// A server that ends politely waits until its connections are closed: it must not wait until it is asked again.
+#[tokio::test]
+async fn a_server_that_says_goodbye_is_let_go_at_once() {
+    let incoming = TcpIncoming::bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let address = incoming.local_addr().unwrap();
+    let (end, ended) = tokio::sync::oneshot::channel::<()>();
+    let server = Server::builder().add_service(BinduServiceServer::new(Service::default()));
+    let server = tokio::spawn(server.serve_with_incoming_shutdown(incoming, async move { drop(ended.await) }));
+    let client = SideClient::new(Arc::new(Tcp), Arc::default());
+    let instance = instance(Target::Socket(address));
+    let asked = async {
+        for _ in 0..2 {
+            assert_eq!(beat(&client, &instance).await, Ok(42));
+        }
+        end.send(()).unwrap();
+        tokio::time::timeout(Duration::from_secs(2), server).await.expect("it is let go").unwrap().unwrap();
+        assert!(client.resting.lines.lock().is_empty());
+        assert!(matches!(beat(&client, &instance).await, Err(Failure::Refused(_))));
+    };
+    tokio::select! { () = asked => {}, () = client.attend() => unreachable!() }
+}
+
+/// One that talks all the time is not listened to for ever, and one that asks is answered.
+#[tokio::test]
+async fn what_comes_at_rest_is_answered_within_bounds() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let there = instance(Target::Socket(listener.local_addr().unwrap()));
+    let client = SideClient::new(Arc::new(Tcp), Arc::default());
+    let answered = AtomicUsize::new(0);
+    let server = async {
+        let (socket, _) = listener.accept().await.unwrap();
+        let mut wire = h2::server::handshake(socket).await.unwrap();
+        let mut pings = wire.ping_pong().unwrap();
+        let (_, answer) = wire.accept().await.unwrap().unwrap();
+        respond(answer, 200, &crate::wire::framed(&HeartbeatResponse::default().encode_to_vec()), Some("0"));
+        let driven = async { while let Some(Ok(_)) = wire.accept().await {} };
+        let asks = async {
+            while pings.ping(h2::Ping::opaque()).await.is_ok() {
+                answered.fetch_add(1, Ordering::Relaxed);
+            }
+        };
+        // Closed, it drives nothing any more.
+        tokio::select! { () = driven => {}, () = asks => {} }
+    };
+    let asked = async {
+        assert_eq!(beat(&client, &there).await, Ok(0));
+        std::future::pending::<()>().await;
+    };
+    tokio::select! { () = server => {}, () = asked => unreachable!(), () = client.attend() => unreachable!() }
+    let answered = answered.load(Ordering::Relaxed);
+    // 17 octets each, or what the engine takes of them.
+    assert!((10..=64 * 1024 / 17).contains(&answered), "{answered}");
+    assert!(client.resting.lines.lock().is_empty());
 }

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::{Buf as _, BytesMut};
@@ -57,6 +58,8 @@ pub(crate) enum Said {
 /// A running instance.
 pub(crate) struct Reflecting {
     says: Arc<Mutex<HashMap<String, Said>>>,
+    /// Calls that were answered by what it says.
+    said: Arc<AtomicUsize>,
     upstream: Upstream,
     manner: Arc<Mutex<Manner>>,
     refuses: Arc<Mutex<Vec<String>>>,
@@ -67,10 +70,15 @@ impl Reflecting {
         let manner = Arc::new(Mutex::new(manner));
         let refuses: Arc<Mutex<Vec<String>>> = Arc::default();
         let says: Arc<Mutex<HashMap<String, Said>>> = Arc::default();
-        let (told, refused, said) = (Arc::clone(&manner), Arc::clone(&refuses), Arc::clone(&says));
+        let (told, refused, saying) = (Arc::clone(&manner), Arc::clone(&refuses), Arc::clone(&says));
+        let said: Arc<AtomicUsize> = Arc::default();
+        let counted = Arc::clone(&said);
         let upstream = Upstream::start(move |mut got: Got| {
             let (manner, refused) = (told.lock().clone(), refused.lock().clone());
-            let said = said.lock().get(got.head.uri.path()).cloned();
+            let said = saying.lock().get(got.head.uri.path()).cloned();
+            if said.is_some() {
+                counted.fetch_add(1, Ordering::SeqCst);
+            }
             async move {
                 let path = got.head.uri.path().to_owned();
                 if let Some(said) = said {
@@ -86,7 +94,7 @@ impl Reflecting {
             }
         })
         .await;
-        Self { upstream, manner, refuses, says }
+        Self { upstream, manner, refuses, says, said }
     }
 
     /// With the schema of this `.proto` text.
@@ -101,6 +109,20 @@ impl Reflecting {
     /// Calls so far, reflection's included.
     pub(crate) fn calls(&self) -> usize {
         self.upstream.calls()
+    }
+
+    /// Calls that were answered by what it says.
+    pub(crate) fn said(&self) -> usize {
+        self.said.load(Ordering::SeqCst)
+    }
+
+    /// Is started anew in place, tells nothing of itself, and ends connections that have no call soon.
+    pub(crate) async fn become_fickle(&self) {
+        let change = || {
+            self.turn(Manner::Silent);
+            self.upstream.lose_patience();
+        };
+        self.upstream.restart(change).await;
     }
 
     /// Tells this of itself from now on.

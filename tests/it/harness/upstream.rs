@@ -2,7 +2,8 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
 
 use bytes::Bytes;
 use h2::server::SendResponse;
@@ -11,14 +12,20 @@ use http::{HeaderMap, HeaderName, HeaderValue, Response};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Mutex;
 use tokio::task::JoinHandle;
+use tokio::time::timeout;
 
 use super::{framed, messages};
+
+/// What an impatient instance waits for the first call of a connection.
+const SOON: Duration = Duration::from_millis(200);
 
 /// A scripted instance. Dropped, it stops listening; open connections go with the test.
 pub(crate) struct Upstream {
     address: SocketAddr,
     connections: Arc<AtomicUsize>,
     calls: Arc<AtomicUsize>,
+    /// It ends connections that have no call within [`SOON`].
+    impatient: Arc<AtomicBool>,
     task: JoinHandle<()>,
     /// Its connections.
     serving: Arc<Mutex<Vec<JoinHandle<()>>>>,
@@ -58,14 +65,17 @@ impl Upstream {
         let (opened, seen) = (Arc::clone(&connections), Arc::clone(&calls));
         let serving: Arc<Mutex<Vec<JoinHandle<()>>>> = Arc::default();
         let served = Arc::clone(&serving);
+        let impatient: Arc<AtomicBool> = Arc::default();
+        let hurried = Arc::clone(&impatient);
         let task = tokio::spawn(async move {
             while let Ok((socket, _)) = listener.accept().await {
                 opened.fetch_add(1, Ordering::SeqCst);
-                let serve = serve(socket, builder.clone(), script.clone(), Arc::clone(&seen));
+                let manner = (builder.clone(), hurried.load(Ordering::SeqCst));
+                let serve = serve(socket, manner, script.clone(), Arc::clone(&seen));
                 served.lock().await.push(tokio::spawn(serve));
             }
         });
-        Self { address, connections, calls, task, serving }
+        Self { address, connections, calls, impatient, task, serving }
     }
 
     pub(crate) fn address(&self) -> SocketAddr {
@@ -80,6 +90,11 @@ impl Upstream {
             connection.await.ok();
         }
         change();
+    }
+
+    /// Ends connections from now on that have no call soon.
+    pub(crate) fn lose_patience(&self) {
+        self.impatient.store(true, Ordering::SeqCst);
     }
 
     /// Connections so far.
@@ -99,13 +114,19 @@ impl Drop for Upstream {
     }
 }
 
-async fn serve<F>(socket: TcpStream, builder: h2::server::Builder, script: impl Fn(Got) -> F, calls: Arc<AtomicUsize>)
-where
+async fn serve<F>(
+    socket: TcpStream,
+    (builder, impatient): (h2::server::Builder, bool),
+    script: impl Fn(Got) -> F,
+    calls: Arc<AtomicUsize>,
+) where
     F: Future<Output = ()> + Send + 'static,
 {
     socket.set_nodelay(true).unwrap();
     let Ok(mut connection) = builder.handshake::<_, Bytes>(socket).await else { return };
-    while let Some(Ok((request, reply))) = connection.accept().await {
+    let mut patience = if impatient { SOON } else { Duration::MAX };
+    while let Ok(Some(Ok((request, reply)))) = timeout(patience, connection.accept()).await {
+        patience = Duration::MAX;
         let (head, body) = request.into_parts();
         let number = calls.fetch_add(1, Ordering::SeqCst);
         tokio::spawn(script(Got { head, body, reply, number }));

@@ -64,6 +64,30 @@ async fn most_decide_and_not_who_came_first() {
     assert_eq!(refused(&mut bench, &[(&gone, 9), (&old, 1)], true), [4]);
 }
 
+/// A policy that panics.
+struct Panics;
+
+impl Demands for Panics {
+    fn concern(&self, _: &str, _: &str) -> bool {
+        true
+    }
+
+    fn judge(&self, _: &str, _: &str, _: &Definition, _: Option<&Definition>) -> Result<(), String> {
+        panic!("as a test wants it");
+    }
+}
+
+#[tokio::test]
+async fn what_was_accepted_outlives_a_panic() {
+    let (old, moved, more) = (kind(2, OLD), kind(3, MOVED), kind(4, MORE));
+    let mut bench = Bench::default();
+    assert!(refused(&mut bench, &[(&old, 1)], true).is_empty());
+    let groups = Groups::from([(Arc::from(""), vec![(more, 1)])]);
+    let judged = std::panic::AssertUnwindSafe(|| drop(bench.judge(&groups, &Panics, true, Instant::now())));
+    assert!(std::panic::catch_unwind(judged).is_err());
+    assert_eq!(refused(&mut bench, &[(&moved, 9)], true), [3], "the next one is judged by it");
+}
+
 #[tokio::test]
 async fn what_fits_is_what_the_next_ones_are_judged_by() {
     let (old, more, moved) = (kind(2, "string y = 2; string x = 1;"), kind(3, MORE), kind(4, MOVED));
