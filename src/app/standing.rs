@@ -279,7 +279,8 @@ impl Next {
             _ => true,
         };
         // Instances that are not listed yet are not waited for: those of a registry come when they like.
-        named && (!cluster.schemas.is_relied_on() || !cluster.schemas.asks() || schemas::are_asked(cluster))
+        let is_known = || cluster.schemas.is_sure() && schemas::are_asked(cluster);
+        named && (!cluster.schemas.is_relied_on() || !cluster.schemas.asks() || is_known())
     }
 
     /// Takes over from the cluster of this name, if there is one, and puts in force what is different.

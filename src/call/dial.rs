@@ -11,12 +11,14 @@ use super::worker::{Hub, Worker};
 use crate::h2::{Config, Role};
 use crate::observe::metrics::{ConnectionState, UpstreamConnection};
 use crate::registry::Instance;
-use crate::upstream::{ConnectError, Io, Opening, connect};
+use crate::upstream::{Cluster, ConnectError, Io, Opening, connect};
 
 impl Turn<'_> {
-    /// Opens another connection to an instance; calls wait for it in its lane, which counts it.
-    pub(super) fn dial(&mut self, instance: &Arc<Instance>, opening: Opening, counted: UpstreamConnection) {
-        tokio::spawn(carry(Arc::clone(self.worker), Arc::clone(instance), opening, counted));
+    /// Opens another connection to an instance; calls wait for it in its lane, which counts it. The cluster is that of the call: the file
+    /// may not have it any more.
+    pub(super) fn dial(&mut self, instance: &Arc<Instance>, cluster: Arc<Cluster>, opening: Opening) {
+        let counted = cluster.metrics.connection();
+        tokio::spawn(carry(Arc::clone(self.worker), Arc::clone(instance), cluster, (opening, counted)));
     }
 
     /// A connection is open, and the instance has said how much it takes.
@@ -57,24 +59,21 @@ impl Turn<'_> {
 }
 
 /// Opens a connection and moves it to its end.
-async fn carry(worker: Arc<Worker>, instance: Arc<Instance>, opening: Opening, counted: UpstreamConnection) {
-    let cluster = worker.shared.in_force.load().clusters.get(&instance.cluster).cloned();
-    let opened = match &cluster {
-        Some(cluster) => {
-            let place = cluster.place(&instance);
-            let config = Config { secure: place.is_secure(), ..Config::client() };
-            let side = Side::Instance { id: instance.id, counted, era: place.era() };
-            let greet = |io| greet(&worker, config, side, io);
-            connect(&*worker.network, &place, greet).await
-        }
-        // Nobody says any more who must be there.
-        None => Err(ConnectError::Forbidden),
-    };
-    let (attached, mut io) = match opened {
+async fn carry(
+    worker: Arc<Worker>,
+    instance: Arc<Instance>,
+    cluster: Arc<Cluster>,
+    (opening, counted): (Opening, UpstreamConnection),
+) {
+    let place = cluster.place(&instance);
+    let config = Config { secure: place.is_secure(), ..Config::client() };
+    let side = Side::Instance { id: instance.id, counted, era: place.era() };
+    let greet = |io| greet(&worker, config, side, io);
+    let (attached, mut io) = match connect(&*worker.network, &place, greet).await {
         Ok(open) => open,
         Err(error) => return worker.turn(|turn| turn.not_opened(&instance, &error)),
     };
-    if let (Opening::Alone, Some(cluster)) = (opening, cluster) {
+    if matches!(opening, Opening::Alone) {
         // Calls that wait for the connection are read as it means them, or not at all. One that ends meanwhile never was open: they are
         // free to go elsewhere.
         let over = tokio::select! {

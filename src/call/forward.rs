@@ -91,8 +91,8 @@ impl Turn<'_> {
         let lane = pool.lane(instance, &cluster.metrics);
         let found = lane.find(cluster.limits, |link| links.get_mut(link.0).and_then(room));
         if let Some(opening) = found.open {
-            let counted = cluster.metrics.connection();
-            self.dial(instance, opening, counted);
+            let cluster = Arc::clone(cluster);
+            self.dial(instance, cluster, opening);
         }
         found.link
     }

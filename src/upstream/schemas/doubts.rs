@@ -27,6 +27,10 @@ pub(super) struct Unconfirmed {
 }
 
 impl Doubts {
+    pub(super) fn are_none(&self) -> bool {
+        !self.any.load(Ordering::Acquire)
+    }
+
     pub(super) fn has(&self, instance: u64) -> bool {
         self.any.load(Ordering::Acquire) && self.of.lock().contains_key(&instance)
     }

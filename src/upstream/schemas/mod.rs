@@ -271,6 +271,11 @@ impl Schemas {
         self.mode() == Mode::Live && self.doubts.has(instance)
     }
 
+    /// Whether of no instance it is in doubt what it means by its messages.
+    pub fn is_sure(&self) -> bool {
+        self.doubts.are_none()
+    }
+
     /// Instances came or went.
     pub fn altered(&self) {
         self.ask(|asked| asked.list = true);

@@ -231,7 +231,7 @@ async fn where_a_policy_needs_them_all_are_asked_soon_those_too_that_were_put_of
 async fn one_that_comes_back_does_not_wait_behind_those_that_are_silent() {
     let world = World::new(26, true, true);
     world.network.silent.lock().extend(2..=26);
-    world.cluster.schemas.demand(Box::new(Any));
+    world.cluster.schemas.demand(Some(Box::new(Any)));
     let _keeper = world.start();
     seconds(1).await;
     assert!(world.is_known(1));
@@ -250,7 +250,7 @@ async fn a_cluster_that_is_silent_holds_up_no_other() {
     let places = Arc::new(Places::of_all());
     let silent: Vec<World> = (0..3).map(|_| World::new(25, true, false)).collect();
     let known = World::new(1, true, true);
-    known.cluster.schemas.demand(Box::new(Any));
+    known.cluster.schemas.demand(Some(Box::new(Any)));
     let _known = known.start_among(&places);
     seconds(1).await;
     let mut keepers = Vec::new();
@@ -278,7 +278,7 @@ async fn a_cluster_that_is_silent_holds_up_no_other() {
 async fn one_in_doubt_is_asked_again_until_it_answers() {
     let world = World::new(26, true, true);
     world.network.silent.lock().extend(2..=26);
-    world.cluster.schemas.demand(Box::new(Any));
+    world.cluster.schemas.demand(Some(Box::new(Any)));
     let _keeper = world.start();
     seconds(1).await;
     world.network.silent.lock().insert(1);
@@ -294,12 +294,12 @@ async fn one_in_doubt_is_asked_again_until_it_answers() {
 async fn what_could_not_be_judged_confirms_nothing() {
     let world = World::new(1, true, true);
     let panics: Arc<AtomicBool> = Arc::default();
-    world.cluster.schemas.demand(Box::new(Panicking(Arc::clone(&panics))));
+    world.cluster.schemas.demand(Some(Box::new(Panicking(Arc::clone(&panics)))));
     let _keeper = world.start();
     seconds(20).await;
     assert!(world.is_confirmed(1).await);
     panics.store(true, Ordering::SeqCst);
-    world.cluster.schemas.demand(Box::new(Panicking(Arc::clone(&panics))));
+    world.cluster.schemas.demand(Some(Box::new(Panicking(Arc::clone(&panics)))));
     let begun = world.opened();
     assert!(!world.is_confirmed(1).await);
     seconds(20).await;
@@ -324,7 +324,7 @@ async fn a_policy_that_comes_later_does_not_go_by_what_an_instance_said_before_i
     world.cluster.schemas.confirm(world.id(1)).await;
     assert_eq!(began.elapsed(), Duration::ZERO);
     seconds(15).await;
-    world.cluster.schemas.demand(Box::new(Any));
+    world.cluster.schemas.demand(Some(Box::new(Any)));
     assert!(world.cluster.schemas.is_doubtful(world.id(1)) && !world.cluster.schemas.is_doubtful(world.id(2)));
     world.network.silent.lock().clear();
     seconds(12).await;
