@@ -309,8 +309,8 @@ fn read_head(
             (shared.metrics.method(service, method), (service.into(), method.into()))
         }
     };
-    // What it says of where a call comes from counts, as it speaks for others.
-    let relayed = listener.forwarded.as_ref().filter(|trusted| trusted.hold(origin.peer.ip()));
+    // What it says of where a call comes from counts, as it speaks for others. Whoever a balancer cannot name has not its trust.
+    let relayed = listener.forwarded.as_ref().filter(|trusted| !origin.nameless && trusted.hold(origin.peer.ip()));
     let peer = match relayed {
         Some(trusted) => wire::caller_of(&head.fields, origin.peer, |ip| trusted.hold(ip))?,
         None => origin.peer,

@@ -67,6 +67,8 @@ pub struct Origin {
     pub metrics: Arc<ListenerMetrics>,
     /// The other end, or who a balancer before us says that is.
     pub peer: SocketAddr,
+    /// A balancer cannot say who that is, and `peer` is the balancer.
+    pub nameless: bool,
     /// Our end.
     pub local: SocketAddr,
     /// Who is at the other end, if they have shown a certificate.

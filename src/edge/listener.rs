@@ -76,7 +76,7 @@ pub async fn run(
         let (Ok(local), Ok(stream)) = (stream.local_addr(), stream.into_std()) else { continue };
         let open = metrics.connection();
         let (listener, metrics, buffered) = (Arc::clone(&listener), Arc::clone(&metrics), Arc::clone(&buffered));
-        let arrival = Arrival { peer, local, listener, metrics, buffered, open };
+        let arrival = Arrival { peer, nameless: false, local, listener, metrics, buffered, open };
         deal(&workers, |counted| Accepted { stream, arrival, counted, entry });
     }
 }
