@@ -21,6 +21,7 @@ use super::worker::{CallKey, LinkKey};
 use crate::config::snapshot::{Listener, Snapshot};
 use crate::filters::Waiting;
 use crate::h2::{ErrorCode, StreamId};
+use crate::upstream::{STRANGER, VISITOR};
 use crate::wire::{self, Rejected, Scanner, refusal_trailers, trailers_only};
 
 /// How long an answer in words waits for a window.
@@ -188,8 +189,9 @@ impl Turn<'_> {
                 if !self.read_unread(key) {
                     return;
                 }
-                if gathers && self.hub.calls.get(key.0).is_some_and(|passage| passage.upload.to_send().is_empty()) {
+                if gathers && !self.hub.calls.get(key.0).is_some_and(Passage::has_gathered) {
                     self.set_stage(key, Stage::Gathering);
+                    self.arm(key);
                 } else {
                     self.advance(key);
                 }
@@ -217,6 +219,8 @@ impl Turn<'_> {
         let Some(call) = &mut passage.call else { return false };
         if asks_what_it_may_call(call) {
             self.worker.shared.visitors.enter(call, &passage.origin);
+        } else if call.stranger {
+            call.head.fields.set(VISITOR, STRANGER.as_bytes());
         }
         head::prepare(call, &self.worker.shared.hop);
         call.first_message = None;
@@ -228,7 +232,7 @@ impl Turn<'_> {
             wire::narrow_accepted(&mut call.head.fields);
         }
         // Filters of a try see messages from the first on: those must be told apart by then.
-        let held = reads.request == Depth::Bodies || each_try.request != Depth::Nothing;
+        let held = reads.request == Depth::Bodies || each_try.request != Depth::Nothing || call.whole_by.is_some();
         if held {
             passage.upload.begin_holding();
         } else {

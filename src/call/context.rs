@@ -93,6 +93,12 @@ pub struct Call {
     pub loops: bool,
     /// It comes from a proxy that speaks for others: where it is from is in `info`.
     pub relayed: bool,
+    /// It was let in as one that nobody has to be known for.
+    pub stranger: bool,
+    /// Its first message is none that a stranger may send: it is decided about as if nobody could, without waiting for the rest.
+    pub(super) names_service: bool,
+    /// When the whole request must be there, where nothing of it goes on before.
+    pub(super) whole_by: Option<Instant>,
     /// When the head came.
     pub started: Instant,
     /// Bounds that filters and the route set.
@@ -170,6 +176,9 @@ impl Call {
             head,
             loops: false,
             relayed: false,
+            stranger: false,
+            names_service: false,
+            whole_by: None,
             started: now,
             bounds: Bounds::default(),
             deadline: None,
