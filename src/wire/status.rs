@@ -31,10 +31,11 @@ pub fn refusal_trailers(refusal: &Refusal) -> Fields {
     trailers
 }
 
-/// How a caller shows who it is (RFC 6750 §3): who sent no token is told of no error.
+/// How a caller shows who it is (RFC 6750 §3): who sent no token is told of no error, and where the certificate is at fault no token helps.
 fn challenge(refusal: &Refusal) -> Option<&'static str> {
     match (refusal.code, refusal.reason) {
         (Code::Unauthenticated, Reason::TokenMissing) => Some("Bearer"),
+        (Code::Unauthenticated, Reason::Certificate) => None,
         (Code::Unauthenticated, _) => Some("Bearer error=\"invalid_token\""),
         _ => None,
     }
