@@ -247,7 +247,7 @@ async fn reflection_that_is_refused_ends_with_that_status() {
     };
     for (filter, code, says) in [
         ("jwt: {issuers: [idp]}", 16, "say who you are with --token"),
-        ("authz: {deny: \"true\"}", 7, "show another --token"),
+        ("authz: {allow: 'peer.address == \"10.9.9.9\"'}", 7, "show another --token"),
     ] {
         let proxy = app::start(guarded(filter)).await.unwrap();
         let address = proxy.address("edge").unwrap().to_string();
