@@ -234,3 +234,29 @@ async fn by_tls_with_certificates_of_both_ends() {
     }
     std::fs::remove_dir_all(folder).unwrap();
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn reflection_that_is_refused_ends_with_that_status() {
+    let guarded = |filter: &str| {
+        let text = format!(
+            "workers: 1\nadmin: {{address: 127.0.0.1:0}}\nissuers:\n  idp: {{issuer: a, audiences: [a], jwks: {{url: \"http://127.0.0.1:1/keys\"}}}}\n\
+             clusters:\n  a: {{endpoints: [127.0.0.1:1]}}\nlisteners:\n  edge:\n    address: 127.0.0.1:0\n    serve: [reflection]\n    \
+             filters: [{filter}]\n    routes: [{{cluster: a}}]\n"
+        );
+        config::load_str(&text, Path::new("call.yaml"), &|_| None, filters::ALL).unwrap()
+    };
+    for (filter, code, says) in [
+        ("jwt: {issuers: [idp]}", 16, "say who you are with --token"),
+        ("authz: {allow: 'peer.address == \"10.9.9.9\"'}", 7, "show another --token"),
+    ] {
+        let proxy = app::start(guarded(filter)).await.unwrap();
+        let address = proxy.address("edge").unwrap().to_string();
+        let said = call(&address, "portunus.test.Echo/Unary", &[], "").await;
+        assert!(
+            said.code == code && said.err.contains(says) && said.err.contains("--proto"),
+            "{filter}: {} {}",
+            said.code,
+            said.err
+        );
+    }
+}

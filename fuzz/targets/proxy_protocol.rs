@@ -3,7 +3,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use portunus::edge::proxy_protocol::{Progress, parse};
+use portunus::edge::proxy_protocol::{Progress, Source, parse};
 
 /// Version 2's head, and what may be behind it.
 const LONGEST: usize = 16 + 4_096;
@@ -28,6 +28,10 @@ fuzz_target!(|data: &[u8]| {
         }
     };
     let Some((source, end)) = by_need else { return };
+    let source = match source {
+        Source::Peer(source) => Some(source),
+        Source::Balancer | Source::Nameless => None,
+    };
     if let Some(source) = source {
         let ip = source.ip();
         assert!(ip == ip.to_canonical() && !ip.is_unspecified() && !ip.is_multicast(), "{ip} is nobody's");

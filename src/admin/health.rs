@@ -4,8 +4,8 @@ use http::StatusCode;
 use http::request::Parts;
 use serde::Serialize;
 
-use super::AdminState;
 use super::reply::{Reply, json};
+use super::{AdminState, Readiness};
 
 /// 200 as long as the control runtime turns. It looks at nothing else: a supervisor restarts what is not live, and a
 /// restart mends no missing backend.
@@ -15,7 +15,20 @@ pub(super) fn live(_: &AdminState, _: &Parts) -> Reply {
 
 /// 200 or 503, with what is missing and what is degraded.
 pub(super) fn ready(state: &AdminState, _: &Parts) -> Reply {
-    let readiness = state.view.ready();
+    answer(&state.view.ready())
+}
+
+/// The same for whoever asks: agents, clusters and files have names, which are not for strangers.
+pub(super) fn ready_for_anybody(state: &AdminState, _: &Parts) -> Reply {
+    let mut readiness = state.view.ready();
+    let count = readiness.degraded.len();
+    if count > 0 {
+        readiness.degraded = vec![format!("{count} of what `/ready` on `admin.address` tells of")];
+    }
+    answer(&readiness)
+}
+
+fn answer(readiness: &Readiness) -> Reply {
     let ready = readiness.missing.is_empty();
     let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     let value = ReadyAnswer { ready, missing: &readiness.missing, degraded: &readiness.degraded };

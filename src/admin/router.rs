@@ -20,8 +20,8 @@ pub(super) struct Endpoint {
     pub(super) method: Method,
     /// Exactly this; or what is before `{id}`, which is the rest, without a slash.
     pub(super) path: &'static str,
-    /// Offered on `admin.public` too.
-    public: bool,
+    /// What it answers on `admin.public`, where it is offered there too.
+    public: Option<fn(&AdminState, &Parts) -> Reply>,
     answer: fn(&AdminState, &Parts) -> Reply,
 }
 
@@ -36,18 +36,18 @@ impl Endpoint {
 
 /// Every endpoint. docs/admin.md describes each; a test holds the two together.
 pub(super) const ENDPOINTS: &[Endpoint] = &[
-    Endpoint { method: Method::GET, path: "/live", public: true, answer: health::live },
-    Endpoint { method: Method::GET, path: "/ready", public: true, answer: health::ready },
-    Endpoint { method: Method::GET, path: "/metrics", public: true, answer: metrics::metrics },
-    Endpoint { method: Method::GET, path: "/instances", public: false, answer: inventory::instances },
-    Endpoint { method: Method::GET, path: "/agents", public: false, answer: inventory::agents },
-    Endpoint { method: Method::DELETE, path: "/agents/{id}", public: false, answer: inventory::release },
-    Endpoint { method: Method::GET, path: "/clusters", public: false, answer: inventory::clusters },
-    Endpoint { method: Method::GET, path: "/routes", public: false, answer: inventory::routes },
-    Endpoint { method: Method::GET, path: "/schema", public: false, answer: schema::schemas },
-    Endpoint { method: Method::POST, path: "/schema/accept", public: false, answer: schema::accept },
-    Endpoint { method: Method::GET, path: "/config", public: false, answer: config::running },
-    Endpoint { method: Method::GET, path: "/config/status", public: false, answer: config::status },
+    Endpoint { method: Method::GET, path: "/live", public: Some(health::live), answer: health::live },
+    Endpoint { method: Method::GET, path: "/ready", public: Some(health::ready_for_anybody), answer: health::ready },
+    Endpoint { method: Method::GET, path: "/metrics", public: Some(metrics::metrics), answer: metrics::metrics },
+    Endpoint { method: Method::GET, path: "/instances", public: None, answer: inventory::instances },
+    Endpoint { method: Method::GET, path: "/agents", public: None, answer: inventory::agents },
+    Endpoint { method: Method::DELETE, path: "/agents/{id}", public: None, answer: inventory::release },
+    Endpoint { method: Method::GET, path: "/clusters", public: None, answer: inventory::clusters },
+    Endpoint { method: Method::GET, path: "/routes", public: None, answer: inventory::routes },
+    Endpoint { method: Method::GET, path: "/schema", public: None, answer: schema::schemas },
+    Endpoint { method: Method::POST, path: "/schema/accept", public: None, answer: schema::accept },
+    Endpoint { method: Method::GET, path: "/config", public: None, answer: config::running },
+    Endpoint { method: Method::GET, path: "/config/status", public: None, answer: config::status },
 ];
 
 /// Answers one request. The guards come first: whoever may not ask learns nothing, not even what exists.
@@ -58,7 +58,7 @@ pub(super) fn answer(site: &Site, shown: &Shown, request: &Parts) -> Reply {
     {
         return refuse(status, error);
     }
-    let offered = || ENDPOINTS.iter().filter(|endpoint| endpoint.public || *surface == Surface::Full);
+    let offered = || ENDPOINTS.iter().filter(|endpoint| endpoint.public.is_some() || *surface == Surface::Full);
     let path = request.uri.path();
     let here: Vec<&Endpoint> = offered().filter(|endpoint| endpoint.fits(path)).collect();
     if here.is_empty() {
@@ -76,7 +76,10 @@ pub(super) fn answer(site: &Site, shown: &Shown, request: &Parts) -> Reply {
     }
     match surface {
         Surface::Full => (endpoint.answer)(state, request),
-        Surface::Public => recent.or_make(endpoint.path, request, || (endpoint.answer)(state, request)),
+        Surface::Public => {
+            let answer = endpoint.public.unwrap_or(endpoint.answer);
+            recent.or_make(endpoint.path, request, || answer(state, request))
+        }
     }
 }
 

@@ -5,13 +5,14 @@ use std::convert::Infallible;
 use std::future::Future;
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use portunus_tls::Session;
+use portunus_tls::{Server, Session};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::{AbortHandle, JoinSet};
@@ -28,6 +29,9 @@ pub(super) struct Bounds {
     /// Connections at once. One more takes the place of the oldest: an honest one has its answer within milliseconds, and whoever opens
     /// many and says nothing must not keep a supervisor out, or it would have the process killed.
     pub(super) connections: usize,
+    /// Of them, those that have not shaken hands by TLS: each costs a signature, and nobody knows yet who it is. One more takes the place
+    /// of the oldest of these.
+    pub(super) handshakes: usize,
     /// From accepting a connection to its end. One number for everything that can be slow (the handshake, the head, the scraper that
     /// does not read), so that nothing can be forgotten.
     pub(super) request: Duration,
@@ -37,7 +41,7 @@ pub(super) struct Bounds {
 
 impl Default for Bounds {
     fn default() -> Self {
-        Self { connections: 64, request: Duration::from_secs(10), head: 16 * 1024 }
+        Self { connections: 64, handshakes: 16, request: Duration::from_secs(10), head: 16 * 1024 }
     }
 }
 
@@ -73,8 +77,11 @@ pub(super) async fn serve_within(
             Some(ended) = connections.join_next() => report(ended),
             accepted = listener.accept() => match accepted {
                 Ok((stream, _)) => {
-                    make_room(&mut by_age, bounds.connections);
-                    by_age.push_back(connections.spawn(serve_connection(bounds, stream, Arc::clone(&site))));
+                    make_room(&mut by_age, bounds);
+                    let tls = tls_of(&site);
+                    let met = Arc::new(AtomicBool::new(tls.is_none()));
+                    let served = serve_connection(bounds, (stream, tls), Arc::clone(&site), Arc::clone(&met));
+                    by_age.push_back(Held { task: connections.spawn(served), met });
                 }
                 Err(error) => {
                     tracing::warn!(%error, "the admin port cannot accept a connection; trying again");
@@ -93,26 +100,48 @@ pub(super) async fn serve_within(
     let _ = timeout(LAST_ANSWERS, finish).await;
 }
 
-/// Ends the oldest connections until there is room for one more.
-fn make_room(by_age: &mut VecDeque<AbortHandle>, most: usize) {
-    by_age.retain(|connection| !connection.is_finished());
-    while by_age.len() >= most {
-        let Some(oldest) = by_age.pop_front() else { return };
+/// A connection that is served.
+struct Held {
+    task: AbortHandle,
+    /// It needs no handshake, or has been through it.
+    met: Arc<AtomicBool>,
+}
+
+/// Ends the oldest connections until there is room for one more: first those that have not shaken hands, of which there may be fewer.
+fn make_room(by_age: &mut VecDeque<Held>, bounds: Bounds) {
+    by_age.retain(|held| !held.task.is_finished());
+    let is_strange = |held: &Held| !held.met.load(Ordering::Relaxed);
+    loop {
+        let strange = by_age.iter().filter(|held| is_strange(held)).count();
+        if by_age.len() < bounds.connections && strange < bounds.handshakes {
+            return;
+        }
+        let oldest = by_age.iter().position(is_strange).unwrap_or_default();
+        let Some(oldest) = by_age.remove(oldest) else { return };
         tracing::debug!("an admin connection was ended: there are too many, and it is the oldest");
-        oldest.abort();
+        oldest.task.abort();
     }
 }
 
-async fn serve_connection(bounds: Bounds, stream: TcpStream, site: Arc<Site>) {
-    let tls = match site.surface {
+fn tls_of(site: &Site) -> Option<Arc<Server>> {
+    match site.surface {
         Surface::Full => site.state.view.access().tls.clone(),
         Surface::Public => None,
-    };
+    }
+}
+
+async fn serve_connection(
+    bounds: Bounds,
+    (stream, tls): (TcpStream, Option<Arc<Server>>),
+    site: Arc<Site>,
+    met: Arc<AtomicBool>,
+) {
     let served = async {
         let Some(tls) = tls else { return exchange(bounds, stream, site, Shown::default()).await };
         // A client that says nothing has nothing made for it.
         stream.readable().await?;
         let Session { stream, peer } = tls.accept(stream).await.map_err(io::Error::other)?;
+        met.store(true, Ordering::Relaxed);
         exchange(bounds, stream, site, Shown { peer }).await
     };
     match timeout(bounds.request, served).await {
@@ -154,5 +183,39 @@ fn report(ended: Result<(), tokio::task::JoinError>) {
         && error.is_panic()
     {
         tracing::error!(%error, "an admin request failed inside; this is a bug");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::VecDeque;
+    use std::sync::Arc;
+    use std::sync::atomic::AtomicBool;
+
+    use super::{Bounds, Held, make_room};
+
+    /// Who is held by now, once one more may come: the strangers as `s`, those who have shaken hands as `m`, by age.
+    async fn left(held: &str, connections: usize, handshakes: usize) -> String {
+        let hold = |(at, who): (usize, char)| {
+            let task = tokio::spawn(std::future::pending::<()>());
+            (at, task.abort_handle(), Held { task: task.abort_handle(), met: Arc::new(AtomicBool::new(who == 'm')) })
+        };
+        let all: Vec<_> = held.chars().enumerate().map(hold).collect();
+        let (tasks, mut by_age): (Vec<_>, VecDeque<_>) =
+            all.into_iter().map(|(at, task, held)| ((at, task), held)).unzip();
+        make_room(&mut by_age, Bounds { connections, handshakes, ..Bounds::default() });
+        tokio::task::yield_now().await;
+        let left = tasks.iter().filter(|(_, task)| !task.is_finished()).map(|(at, _)| held.as_bytes()[*at] as char);
+        assert_eq!(tasks.iter().filter(|(_, task)| !task.is_finished()).count(), by_age.len());
+        left.collect()
+    }
+
+    #[tokio::test]
+    async fn strangers_go_first_and_are_fewer() {
+        assert_eq!(left("mmm", 4, 2).await, "mmm");
+        assert_eq!(left("mmmm", 4, 2).await, "mmm");
+        assert_eq!(left("mmms", 4, 2).await, "mmm", "the stranger goes, though it came last");
+        assert_eq!(left("msms", 5, 2).await, "mms", "one more of them may come");
+        assert_eq!(left("ssss", 9, 2).await, "s");
     }
 }

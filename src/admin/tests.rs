@@ -343,6 +343,8 @@ async fn the_public_port_answers_any_host_and_only_three_paths() {
             assert_eq!(exchange(server.address, &request).await.status, 200, "{request}");
         }
     }
+    let ready = ask(&server, "GET", "/ready").await.body;
+    assert!(ready.contains("\"1 of what `/ready` on `admin.address` tells of\"") && !ready.contains("core"), "{ready}");
     for path in ["/config", "/agents", "/instances", "/routes", "/clusters", "/config/status"] {
         let answer = ask(&server, "GET", path).await;
         assert_eq!(answer.status, 404, "{path}");

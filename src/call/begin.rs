@@ -22,6 +22,7 @@ use crate::config::snapshot::{Listener, Snapshot};
 use crate::filters::Waiting;
 use crate::h2::{ErrorCode, StreamId};
 use crate::in_force::InForce;
+use crate::upstream::{STRANGER, VISITOR};
 use crate::wire::{self, Rejected, Scanner, refusal_trailers, trailers_only};
 
 /// How long an answer in words waits for a window.
@@ -201,8 +202,9 @@ impl Turn<'_> {
                 if !self.read_unread(key) {
                     return;
                 }
-                if gathers && self.hub.calls.get(key.0).is_some_and(|passage| passage.upload.to_send().is_empty()) {
+                if gathers && !self.hub.calls.get(key.0).is_some_and(Passage::has_gathered) {
                     self.set_stage(key, Stage::Gathering);
+                    self.arm(key);
                 } else {
                     self.advance(key);
                 }
@@ -230,6 +232,8 @@ impl Turn<'_> {
         let Some(call) = &mut passage.call else { return false };
         if asks_what_it_may_call(call) {
             self.worker.shared.visitors.enter(call, &passage.origin);
+        } else if call.stranger {
+            call.head.fields.set(VISITOR, STRANGER.as_bytes());
         }
         head::prepare(call, &self.worker.shared.hop);
         call.first_message = None;
@@ -241,7 +245,7 @@ impl Turn<'_> {
             wire::narrow_accepted(&mut call.head.fields);
         }
         // Filters of a try see messages from the first on: those must be told apart by then.
-        let held = reads.request == Depth::Bodies || each_try.request != Depth::Nothing;
+        let held = reads.request == Depth::Bodies || each_try.request != Depth::Nothing || call.whole_by.is_some();
         if held {
             passage.upload.begin_holding();
         } else {
@@ -322,8 +326,8 @@ fn read_head(
             (shared.metrics.method(service, method), (service.into(), method.into()))
         }
     };
-    // What it says of where a call comes from counts, as it speaks for others.
-    let relayed = listener.forwarded.as_ref().filter(|trusted| trusted.hold(origin.peer.ip()));
+    // What it says of where a call comes from counts, as it speaks for others. Whoever a balancer cannot name has not its trust.
+    let relayed = listener.forwarded.as_ref().filter(|trusted| !origin.nameless && trusted.hold(origin.peer.ip()));
     let peer = match relayed {
         Some(trusted) => wire::caller_of(&head.fields, origin.peer, |ip| trusted.hold(ip))?,
         None => origin.peer,

@@ -64,6 +64,8 @@ pub struct Origin {
     pub metrics: Arc<ListenerMetrics>,
     /// The other end, or who a balancer before us says that is.
     pub peer: SocketAddr,
+    /// A balancer cannot say who that is, and `peer` is the balancer.
+    pub nameless: bool,
     /// Our end.
     pub local: SocketAddr,
     /// Who is at the other end, if they have shown a certificate.
@@ -88,6 +90,12 @@ pub struct Call {
     pub loops: bool,
     /// It comes from a proxy that speaks for others: where it is from is in `info`.
     pub relayed: bool,
+    /// It was let in as one that nobody has to be known for.
+    pub stranger: bool,
+    /// Its first message is none that a stranger may send: it is decided about as if nobody could, without waiting for the rest.
+    pub(super) names_service: bool,
+    /// When the whole request must be there, where nothing of it goes on before.
+    pub(super) whole_by: Option<Instant>,
     /// When the head came.
     pub started: Instant,
     /// Bounds that filters and the route set.
@@ -165,6 +173,9 @@ impl Call {
             head,
             loops: false,
             relayed: false,
+            stranger: false,
+            names_service: false,
+            whole_by: None,
             started: now,
             bounds: Bounds::default(),
             deadline: None,

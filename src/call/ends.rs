@@ -137,6 +137,7 @@ impl Turn<'_> {
             Stage::Registering(registering) if registering.until().is_some_and(|until| until <= now) => {
                 self.stop(key, Stop::deadline());
             }
+            Stage::Gathering if passage.next_alarm().is_some_and(|at| at <= now) => self.stop(key, Stop::deadline()),
             _ => {}
         }
         self.arm(key);

@@ -33,14 +33,14 @@ impl Turn<'_> {
             return self.stop(key, Stop::overloaded());
         }
         let judged = passage.judge_requests();
-        let (messages, sent) = (passage.upload.to_send().len(), passage.up.is_some());
+        let (gathered, sent) = (passage.has_gathered(), passage.up.is_some());
         let gathering = matches!(passage.stage, Stage::Gathering);
         // Before a message that does not pass go those that did.
         let sent = if sent { self.send_on(key) } else { Ok(()) };
         if let Err(stop) = judged.and(sent) {
             return self.stop(key, stop);
         }
-        if gathering && messages > 0 {
+        if gathering && gathered {
             self.set_stage(key, Stage::Sent);
             self.advance(key);
         }

@@ -120,7 +120,7 @@ fn undecided(failure: Failure, what: &str, reason: Reason) -> Box<Refusal> {
 
 /// As whom a caller of the registrar acts.
 pub(super) fn owner(who: &Registrants, open: bool, origin: &Origin, call: &Call) -> Result<Arc<str>, Failure> {
-    let by_default = || match (call.info.identity.as_deref(), &call.info.claims) {
+    let by_default = || match (own_identity(call), &call.info.claims) {
         (Some(PeerIdentity { spiffe: Some(id), .. }), _) => Some(Arc::clone(id)),
         // No issuer has a blank in it: two that differ never make one owner. Who shows a token of nobody is nobody.
         (_, Some(claims)) => {
@@ -131,16 +131,24 @@ pub(super) fn owner(who: &Registrants, open: bool, origin: &Origin, call: &Call)
             Some(format!("{};{}", shown.subject, shown.issuer).into())
         }
         // An address is somebody only on this machine: who comes from elsewhere, as balancers and proxies before a listener on loopback
-        // let them, has to show who he is. Nor is a proxy's address that of any of those for whom it speaks, whatever it says of them.
-        (None, None) if !open && (call.relayed || !origin.peer.ip().to_canonical().is_loopback()) => None,
+        // let them, has to show who he is. Nor is a proxy's address that of any of those for whom it speaks, whatever it says of them, or
+        // a balancer's that of somebody whom it cannot name. A certificate that names nobody changes nothing.
+        (_, None) if !open && (call.relayed || origin.nameless || !origin.peer.ip().to_canonical().is_loopback()) => {
+            None
+        }
         _ => Some(owner_by_address(origin.peer.ip(), open)),
     };
     who.owner(&Facts::of_call(&call.info, &call.head), by_default)
 }
 
+/// Whom the certificate of the connection names, where that is the caller: a proxy that speaks for others has shown its own.
+fn own_identity(call: &Call) -> Option<&PeerIdentity> {
+    call.info.identity.as_deref().filter(|_| !call.relayed)
+}
+
 /// What a caller of the registrar has shown of itself: its certificate first, whatever it takes to be an owner.
 pub(super) fn shown(call: &Call) -> Shown {
-    match (call.info.identity.as_deref(), &call.info.claims) {
+    match (own_identity(call), &call.info.claims) {
         (Some(PeerIdentity { spiffe: Some(id), .. }), _) => Shown::Spiffe(Arc::clone(id)),
         (Some(PeerIdentity { subject, issuer, .. }), _) if !subject.is_empty() => {
             Shown::Certificate { subject: Arc::clone(subject), issuer: Arc::clone(issuer) }

@@ -67,7 +67,7 @@ pub(super) enum Stage {
     Awaiting(Box<Undecided>),
     /// It is one for the registrar.
     Registering(Registering),
-    /// Its head goes upstream once its first message has passed, and that has not come.
+    /// Its head goes upstream once its first message has passed, and that has not come; or once the request is whole.
     Gathering,
     /// It waits for a place on a connection to an instance.
     Placing(Placing),
@@ -115,6 +115,12 @@ pub(super) struct Alarm {
 }
 
 impl Passage {
+    /// Whether all has come that a call waits for before it goes upstream.
+    pub(super) fn has_gathered(&self) -> bool {
+        let whole = self.upload.ended || self.call.as_ref().is_none_or(|call| call.whole_by.is_none());
+        whole && !self.upload.to_send().is_empty()
+    }
+
     /// Octets went on, in either direction.
     pub(super) fn moved(&mut self, now: Instant) {
         if let Some(idle) = &mut self.idle {
@@ -127,6 +133,7 @@ impl Passage {
         let stage = match &self.stage {
             Stage::Placing(placing) => Some(placing.until),
             Stage::Registering(registering) => registering.until(),
+            Stage::Gathering => self.call.as_ref().and_then(|call| call.whole_by),
             _ => None,
         };
         let idle = self.idle.and_then(|idle| idle.moved.checked_add(idle.limit));

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use fields::RequestHead;
-use filter_api::{CallInfo, Code, Depth, Reason, Refusal};
+use filter_api::{CallInfo, Code, Depth, MethodKind, Reason, Refusal};
 
 use super::context::{Call, Origin};
 use super::judge;
@@ -13,7 +13,7 @@ use crate::config::snapshot::{FirstMessage, Listener, Registrants, Route, Target
 use crate::filters::{Answered, Chain, Seen, Waiting};
 use crate::registry::{Agent, Asked, ChooseErrorKind, Registry};
 use crate::upstream::{Cluster, Clusters};
-use crate::wire::authority_host;
+use crate::wire::{Prefix, authority_host};
 
 /// What becomes of a call.
 #[derive(Debug)]
@@ -109,7 +109,10 @@ pub(super) fn decide(
     loop {
         let chain = match progress.next {
             Next::Listener => match door(listener, call) {
-                Some(chain) => Some(chain),
+                Some((chain, stranger)) => {
+                    call.stranger = stranger;
+                    Some(chain)
+                }
                 None => return Ok(Decision::NeedsMessage),
             },
             Next::Route(place) => Some(&route_at(place)?.early),
@@ -146,31 +149,40 @@ pub(super) fn decide(
                 if matches!(route.target, Target::Register { .. }) && call.followers.readers() > progress.readers {
                     return Err(unread());
                 }
-                return Ok(Decision::Made(settle(route, call)));
+                return Ok(Decision::Made(settle(listener, route, call)));
             }
         };
     }
 }
 
-/// The filters that a call meets first; none as long as its first message is not there, where that decides. Who asks how the listener is
-/// itself need not say who that is, where the listener says so, and its own answer is asked for and not that of an instance.
-fn door<'l>(listener: &'l Listener, call: &Call) -> Option<&'l Chain> {
-    let Some(for_anybody) = &listener.for_anybody else { return Some(&listener.early) };
+/// The filters that a call meets first, and whether those ask nobody who he is; none as long as its first message is not there, where
+/// that decides. Who asks how the listener is itself need not say who that is, where the listener says so, and its own answer is asked
+/// for and not that of an instance.
+fn door<'l>(listener: &'l Listener, call: &Call) -> Option<(&'l Chain, bool)> {
+    let for_the_known = Some((&listener.early, false));
+    let Some(for_anybody) = &listener.for_anybody else { return for_the_known };
     let Call { head, info, .. } = call;
     if &*info.service != "grpc.health.v1.Health" || !matches!(&*info.method, "Check" | "Watch") {
-        return Some(&listener.early);
+        return for_the_known;
     }
     let mut routes = listener.router.candidates(head, authority_host(head.authority()), &info.service, &info.method);
     let within = |place| match &listener.router.get(place)?.target {
         Target::Cluster(name) => Some(listener.within.as_ref() == Some(name)),
         _ => None,
     };
-    if routes.next().and_then(within) != Some(true) {
-        return Some(&listener.early);
+    if call.names_service || routes.next().and_then(within) != Some(true) {
+        return for_the_known;
     }
     // `service`, the first field, is "": left out, or written so.
-    let asks_for_all = |message: &Vec<u8>| message.is_empty() || message == &[0x0a, 0];
-    call.first_message.as_ref().map(|message| if asks_for_all(message) { for_anybody } else { &listener.early })
+    match call.first_message.as_deref()? {
+        [] | [0x0a, 0] => Some((for_anybody, true)),
+        _ => for_the_known,
+    }
+}
+
+/// Whether a message that begins so can be one that [anybody](door) may send. What is longer need not be waited for.
+pub(super) fn may_be_for_anybody(prefix: Prefix) -> bool {
+    !prefix.compressed && matches!(prefix.size, 0 | 2)
 }
 
 fn unread() -> Box<Refusal> {
@@ -204,8 +216,13 @@ fn choose(clusters: &Clusters, origin: &Origin, route: &Route, call: &mut Call) 
     Ok(())
 }
 
-fn settle(route: &Route, call: &mut Call) -> Plan {
+fn settle(listener: &Listener, route: &Route, call: &mut Call) -> Plan {
     limit_time(call, route.timeout);
+    // A server of this process has few places, and strangers may ask it: none of them is held for a question that is not asked.
+    let within = call.forward.as_ref().is_some_and(|forward| forward.cluster.is_within());
+    if within && call.kind.is_some_and(MethodKind::has_one_request) {
+        call.whole_by = call.started.checked_add(listener.limits.handshake);
+    }
     match &route.target {
         Target::Register { open, who, .. } => Plan::Register { open: *open, who: Arc::clone(who) },
         _ => Plan::Forward,

@@ -21,7 +21,7 @@ use super::turn::Turn;
 use super::worker::{CallKey, Worker};
 use crate::config::snapshot::Registrants;
 use crate::expr::Failure;
-use crate::registry::{Caller, Shown};
+use crate::registry::{Caller, Connection, Shown};
 use crate::upstream::Cluster;
 use crate::wire::framed;
 
@@ -106,12 +106,13 @@ impl Turn<'_> {
         let shown = judge::shown(call);
         let applicant = Applicant::of(call, &registering.who);
         let info = call.info.clone();
-        let (origin, peer) = (Arc::clone(&passage.origin), caller_address(call));
+        let origin = Arc::clone(&passage.origin);
+        let from = (caller_address(&origin, call), connection(&origin, call));
         let registrar = registrar(self.worker, &origin, &forward.cluster).map(|own| own.for_applicant(applicant));
         let worker = Arc::clone(self.worker);
         let task = tokio::spawn(async move {
             let answer = match owner {
-                Ok(owner) => dispatch(&info, caller(&origin, peer, (owner, shown)), registrar, &request).await,
+                Ok(owner) => dispatch(&info, caller(&origin, from, (owner, shown)), registrar, &request).await,
                 Err(failure) => Err(nobody(failure)),
             };
             worker.turn(|turn| turn.registered(key, answer));
@@ -150,15 +151,21 @@ fn registrar(worker: &Worker, origin: &Origin, cluster: &Cluster) -> Option<Regi
 }
 
 /// From where a caller of the registrar calls, and where its instances may be by that. A proxy speaks for others: that it is beside us, or
-/// says that they are, does not let them name addresses of this machine.
-fn caller_address(call: &Call) -> SocketAddr {
+/// says that they are, does not let them name addresses of this machine. Whom a balancer cannot name is nowhere.
+fn caller_address(origin: &Origin, call: &Call) -> SocketAddr {
     let peer = call.info.peer;
-    let nowhere = call.relayed && peer.ip().to_canonical().is_loopback();
+    let nowhere = origin.nameless || (call.relayed && peer.ip().to_canonical().is_loopback());
     if nowhere { SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), peer.port()) } else { peer }
 }
 
-fn caller(origin: &Origin, peer: SocketAddr, (owner, shown): (Arc<str>, Shown)) -> Caller {
-    Caller { peer, local: Some(origin.local.ip()), connection: origin.connection.clone(), owner, shown }
+/// The connection by which an instance is known again. A proxy's has calls of many: it is none of theirs, and tells of none whether it
+/// is still there.
+fn connection(origin: &Origin, call: &Call) -> Connection {
+    if call.relayed { Connection::unknown() } else { origin.connection.clone() }
+}
+
+fn caller(origin: &Origin, (peer, connection): (SocketAddr, Connection), (owner, shown): (Arc<str>, Shown)) -> Caller {
+    Caller { peer, local: Some(origin.local.ip()), connection, owner, shown }
 }
 
 /// Who calls is decided by an expression, and it names nobody.

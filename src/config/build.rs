@@ -13,7 +13,7 @@ use super::access::Access;
 use super::expressions::{Compiler, Keys, Registrants};
 use super::health;
 use super::issuers::Signatories;
-use super::policies::{Calls, Gathering, Policy};
+use super::policies::{Calls, Gathering, Policy, slips};
 use super::readers::Hiding;
 use super::secure;
 use super::snapshot::{FirstMessage, HealthCheck, Limits, Listener, Route, Snapshot, Sources, Split, Target};
@@ -89,6 +89,7 @@ pub fn build_after(
             builder.problems.push(loaded.source.error_at(&place, why));
         }
     }
+    builder.problems.extend(slips(&policies, |cluster| schemas.contains_key(cluster), &loaded.source));
     builder.problems.extend(builder.compiler.problems);
     if !builder.problems.is_empty() {
         return Err(loaded.source.errors(builder.problems));

@@ -1,6 +1,7 @@
 //! What of a configuration reads messages, by the clusters whose messages those are: compiled for every definition of a method that comes
 //! up, and asked whether it still reads the same fields. Calls then only look up what was compiled.
 
+use std::collections::BTreeSet;
 use std::fmt::Debug;
 use std::sync::Arc;
 
@@ -38,6 +39,11 @@ pub trait Policy: Debug + Send + Sync {
 
     /// Whether a field that it reads under a definition is another one in the accepted definition: says how.
     fn conflicts(&self, definition: &Definition, accepted: &Definition) -> Option<String>;
+
+    /// What it reads where that is there, and what is in messages of none of the definitions that it has been made ready for.
+    fn nowhere(&self) -> Vec<String> {
+        Vec::new()
+    }
 
     /// The key below its place under which the file says what it reads of a method, where it has several.
     fn key(&self, service: &str, method: &str) -> Option<String> {
@@ -196,6 +202,29 @@ impl Governed {
         };
         Some(Misfit { place, why })
     }
+}
+
+/// What policies read that is in no message which comes by: a slip, where files have all of those messages.
+pub(super) fn slips(policies: &Policies, is_known: impl Fn(&str) -> bool, source: &Source) -> Vec<Problem> {
+    let of_clusters = |known: bool| {
+        let is_known = &is_known;
+        let clusters = policies.iter().filter(move |(cluster, _)| is_known(cluster) == known);
+        clusters.flat_map(|(_, policies)| &policies.governed)
+    };
+    let mut seen: BTreeSet<&Path> = of_clusters(false).map(|governed| &governed.place).collect();
+    let mut problems = Vec::new();
+    for Governed { place, policy, .. } in of_clusters(true) {
+        if seen.insert(place) {
+            let slip = |path: String| {
+                let why = format!(
+                    "`{path}` is in none of the messages that come by here: see to its spelling, or leave it out"
+                );
+                source.error_at(place, why)
+            };
+            problems.extend(policy.nowhere().into_iter().map(slip));
+        }
+    }
+    problems
 }
 
 impl Gathering {

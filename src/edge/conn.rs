@@ -50,6 +50,8 @@ pub struct Accepted {
 pub struct Arrival {
     /// The other end; where a balancer says who that is, what it says.
     pub peer: SocketAddr,
+    /// A balancer cannot say who that is, and `peer` is the balancer.
+    pub nameless: bool,
     /// Our end.
     pub local: SocketAddr,
     /// The listener as it was when the connection came: what a handshake fixes stays with it.
@@ -123,7 +125,7 @@ async fn converse<T>(
 ) where
     T: AsyncRead + AsyncWrite + Unpin,
 {
-    let Arrival { peer, local, listener, metrics, buffered, open: _open } = arrival;
+    let Arrival { peer, nameless, local, listener, metrics, buffered, open: _open } = arrival;
     let limits = listener.limits;
     let read = async { preface::read(&mut io, secured.is_some()).await.ok().flatten() };
     let Some(first) = within(until, &closing, read).await else {
@@ -135,6 +137,7 @@ async fn converse<T>(
         listener: Arc::clone(&listener.name),
         metrics,
         peer,
+        nameless,
         local,
         identity: secured.as_ref().and_then(Secured::identity),
         client_cert: OnceLock::new(),

@@ -9,7 +9,7 @@ use tokio::net::TcpStream;
 
 use super::conn::Arrival;
 use super::peers::{Peers, Visit};
-use super::proxy_protocol::{self, Lacking};
+use super::proxy_protocol::{self, Lacking, Source};
 use crate::config::snapshot::Listener;
 use crate::observe::metrics::ListenerMetrics;
 use crate::wire::told_by;
@@ -78,9 +78,12 @@ impl Entry {
             }
             Self::Announced(peers) => match proxy_protocol::read(stream).await {
                 Ok(source) => {
-                    let peer = source.map_or(arrival.peer, |source| told_by(arrival.peer, source));
+                    let peer = match source {
+                        Source::Peer(source) => told_by(arrival.peer, source),
+                        Source::Balancer | Source::Nameless => arrival.peer,
+                    };
                     let visit = admit(at, &peers, peer);
-                    arrival.peer = peer;
+                    (arrival.peer, arrival.nameless) = (peer, source == Source::Nameless);
                     visit
                 }
                 Err(Lacking::Silent) => None,

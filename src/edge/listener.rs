@@ -109,7 +109,7 @@ pub async fn run(socket: Arc<TcpListener>, gate: Gate, workers: Vec<Deal>, closi
         let (Ok(local), Ok(stream)) = (stream.local_addr(), stream.into_std()) else { continue };
         let open = metrics.connection();
         let (listener, metrics, buffered) = (Arc::clone(listener), Arc::clone(&metrics), Arc::clone(&buffered));
-        let arrival = Arrival { peer, local, listener, metrics, buffered, open };
+        let arrival = Arrival { peer, nameless: false, local, listener, metrics, buffered, open };
         let closing = closing.clone();
         deal(&workers, |counted| Accepted { stream, arrival, counted, closing, entry });
     }

@@ -28,8 +28,19 @@ const CHECKSUM: u8 = 3;
 pub enum Progress {
     /// At least so many octets more belong to it.
     Needs(usize),
-    /// It is whole. `None`: it speaks of nobody, and the connection is the balancer's own, or from where only that knows.
-    Whole(Option<SocketAddr>),
+    /// It is whole.
+    Whole(Source),
+}
+
+/// Whose connection it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// Somebody's at this address.
+    Peer(SocketAddr),
+    /// The balancer's own, as for a health check.
+    Balancer,
+    /// Somebody's, and the balancer does not say whose.
+    Nameless,
 }
 
 /// Why there is no header.
@@ -42,7 +53,7 @@ pub(super) enum Lacking {
 }
 
 /// Reads a header to its end.
-pub(super) async fn read<T: AsyncRead + Unpin>(io: &mut T) -> Result<Option<SocketAddr>, Lacking> {
+pub(super) async fn read<T: AsyncRead + Unpin>(io: &mut T) -> Result<Source, Lacking> {
     let mut header = Vec::new();
     loop {
         let more = match parse(&header).map_err(Lacking::Malformed)? {
@@ -121,10 +132,10 @@ fn least_left(text: &[u8]) -> usize {
 }
 
 /// What a line says behind `PROXY `.
-fn source_of(text: &[u8]) -> Result<Option<SocketAddr>, &'static str> {
+fn source_of(text: &[u8]) -> Result<Source, &'static str> {
     // What follows here is for nobody, whatever it is.
     if text == b"UNKNOWN" || text.starts_with(b"UNKNOWN ") {
-        return Ok(None);
+        return Ok(Source::Nameless);
     }
     let text = std::str::from_utf8(text).map_err(|_| "is not in ASCII")?;
     let mut fields = text.split(' ');
@@ -140,7 +151,7 @@ fn source_of(text: &[u8]) -> Result<Option<SocketAddr>, &'static str> {
     };
     let (source, _) = (ip(source)?, ip(destination)?);
     let (from, _) = (port(from)?, port(to)?);
-    named(source, from).map(Some)
+    named(source, from)
 }
 
 fn port(text: &str) -> Result<u16, &'static str> {
@@ -169,7 +180,7 @@ fn parse_binary(header: &[u8]) -> Result<Progress, &'static str> {
     }
     match command & 0xf {
         // The balancer itself, as for a health check. Whatever else is there is to be ignored.
-        0 => Ok(Progress::Whole(None)),
+        0 => Ok(Progress::Whole(Source::Balancer)),
         1 => {
             let (source, extensions) = addresses(family, behind)?;
             check_extensions(header, extensions)?;
@@ -180,16 +191,16 @@ fn parse_binary(header: &[u8]) -> Result<Progress, &'static str> {
 }
 
 /// The source, and what is behind the addresses.
-fn addresses(family: u8, behind: &[u8]) -> Result<(Option<SocketAddr>, &[u8]), &'static str> {
+fn addresses(family: u8, behind: &[u8]) -> Result<(Source, &[u8]), &'static str> {
     const SHORT: &str = "is too short for its addresses";
     match family {
         // Of a kind that has no addresses: the rest cannot be told apart.
-        0x00 => Ok((None, &[])),
+        0x00 => Ok((Source::Nameless, &[])),
         0x11 => {
             let (both, rest) = behind.split_first_chunk::<12>().ok_or(SHORT)?;
             let [a, b, c, d, _, _, _, _, high, low, _, _] = *both;
             let source = named(Ipv4Addr::from([a, b, c, d]).into(), u16::from_be_bytes([high, low]))?;
-            Ok((Some(source), rest))
+            Ok((source, rest))
         }
         0x21 => {
             let (both, rest) = behind.split_first_chunk::<36>().ok_or(SHORT)?;
@@ -197,10 +208,10 @@ fn addresses(family: u8, behind: &[u8]) -> Result<(Option<SocketAddr>, &[u8]), &
                 return Err(SHORT);
             };
             let source = named(Ipv6Addr::from(*source).into(), u16::from_be_bytes([*high, *low]))?;
-            Ok((Some(source), rest))
+            Ok((source, rest))
         }
-        // Two paths of sockets, which are on the balancer's machine.
-        0x31 => behind.split_first_chunk::<216>().map(|(_, rest)| (None, rest)).ok_or(SHORT),
+        // Two paths of sockets, which are on the balancer's machine. Whose they are is not said.
+        0x31 => behind.split_first_chunk::<216>().map(|(_, rest)| (Source::Nameless, rest)).ok_or(SHORT),
         0x12 | 0x22 | 0x32 => Err("is about datagrams, and this is a connection"),
         _ => Err("has a kind of address that there is not"),
     }
@@ -231,8 +242,8 @@ fn check_extensions(header: &[u8], mut extensions: &[u8]) -> Result<(), &'static
 }
 
 /// A source that can be somebody's.
-fn named(ip: IpAddr, port: u16) -> Result<SocketAddr, &'static str> {
-    somebody(ip, port).ok_or("names a source that is nobody's address")
+fn named(ip: IpAddr, port: u16) -> Result<Source, &'static str> {
+    somebody(ip, port).map(Source::Peer).ok_or("names a source that is nobody's address")
 }
 
 /// CRC-32C (RFC 3720 B.4).

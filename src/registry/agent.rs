@@ -64,6 +64,13 @@ impl Connection {
         Self { id: NEXT.fetch_add(1, Ordering::Relaxed), open: Arc::new(AtomicBool::new(true)) }
     }
 
+    /// Where the caller's own is not known: one that is nobody else's, and counts as closed.
+    pub fn unknown() -> Self {
+        let connection = Self::opened();
+        connection.close();
+        connection
+    }
+
     /// Tells that it has ended, in whatever way.
     pub fn close(&self) {
         self.open.store(false, Ordering::Release);

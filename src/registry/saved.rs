@@ -215,12 +215,10 @@ impl Registry {
     fn restored_instance(&self, saved: &SavedInstance, now: Instant) -> Option<Entry> {
         let target = Target::parse(&saved.address)?;
         let (peer, local): (IpAddr, _) = (saved.peer.parse().ok()?, saved.local.parse().ok());
-        let connection = Connection::opened();
-        connection.close();
         let by = Caller {
             peer: (peer, 0).into(),
             local,
-            connection,
+            connection: Connection::unknown(),
             owner: saved.registered_by.as_str().into(),
             shown: Shown::of_kept((saved.shown, &saved.shown_name, &saved.shown_issuer)),
         };

@@ -64,6 +64,14 @@ pub enum SchemaError {
     /// Whoever answers has no reflection.
     #[error("{0}")]
     Unoffered(String),
+    /// Whoever answers does not tell this caller.
+    #[error("{why}")]
+    Refused {
+        /// He is known there, and may not ask; or he is not known.
+        known: bool,
+        /// What was said.
+        why: String,
+    },
     /// Nobody answers, or the connection broke.
     #[error("{0}")]
     Unreachable(String),

@@ -13,9 +13,12 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tonic::{Request, Response, Status};
 
 use super::directory::Directory;
+use crate::upstream::{STRANGER, VISITOR};
 
-/// Watches of a listener that are open at once.
+/// Watches of a listener that are open at once: of those who are known, and of strangers. With the streams of reflection they are fewer
+/// than the cluster within has places.
 const WATCHES: usize = 512;
+const STRANGERS: usize = 64;
 /// How often a watch looks.
 const LOOK: Duration = Duration::from_secs(1);
 /// Services that are listed.
@@ -25,6 +28,7 @@ const LISTED: usize = 1_000;
 pub(super) struct Health {
     state: State,
     room: Arc<Semaphore>,
+    for_strangers: Arc<Semaphore>,
 }
 
 #[derive(Clone)]
@@ -35,7 +39,8 @@ struct State {
 
 impl Health {
     pub(super) fn new(directory: Arc<Directory>, closing: watch::Receiver<bool>) -> Self {
-        Self { state: State { directory, closing }, room: Arc::new(Semaphore::new(WATCHES)) }
+        let [room, for_strangers] = [WATCHES, STRANGERS].map(|most| Arc::new(Semaphore::new(most)));
+        Self { state: State { directory, closing }, room, for_strangers }
     }
 }
 
@@ -88,7 +93,9 @@ impl Service for Health {
 
     async fn watch(&self, request: Request<HealthCheckRequest>) -> Result<Response<Statuses>, Status> {
         let full = |_| Status::resource_exhausted("as many watches as may be are open: come back a little later");
-        let room = Arc::clone(&self.room).try_acquire_owned().map_err(full)?;
+        let stranger = request.metadata().get(VISITOR).is_some_and(|visitor| visitor == STRANGER);
+        let room = if stranger { &self.for_strangers } else { &self.room };
+        let room = Arc::clone(room).try_acquire_owned().map_err(full)?;
         let service = request.into_inner().service;
         let watch = Watch { state: self.state.clone(), service, told: None, over: false, _room: room };
         Ok(Response::new(Box::pin(stream::unfold(watch, Watch::next))))

@@ -128,8 +128,11 @@ impl Group {
 
 /// Metadata by which a server of this process knows whose call it has. No caller can send it: its name is one of ours.
 pub const VISITOR: &str = "x-portunus-visitor";
+/// What stands there where nobody knows whose call it is.
+pub const STRANGER: &str = "stranger";
 
-/// A server of this process is asked by each worker over one connection.
+/// A server of this process is asked by each worker over one connection. What stays open there it bounds itself, each kind below this, so
+/// that none takes the places of the others; what does not goes there whole.
 const WITHIN: ClusterLimits = ClusterLimits { connections: 1, requests: 1024, pending: 256 };
 
 impl Cluster {

@@ -18,7 +18,7 @@ pub mod schemas;
 mod security;
 pub mod side;
 
-pub use cluster::{Cluster, ClusterLimits, Clusters, Group, Lister, Methods, VISITOR};
+pub use cluster::{Cluster, ClusterLimits, Clusters, Group, Lister, Methods, STRANGER, VISITOR};
 pub use connect::{ConnectError, connect, knock};
 pub use dns::keep_resolving;
 pub use fetch::Fetcher;

@@ -45,7 +45,7 @@ pub async fn reflect(channel: Channel, metadata: &MetadataMap, bounds: Bounds) -
 /// # Errors
 /// As [`reflect`].
 pub async fn collect(channel: Channel, metadata: &MetadataMap, bounds: Bounds) -> Result<Collection, SchemaError> {
-    let (mut first, mut unoffered) = (None, false);
+    let (mut first, mut unoffered, mut refused) = (None, false, None);
     for version in VERSIONS {
         let mut stream = Stream::open((channel.clone(), version), metadata.clone(), bounds);
         match gather(&mut stream, bounds).await {
@@ -54,8 +54,13 @@ pub async fn collect(channel: Channel, metadata: &MetadataMap, bounds: Bounds) -
                 unoffered |= matches!(error, SchemaError::Unoffered(_));
                 first = first.or(Some(error));
             }
+            Err(error @ SchemaError::Refused { .. }) if !stream.answered => refused = refused.or(Some(error)),
             done => return done,
         }
+    }
+    // Whoever asks for a caller's identity has it.
+    if let Some(refused) = refused {
+        return Err(refused);
     }
     let why = first.map(|error| error.to_string()).unwrap_or_default();
     let why = format!("no server reflection, neither v1 nor v1alpha: {why}");
@@ -126,6 +131,10 @@ impl Reflection for Stream {
             Failure::Status(Code::Unimplemented, message) => {
                 SchemaError::Unoffered(format!("reflection ended with {:?}: {message}", Code::Unimplemented))
             }
+            Failure::Status(code @ (Code::Unauthenticated | Code::PermissionDenied), message) => SchemaError::Refused {
+                known: code == Code::PermissionDenied,
+                why: format!("reflection ended with {code:?}: {message}"),
+            },
             Failure::Status(code, message) => {
                 SchemaError::Unavailable(format!("reflection ended with {code:?}: {message}"))
             }

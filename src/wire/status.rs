@@ -31,10 +31,10 @@ pub fn refusal_trailers(refusal: &Refusal) -> Fields {
     trailers
 }
 
-/// How a caller shows who it is (RFC 6750 §3): who sent no token is told of no error.
+/// How a caller shows who it is (RFC 6750 §3): who sent no token is told of no error, nor where it is the certificate that is at fault.
 fn challenge(refusal: &Refusal) -> Option<&'static str> {
     match (refusal.code, refusal.reason) {
-        (Code::Unauthenticated, Reason::TokenMissing) => Some("Bearer"),
+        (Code::Unauthenticated, Reason::TokenMissing | Reason::Certificate) => Some("Bearer"),
         (Code::Unauthenticated, _) => Some("Bearer error=\"invalid_token\""),
         _ => None,
     }

@@ -42,6 +42,7 @@ mod passing;
 mod policies;
 mod rate_limit;
 mod registrar;
+mod relayed;
 mod reload;
 mod retries;
 mod rollout;

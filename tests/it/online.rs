@@ -8,7 +8,7 @@ use portunus::{app, config, filters};
 use tokio::process::Command;
 use tokio::time::Instant;
 
-use crate::harness::{Folder, Manner, Reflecting, refused_port, set, silent_port};
+use crate::harness::{Folder, KeyServer, Manner, Reflecting, Signer, refused_port, set, silent_port};
 
 fn proto(fields: &str) -> String {
     format!("syntax = \"proto3\"; package t; service S {{ rpc M(R) returns (R); }} message R {{ {fields} }}")
@@ -277,4 +277,36 @@ async fn hostile_servers_are_bounded_in_time() {
     assert!(findings.warnings.iter().any(|text| late(text, "clusters.c0")), "{findings:?}");
     assert!(findings.wrong.iter().any(|problem| late(&problem.message, &silent.to_string())), "{findings:?}");
     assert!(findings.reached.iter().any(|text| text.contains("clusters.c5")), "{findings:?}");
+}
+
+#[tokio::test]
+async fn keys_of_issuers_are_fetched_and_told_of() {
+    let one = Reflecting::with(&one()).await;
+    let with = |url: &str, more: &str| {
+        let issuer = format!("issuers:\n  idp: {{issuer: idp, audiences: [a], {more}jwks: {{url: \"{url}\"}}}}\n");
+        Site::new(&(issuer + &yaml(&[one.address()], PLAIN, "")))
+    };
+    let signer = Signer::new("ES256", "first");
+    let server = KeyServer::start(signer.set()).await;
+    let said = with(&server.url(), "").check(&["--online"]).await;
+    assert_eq!(said.code, 0, "{}", said.err);
+    assert!(said.out.lines().any(|line| line == "issuers.idp.jwks.url: keys `first` (ES256)"), "{}", said.out);
+    // What is left out is said, and why.
+    let secret = r#"{"keys": [{"kty": "oct", "k": "AAAA"}, "#;
+    server.publish(signer.set().replacen(r#"{"keys":["#, secret, 1), Duration::ZERO);
+    let said = with(&server.url(), "").check(&["--online"]).await;
+    assert!(
+        said.code == 0 && said.err.contains("keys[0] is not used: secrets do not belong into a key set"),
+        "{}",
+        said.err
+    );
+    let said = with(&server.url(), "algorithms: [RS256], ").check(&["--online"]).await;
+    assert!(said.code == 2 && said.err.contains("issuers.idp.jwks.url: none of its keys can be used"), "{}", said.err);
+    assert!(said.err.contains("`first` is for none of the issuer's `algorithms`"), "{}", said.err);
+    server.publish("<html>", Duration::ZERO);
+    let said = with(&server.url(), "").check(&["--online"]).await;
+    assert!(said.code == 2 && said.err.contains("its keys cannot be had: it is no JSON object"), "{}", said.err);
+    let said = with(&format!("http://{}/keys", refused_port()), "").check(&["--online"]).await;
+    assert!(said.code == 2 && said.err.contains("c.yaml:2:"), "{}", said.err);
+    assert!(said.err.contains("issuers.idp.jwks.url: its keys cannot be had"), "{}", said.err);
 }

@@ -3,21 +3,18 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use portunus_proto::bindu::RegisterAgentResponse;
-use prost::Message as _;
 use rustls::pki_types::ServerName;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::Instant;
 
 use crate::harness::{Answer, Ask, Authority, Caller, Folder, Got, Setup, TestProxy, Upstream, eventually, head, soon};
-use crate::registrar::registration;
 
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
 /// What an expression, and an instance, see.
 const SEEN: &str = "filters: [{metadata: {set_expr: {x-seen: peer.address}}}]";
-const BALANCED: &str = "proxy_protocol: {from: [127.0.0.1/32]}";
-const RELAYED: &str = "forwarded: {trusted: [127.0.0.1/32, 10.0.0.0/8]}";
+pub(crate) const BALANCED: &str = "proxy_protocol: {from: [127.0.0.1/32]}";
+pub(crate) const RELAYED: &str = "forwarded: {trusted: [127.0.0.1/32, 10.0.0.0/8]}";
 
 /// Answers with what it was told of where a call comes from.
 async fn telling() -> Upstream {
@@ -43,7 +40,7 @@ async fn proxy(instance: &Upstream, listener: &str) -> TestProxy {
 }
 
 /// A connection from an address of this machine, which begins with these octets.
-async fn begin(from: &str, to: SocketAddr, header: &[u8]) -> TcpStream {
+pub(crate) async fn begin(from: &str, to: SocketAddr, header: &[u8]) -> TcpStream {
     let socket = TcpSocket::new_v4().unwrap();
     socket.bind(format!("{from}:0").parse().unwrap()).unwrap();
     let mut stream = socket.connect(to).await.unwrap();
@@ -52,7 +49,7 @@ async fn begin(from: &str, to: SocketAddr, header: &[u8]) -> TcpStream {
     stream
 }
 
-async fn caller(from: &str, to: SocketAddr, header: &[u8]) -> Caller {
+pub(crate) async fn caller(from: &str, to: SocketAddr, header: &[u8]) -> Caller {
     Caller::over(begin(from, to, header).await, h2::client::Builder::new()).await.unwrap()
 }
 
@@ -78,13 +75,13 @@ async fn refused(proxy: &TestProxy, reason: &str) -> f64 {
     proxy.metric("portunus_refused_total", &[("reason", reason), ("listener", "edge")]).await
 }
 
-fn line(source: &str) -> Vec<u8> {
+pub(crate) fn line(source: &str) -> Vec<u8> {
     let family = if source.contains(':') { "6" } else { "4" };
     let to = if source.contains(':') { "2001:db8::5" } else { "10.0.0.5" };
     format!("PROXY TCP{family} {source} {to} 56324 443\r\n").into_bytes()
 }
 
-fn binary(command: u8, family: u8, behind: &[u8]) -> Vec<u8> {
+pub(crate) fn binary(command: u8, family: u8, behind: &[u8]) -> Vec<u8> {
     let length = u16::try_from(behind.len()).unwrap().to_be_bytes();
     [&b"\r\n\r\n\0\r\nQUIT\n"[..], &[command, family], &length, behind].concat()
 }
@@ -357,70 +354,5 @@ async fn to_believe_everybody_is_warned_of() {
         let names = |key: &str| warnings.iter().any(|warning| warning.starts_with(&format!("listeners.edge.{key}: ")));
         assert_eq!(warnings.len(), warned, "{warnings:?}");
         assert!(warned == 0 || (names("proxy_protocol.from") && names("forwarded.trusted")), "{warnings:?}");
-    }
-}
-
-async fn registrar(listener: &str, route: &str) -> TestProxy {
-    TestProxy::yaml(&format!(
-        "state: memory\nclusters:\n  agents: {{registry: {{callback: \"{{agent}}.localhost:3790\"}}}}\nlisteners:\n  edge:\n    \
-         address: 127.0.0.1:0\n    {listener}\n    routes:\n      - {{match: {{service: bindu.grpc.BinduService}}, register_into: agents{route}}}\n"
-    ))
-    .await
-}
-
-/// Registers an agent; what the registrar answers.
-async fn register(caller: &Caller, name: &str, hops: Option<&str>) -> Answer {
-    let ask = Ask::path("/bindu.grpc.BinduService/RegisterAgent");
-    let ask = hops.into_iter().fold(ask, |ask, hops| ask.with("x-forwarded-for", hops));
-    caller.unary(ask, &registration(name, 5_000 + u16::from(name.as_bytes()[0])).encode_to_vec()).await
-}
-
-fn answered(answer: &Answer) -> RegisterAgentResponse {
-    assert_eq!(answer.code(), Some(0), "{answer:?}");
-    RegisterAgentResponse::decode(&*answer.messages()[0]).unwrap()
-}
-
-async fn owner(proxy: &TestProxy, name: &str) -> String {
-    let page = proxy.json("/agents").await;
-    let list = page.as_array().or_else(|| page["agents"].as_array()).unwrap_or_else(|| panic!("{page}"));
-    let agent = list.iter().find(|agent| agent["name"] == name).unwrap_or_else(|| panic!("{page}"));
-    agent["owner"].as_str().unwrap_or_else(|| panic!("{page}")).to_owned()
-}
-
-/// An address of this machine owns agents only where the connection itself is from there: no header makes it so.
-#[tokio::test]
-async fn no_header_makes_anybody_a_peer_on_loopback() {
-    let denied = (7, "denied".to_owned());
-    let balanced = registrar(BALANCED, "").await;
-    let to = balanced.address();
-    let of = |header: Vec<u8>| async move { caller("127.0.0.1", to, &header).await };
-    let stranger = of(line("203.0.113.9")).await;
-    for hops in [None, Some("127.0.0.1")] {
-        assert_eq!(register(&stranger, "a", hops).await.refusal(), denied, "{hops:?}");
-    }
-    assert!(answered(&register(&of(binary(0x20, 0, b"")).await, "a", Some("127.0.0.7")).await).success);
-    assert!(
-        answered(&register(&of(line("127.0.0.9")).await, "b", None).await).success,
-        "beside us, says who is beside us"
-    );
-    let owners = (owner(&balanced, "a").await, owner(&balanced, "b").await);
-    assert!(owners.0.contains("127.0.0.1") && owners.1.contains("127.0.0.9"), "{owners:?}");
-
-    let relayed = registrar(RELAYED, "").await;
-    let trusted = caller("127.0.0.1", relayed.address(), b"").await;
-    for hops in [None, Some("127.0.0.1"), Some("203.0.113.9"), Some("127.0.0.1, 127.0.0.1"), Some("::1")] {
-        assert_eq!(register(&trusted, "a", hops).await.refusal(), denied, "{hops:?}");
-    }
-    let local = caller("127.0.0.2", relayed.address(), b"").await;
-    assert!(answered(&register(&local, "a", Some("127.0.0.1")).await).success);
-    assert!(owner(&relayed, "a").await.contains("127.0.0.2"));
-
-    // Where anybody may register, a proxy beside us makes nobody's addresses those of this machine.
-    let open = registrar(RELAYED, ", open_registration: true").await;
-    let trusted = caller("127.0.0.1", open.address(), b"").await;
-    for hops in [None, Some("127.0.0.1"), Some("203.0.113.9"), Some("::1")] {
-        let answer = answered(&register(&trusted, "a", hops).await);
-        let is_elsewhere = hops == Some("203.0.113.9");
-        assert!(answer.success == is_elsewhere, "{hops:?}: {answer:?}");
     }
 }

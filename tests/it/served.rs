@@ -4,10 +4,12 @@ use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use portunus_proto::health::HealthCheckRequest;
 use prost::Message as _;
 use serde_json::json;
+use tokio::time::Instant;
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity};
 use tonic::{Request, Status};
 use tonic_reflection::pb::v1::server_reflection_client::ServerReflectionClient;
@@ -254,7 +256,15 @@ async fn public_health_asks_nobody_who_he_is_and_tells_of_the_listener_only() {
     let known = Ask::path("/grpc.health.v1.Health/Check").with("authorization", format!("Bearer {good}"));
     let question = HealthCheckRequest { service: "t.Open".into() }.encode_to_vec();
     assert_eq!(caller.unary(known, &question).await.code(), Some(0));
-    assert_eq!(health(&caller, "Check", &"x".repeat(100_000)).await, (8, 0), "a stranger holds no more than that");
+    assert_eq!(health(&caller, "Check", &"x".repeat(100_000)).await, (16, 0));
+    // What is announced to be longer, or is compressed, is decided about before it is there: a stranger holds none of it.
+    for begins in [[0, 0, 0, 0, 1], [0, 0, 0, 0, 3], [0, 0, 15, 0, 0], [1, 0, 0, 0, 2]] {
+        let mut open = caller.open(Ask::path("/grpc.health.v1.Health/Check")).await;
+        open.up.send_data(begins.to_vec().into(), false).unwrap();
+        let begun = Instant::now();
+        assert_eq!(soon(open.answer()).await.code(), Some(16), "{begins:?}");
+        assert!(begun.elapsed() < Duration::from_secs(8), "{begins:?}: `limits.handshake` was waited for");
+    }
 }
 
 #[tokio::test]
@@ -293,4 +303,53 @@ async fn a_stranger_who_keeps_his_question_to_himself_is_gone_with_his_time() {
     let caller = proxy.caller().await;
     let open = caller.open(Ask::path("/grpc.health.v1.Health/Check")).await;
     assert_eq!(soon(open.answer()).await.code(), Some(4));
+}
+
+/// Questions that never end, and watches of strangers, take nobody the places of what the listener serves itself.
+#[tokio::test]
+async fn strangers_do_not_use_up_what_is_served() {
+    let signer = Signer::new("ES256", "k");
+    let top = format!("issuers:\n  idp: {{issuer: idp, audiences: [test], jwks: {{inline: '{}'}}}}\n", signer.set());
+    let listener = "serve: [{health: {public: true}}, reflection]\n    limits: {handshake: 6s, streams: 2000}\n    \
+                    filters: [{jwt: {issuers: [idp]}}]";
+    let proxy = proxy(refused_port(), &top, listener, &["{match: {service: t.Open}, cluster: one}"]).await;
+    let (stranger, caller) = (proxy.caller().await, proxy.caller().await);
+    let token = format!("Bearer {}", signer.token(&claims("idp", "ann", json!({}))));
+    let mut endless = Vec::new();
+    for at in 0..1_100 {
+        let method = if at % 2 == 0 { "Check" } else { "Watch" };
+        let mut open = stranger.open(Ask::path(&format!("/grpc.health.v1.Health/{method}"))).await;
+        open.send(b"");
+        endless.push(open);
+    }
+    assert_eq!(health(&stranger, "Check", "").await, (0, 1), "behind all of them");
+    assert_eq!(health(&caller, "Check", "").await, (0, 1));
+    let asker = Asker::new(proxy.address(), &[("authorization", &token)]).await;
+    asker.listed().await.unwrap();
+    // They have the time of a handshake for the rest, and no more.
+    for open in endless {
+        assert_eq!(soon(open.answer()).await.code(), Some(4));
+    }
+
+    let watch = async |ask: Ask| {
+        let mut open = stranger.open(ask).await;
+        open.finish(framed(b""));
+        soon(open.head()).await.unwrap()
+    };
+    let path = || Ask::path("/grpc.health.v1.Health/Watch");
+    let mut watches = Vec::new();
+    for at in 0..64 {
+        let watch = watch(path()).await;
+        assert!(!watch.0.headers.contains_key("grpc-status"), "{at}: {:?}", watch.0);
+        watches.push(watch);
+    }
+    assert_eq!(watch(path()).await.0.headers["grpc-status"], "8");
+    // Those who are known have others.
+    let mut known = stranger.open(path().with("authorization", &token)).await;
+    known.finish(framed(&HealthCheckRequest { service: "t.Open".into() }.encode_to_vec()));
+    assert!(!soon(known.head()).await.unwrap().0.headers.contains_key("grpc-status"));
+    assert_eq!(health(&caller, "Check", "").await, (0, 1));
+    // One that ends makes room.
+    watches.clear();
+    eventually!(!watch(path()).await.0.headers.contains_key("grpc-status"));
 }

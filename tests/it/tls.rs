@@ -188,6 +188,7 @@ async fn who_is_revoked_has_to_go_at_once_and_the_others_stay() {
     let answer = soon(open.answer()).await;
     assert!(begun.elapsed() < Duration::from_secs(1), "{:?}", begun.elapsed());
     assert_eq!(answer.refusal(), (16, "certificate".to_owned()));
+    assert_eq!(answer.field("www-authenticate").as_deref(), Some("Bearer"), "no token is at fault");
     assert!(revoked.ended().await.is_ok(), "GOAWAY without an error");
     assert!(is_refused(ca.caller(proxy.address(), Some(&bad)).await).await);
     assert_eq!(code(&other).await, Some(0));

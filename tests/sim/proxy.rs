@@ -100,6 +100,7 @@ pub(crate) async fn run(world: Arc<World>, disk: Disk) -> turmoil::Result {
             let (stream, peer) = socket.accept().await?;
             let arrival = Arrival {
                 peer,
+                nameless: false,
                 local: stream.local_addr()?,
                 listener: Arc::clone(listener),
                 open: metrics.connection(),

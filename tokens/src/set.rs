@@ -65,6 +65,14 @@ impl KeySet {
         self.keys.is_empty()
     }
 
+    /// Each key that can be used, by its name if it has one, and for which of these algorithms it is.
+    pub fn uses(&self, algorithms: &[Algorithm]) -> impl Iterator<Item = (Option<&str>, Vec<Algorithm>)> {
+        self.keys.iter().map(|key| {
+            let of_key = algorithms.iter().copied().filter(|algorithm| key.is_for(*algorithm));
+            (key.kid.as_deref(), of_key.collect())
+        })
+    }
+
     /// Why the others cannot.
     pub fn skipped(&self) -> &[String] {
         &self.skipped

@@ -1,7 +1,8 @@
 //! `check --online`: dials everybody whom a running proxy would dial, asks instances what they serve with the code by which that does
-//! it (`survey`), and says what is wrong (`findings`). It binds nothing, registers nothing, and is over within a bound of time.
+//! it (`survey`), fetches the keys of issuers (`issuers`), and says what is wrong (`findings`). It binds nothing, registers nothing, and is over within a bound of time.
 
 mod findings;
+mod issuers;
 mod survey;
 
 use std::sync::Arc;
@@ -24,6 +25,8 @@ use crate::upstream::{Network, Place, Security, Tcp, knock};
 pub const WITHIN: Duration = Duration::from_secs(30);
 /// Connections that are being opened at once.
 const AT_ONCE: usize = 64;
+/// For the keys of an issuer.
+const FETCH: Duration = Duration::from_secs(5);
 /// For a name server.
 const LOOK_UP: Duration = Duration::from_secs(5);
 
@@ -56,8 +59,10 @@ pub async fn look(loaded: &Loaded, snapshot: &Snapshot, within: Duration) -> Fin
         until: Instant::now() + within,
     };
     let clusters = loaded.config.clusters.iter().map(|(name, cluster)| visit.cluster(name, cluster));
+    let issuers = snapshot.issuers.iter().map(|signatory| visit.issuer(signatory));
     let mut findings = Findings::default();
-    for found in join_all(clusters).await {
+    let (of_clusters, of_issuers) = tokio::join!(join_all(clusters), join_all(issuers));
+    for found in of_clusters.into_iter().chain(of_issuers) {
         findings.add(found);
     }
     findings

@@ -175,8 +175,18 @@ async fn schema_of(arguments: &Arguments, channel: &Channel, metadata: &Metadata
         schema::from_protos(&arguments.proto, &arguments.imports)
     };
     schema.map_err(|error| {
-        if let SchemaError::Unreachable(why) = error {
-            return Status::unavailable(format!("{why}{}", arguments.to.hint()));
+        match &error {
+            SchemaError::Unreachable(why) => return Status::unavailable(format!("{why}{}", arguments.to.hint())),
+            SchemaError::Refused { known: false, why } => {
+                let hint = "say who you are with --token, or with --cert and --key, or name the method's files with --proto or --descriptors";
+                return Status::unauthenticated(format!("{why}; {hint}"));
+            }
+            SchemaError::Refused { known: true, why } => {
+                let hint =
+                    "show another --token or certificate, or name the method's files with --proto or --descriptors";
+                return Status::permission_denied(format!("{why}; {hint}"));
+            }
+            _ => {}
         }
         let hint = if arguments.proto.is_empty() && arguments.descriptors.is_none() {
             "; name the method's files with --proto or --descriptors"

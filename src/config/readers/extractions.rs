@@ -1,6 +1,7 @@
 //! Fields of request messages that filters want to have by their values, as the audit does: found for each definition that is in force, read
 //! as a decoder would read them, bounded, and without what a redaction hides.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use base64::Engine as _;
@@ -41,6 +42,8 @@ pub(super) struct Extractions {
     max_cost: u64,
     hiding: Arc<Hiding>,
     bound: Made<Fields>,
+    /// Which of the paths lead somewhere under some definition; none before there was one.
+    met: RwLock<Option<BTreeSet<String>>>,
 }
 
 /// Where the fields are in messages of one definition.
@@ -78,7 +81,7 @@ fn plain(path: &str) -> String {
 
 impl Extractions {
     pub(super) fn new(paths: Vec<String>, max_cost: u64, hiding: Arc<Hiding>) -> Self {
-        Self { paths, max_cost, hiding, bound: Made::default() }
+        Self { paths, max_cost, hiding, bound: Made::default(), met: RwLock::default() }
     }
 
     fn find(&self, service: &str, method: &str, definition: &Definition) -> Result<Fields, String> {
@@ -100,7 +103,19 @@ impl Extractions {
 
 impl Policy for Extractions {
     fn bind(&self, service: &str, method: &str, definition: &Definition) -> Result<(), String> {
-        self.bound.keep(definition, self.find(service, method, definition))
+        let found = self.find(service, method, definition);
+        if let Ok(found) = &found {
+            let unknown = |path: &&String| found.unknown.iter().any(|unknown| **unknown == ***path);
+            let met = self.paths.iter().filter(|path| !unknown(path)).cloned();
+            self.met.write().get_or_insert_default().extend(met);
+        }
+        self.bound.keep(definition, found)
+    }
+
+    fn nowhere(&self) -> Vec<String> {
+        let met = self.met.read();
+        let unmet = |met: &BTreeSet<String>| self.paths.iter().filter(|path| !met.contains(*path)).cloned().collect();
+        met.as_ref().map(unmet).unwrap_or_default()
     }
 
     fn conflicts(&self, definition: &Definition, accepted: &Definition) -> Option<String> {

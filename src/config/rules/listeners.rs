@@ -37,10 +37,14 @@ impl Rules<'_> {
             if before.clone().any(|other| other.what() == entry.what()) {
                 self.report(&at, "is there twice: leave one of the two out".to_owned());
             }
-            let guarded = listener.address.is_loopback() || self.is_authenticated(listener);
+            let guarded = Self::is_private(listener) || self.is_authenticated(listener);
             if entry.what() == Served::Reflection && !entry.is_public() && !guarded {
+                let alone = match listener.address.is_loopback() {
+                    true => "leave out `proxy_protocol` and `forwarded`",
+                    false => "listen on loopback",
+                };
                 let message = format!(
-                    "anybody who reaches `{}` could read what its services are: listen on loopback, add an authenticate filter \
+                    "anybody who reaches `{}` could read what its services are: {alone}, add an authenticate filter \
                      to the listener's `filters` or `client_auth: {{mode: required}}` to its `tls`, or write `{{reflection: {{public: true}}}}`",
                     listener.address
                 );

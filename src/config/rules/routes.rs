@@ -34,10 +34,11 @@ impl Rules<'_> {
                 strangers_reach = strangers_reach.or_else(|| self.registry_of(route));
             }
         }
-        if let Some(cluster) = strangers_reach.filter(|_| !listener.address.is_loopback() && listener.from.is_none()) {
+        if let Some(cluster) = strangers_reach.filter(|_| !Self::is_private(listener) && listener.from.is_none()) {
             let message = format!(
-                "routes to the registry cluster `{cluster}` off loopback without an authenticate filter: say with \
-                 `from: [10.0.0.0/8]` whose calls are admitted"
+                "routes to the registry cluster `{cluster}` {} without an authenticate filter: say with \
+                 `from: [10.0.0.0/8]` whose calls are admitted",
+                if listener.address.is_loopback() { "behind a balancer or proxy" } else { "off loopback" }
             );
             self.report(&path!["listeners", name], message);
         }
@@ -84,14 +85,9 @@ impl Rules<'_> {
                            (they are then gone after a restart, until the SDK instances register again)";
             self.report(&target, message.to_owned());
         }
-        let known = self.is_authenticated(listener) || self.authenticates(&route.filters);
-        if !listener.address.is_loopback() && !route.open_registration && !known {
-            let message = format!(
-                "anybody who reaches `{}` could register: ask for certificates with `tls: {{client_auth: {{mode: required, ca: …}}}}`, \
-                 add a `jwt` filter (not an optional one), listen on loopback, or add `open_registration: true` to this route",
-                listener.address
-            );
-            self.report(&target, message);
+        let known = self.tells_apart(listener, route);
+        if !Self::is_private(listener) && !route.open_registration && !known {
+            self.report(&target, strangers_register(listener));
         }
         if let Some(ServicePattern::Exact(service)) = &route.matches.service
             && **service != *REGISTRAR
@@ -135,4 +131,22 @@ impl Rules<'_> {
         let is_optional = |filter: &FilterUse| filter.config.get("optional").is_some_and(|optional| optional == true);
         filters.iter().any(|filter| known(&filter.name) && !is_optional(filter))
     }
+}
+
+fn strangers_register(listener: &Listener) -> String {
+    let by_certificate = match &listener.forwarded {
+        None => "ask for certificates with `tls: {client_auth: {mode: required, ca: …}}`, ",
+        // Those of the proxies, and not of whom they speak for.
+        Some(_) => "",
+    };
+    let alone = match listener.address.is_loopback() {
+        true => "leave out `proxy_protocol` and `forwarded`",
+        false => "listen on loopback",
+    };
+    format!(
+        "anybody who reaches `{}`{} could register: {by_certificate}add a `jwt` filter (not an optional one), {alone}, \
+         or add `open_registration: true` to this route",
+        listener.address,
+        if listener.forwarded.is_some() { " or a proxy before it" } else { "" },
+    )
 }

@@ -2,7 +2,10 @@
 
 use super::Rules;
 use crate::config::Path;
-use crate::config::file::{ClientAuth, ClientAuthMode, ClusterTls, Listener, ListenerTls};
+use crate::config::file::{ClientAuth, ClientAuthMode, ClusterTls, Listener, ListenerTls, Route};
+
+/// The filter that goes by the certificate of the connection.
+const BY_CERTIFICATE: &str = "peer";
 
 impl Rules<'_> {
     pub(super) fn security(&mut self, listener: &Listener, at: &Path) {
@@ -71,7 +74,21 @@ impl Rules<'_> {
         }
     }
 
-    /// Whether nobody calls here without having shown who they are.
+    /// Whether only processes of this machine call here. A balancer or a proxy beside us passes on calls of others.
+    pub(super) fn is_private(listener: &Listener) -> bool {
+        listener.address.is_loopback() && listener.proxy_protocol.is_none() && listener.forwarded.is_none()
+    }
+
+    /// Whether all whose calls a route takes can be told apart. A proxy that passes on calls shows one certificate for all of its callers.
+    pub(super) fn tells_apart(&self, listener: &Listener, route: &Route) -> bool {
+        if listener.forwarded.is_none() {
+            return self.is_authenticated(listener) || self.authenticates(&route.filters);
+        }
+        let mut others = listener.filters.iter().chain(&route.filters).filter(|filter| filter.name != BY_CERTIFICATE);
+        others.any(|filter| self.authenticates(std::slice::from_ref(filter)))
+    }
+
+    /// Whether nobody connects here without having shown who they are.
     pub(super) fn is_authenticated(&self, listener: &Listener) -> bool {
         let by_certificate = listener.tls.as_ref().is_some_and(ListenerTls::requires_certificates);
         by_certificate || self.authenticates(&listener.filters)

@@ -230,9 +230,13 @@ fn property_names(schema: &Map<String, Value>) -> Vec<&str> {
     schema.get("properties").and_then(Value::as_object).into_iter().flat_map(Map::keys).map(String::as_str).collect()
 }
 
-/// As much of a text as fits into a message.
+/// As much of a text as fits into a message, without the name and password that a URL may have.
 fn shorten(text: &str) -> String {
     const MOST: usize = 80;
+    // Where a password ends is told by the last of them: it may hold whatever ends the host of a good URL.
+    let secret = text.split_once("://").and_then(|(scheme, rest)| Some((scheme, rest.rsplit_once('@')?.1)));
+    let open = secret.map(|(scheme, behind)| format!("{scheme}://***@{behind}"));
+    let text = open.as_deref().unwrap_or(text);
     match text.char_indices().nth(MOST) {
         None => text.escape_debug().to_string().replace("\\\"", "\"").replace("\\'", "'"),
         Some((end, _)) => format!("{}…", text[..end].escape_debug()),

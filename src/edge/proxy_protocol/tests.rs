@@ -1,12 +1,10 @@
 //! Headers as balancers write them, and as nobody may; cut in every place, and changed in every octet.
 
-use std::net::SocketAddr;
-
 use rand::rngs::SmallRng;
 use rand::{Rng as _, SeedableRng as _};
 use tokio::io::AsyncWriteExt as _;
 
-use super::{Lacking, Progress, SIGNATURE, crc32c, is_header, parse, read};
+use super::{Lacking, Progress, SIGNATURE, Source, crc32c, is_header, parse, read};
 
 /// Version 2, with this command and family.
 fn binary(command: u8, family: u8, behind: &[u8]) -> Vec<u8> {
@@ -36,7 +34,7 @@ fn checked(before: &[u8], behind: &[u8]) -> Vec<u8> {
 }
 
 /// What a header says, asked as `read` asks: nothing behind its end is ever taken.
-fn said(octets: &[u8]) -> Result<(Option<SocketAddr>, usize), &'static str> {
+fn said(octets: &[u8]) -> Result<(Source, usize), &'static str> {
     let mut have = 0;
     loop {
         match parse(&octets[..have])? {
@@ -47,43 +45,43 @@ fn said(octets: &[u8]) -> Result<(Option<SocketAddr>, usize), &'static str> {
     }
 }
 
-fn good() -> Vec<(Vec<u8>, Option<&'static str>)> {
+fn good() -> Vec<(Vec<u8>, Source)> {
     let line = |text: &str| text.as_bytes().to_vec();
+    let from = |source: &str| Source::Peer(source.parse().unwrap());
     let longest =
         "PROXY TCP6 ffff:f...f:ffff ffff:f...f:ffff 65535 65535\r\n".replace("f...f", "ffff:ffff:ffff:ffff:ffff:ffff");
     assert_eq!(longest.len(), 104);
     vec![
-        (line("PROXY TCP4 203.0.113.9 10.0.0.5 56324 443\r\n"), Some("203.0.113.9:56324")),
-        (line("PROXY TCP4 1.1.1.1 2.2.2.2 0 0\r\n"), Some("1.1.1.1:0")),
-        (line("PROXY TCP4 127.0.0.1 127.0.0.1 1 65535\r\n"), Some("127.0.0.1:1")),
-        (line("PROXY TCP6 2001:db8::9 :: 56324 443\r\n"), Some("[2001:db8::9]:56324")),
-        (line("PROXY TCP6 ::1 ::1 1 1\r\n"), Some("[::1]:1")),
-        (line("PROXY TCP6 ::ffff:203.0.113.9 ::1 1 1\r\n"), Some("203.0.113.9:1")),
-        (line("PROXY UNKNOWN\r\n"), None),
-        (line("PROXY UNKNOWN ffff:f...f:ffff ffff:f...f:ffff 65535 65535\r\n"), None),
-        (line("PROXY UNKNOWN \u{e9}\0 whatever\r\n"), None),
-        (line(&format!("PROXY UNKNOWN {}\r\n", "x".repeat(91))), None),
-        (v4([203, 0, 113, 9], 56_324, &[]), Some("203.0.113.9:56324")),
-        (v4([203, 0, 113, 9], 1, &extension(0xe0, b"own")), Some("203.0.113.9:1")),
-        (v4([203, 0, 113, 9], 1, &extension(4, &[0; 4_081])), Some("203.0.113.9:1")),
-        (checked(&[], &[]), Some("203.0.113.9:1")),
-        (checked(&extension(1, b"h2"), &extension(2, b"edge.test")), Some("203.0.113.9:1")),
-        (v6("2001:db8::9", 56_324), Some("[2001:db8::9]:56324")),
-        (v6("::ffff:203.0.113.9", 1), Some("203.0.113.9:1")),
-        (binary(0x21, 0x31, &[b'/'; 216]), None),
-        (binary(0x21, 0x00, &[]), None),
-        (binary(0x21, 0x00, b"whatever"), None),
-        (binary(0x20, 0x00, &[]), None),
+        (line("PROXY TCP4 203.0.113.9 10.0.0.5 56324 443\r\n"), from("203.0.113.9:56324")),
+        (line("PROXY TCP4 1.1.1.1 2.2.2.2 0 0\r\n"), from("1.1.1.1:0")),
+        (line("PROXY TCP4 127.0.0.1 127.0.0.1 1 65535\r\n"), from("127.0.0.1:1")),
+        (line("PROXY TCP6 2001:db8::9 :: 56324 443\r\n"), from("[2001:db8::9]:56324")),
+        (line("PROXY TCP6 ::1 ::1 1 1\r\n"), from("[::1]:1")),
+        (line("PROXY TCP6 ::ffff:203.0.113.9 ::1 1 1\r\n"), from("203.0.113.9:1")),
+        (line("PROXY UNKNOWN\r\n"), Source::Nameless),
+        (line("PROXY UNKNOWN ffff:f...f:ffff ffff:f...f:ffff 65535 65535\r\n"), Source::Nameless),
+        (line("PROXY UNKNOWN \u{e9}\0 whatever\r\n"), Source::Nameless),
+        (line(&format!("PROXY UNKNOWN {}\r\n", "x".repeat(91))), Source::Nameless),
+        (v4([203, 0, 113, 9], 56_324, &[]), from("203.0.113.9:56324")),
+        (v4([203, 0, 113, 9], 1, &extension(0xe0, b"own")), from("203.0.113.9:1")),
+        (v4([203, 0, 113, 9], 1, &extension(4, &[0; 4_081])), from("203.0.113.9:1")),
+        (checked(&[], &[]), from("203.0.113.9:1")),
+        (checked(&extension(1, b"h2"), &extension(2, b"edge.test")), from("203.0.113.9:1")),
+        (v6("2001:db8::9", 56_324), from("[2001:db8::9]:56324")),
+        (v6("::ffff:203.0.113.9", 1), from("203.0.113.9:1")),
+        (binary(0x21, 0x31, &[b'/'; 216]), Source::Nameless),
+        (binary(0x21, 0x00, &[]), Source::Nameless),
+        (binary(0x21, 0x00, b"whatever"), Source::Nameless),
+        (binary(0x20, 0x00, &[]), Source::Balancer),
         // All but the command is to be ignored.
-        (binary(0x20, 0xff, b"whatever"), None),
-        (binary(0x20, 0x11, &[203, 0, 113, 9, 10, 0, 0, 5, 0, 1, 0, 1]), None),
+        (binary(0x20, 0xff, b"whatever"), Source::Balancer),
+        (binary(0x20, 0x11, &[203, 0, 113, 9, 10, 0, 0, 5, 0, 1, 0, 1]), Source::Balancer),
     ]
 }
 
 #[test]
 fn what_balancers_write_is_read() {
     for (header, source) in good() {
-        let source = source.map(|source| source.parse().unwrap());
         assert_eq!(said(&header), Ok((source, header.len())), "{}", header.escape_ascii());
         assert!(is_header(&header));
     }
@@ -217,7 +215,7 @@ fn no_octet_too_many_and_none_too_few() {
                 other => panic!("{} is {other:?}", header[..end].escape_ascii()),
             }
         }
-        assert_eq!(parse(&header), Ok(Progress::Whole(source.map(|source| source.parse().unwrap()))));
+        assert_eq!(parse(&header), Ok(Progress::Whole(source)));
     }
 }
 
@@ -249,8 +247,10 @@ fn changed_headers_are_read_in_one_way() {
             (Ok(whole), other) => {
                 read += 1;
                 assert_eq!(other, Some(Ok(whole)), "{}", octets.escape_ascii());
-                let ip = whole.0.map(|source| source.ip());
-                assert!(ip.is_none_or(|ip| ip == ip.to_canonical() && !ip.is_unspecified() && !ip.is_multicast()));
+                if let Source::Peer(source) = whole.0 {
+                    let ip = source.ip();
+                    assert!(ip == ip.to_canonical() && !ip.is_unspecified() && !ip.is_multicast());
+                }
             }
             (Err(_), other) => assert!(!matches!(other, Some(Ok(_))), "{}", octets.escape_ascii()),
         }
@@ -276,7 +276,7 @@ async fn a_header_is_read_as_it_comes() {
                 (found, rest)
             };
             let ((), (found, rest)) = tokio::join!(say, hear);
-            assert_eq!((found, &rest), (source.map(|source| source.parse().unwrap()), b"rest"));
+            assert_eq!((found, &rest), (source, b"rest"));
         }
     }
     let ended = |said: &'static [u8]| async move { read(&mut &*said).await.unwrap_err() };

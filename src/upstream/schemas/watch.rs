@@ -97,7 +97,7 @@ impl Watch {
     pub(super) fn failed(&mut self, print: Option<Fingerprint>, error: SchemaError, bundled: Option<Arc<Kind>>) {
         let why = error.to_string();
         let passes = match &error {
-            SchemaError::Unavailable(_) | SchemaError::Unreachable(_) => true,
+            SchemaError::Unavailable(_) | SchemaError::Refused { .. } | SchemaError::Unreachable(_) => true,
             SchemaError::Bound { of, .. } => *of == "seconds",
             SchemaError::Unoffered(_) | SchemaError::Malformed(_) | SchemaError::File(_) => false,
         };

@@ -78,6 +78,14 @@ impl Authority {
         self.issue(params)
     }
 
+    /// A client whose certificate names nobody.
+    pub(crate) fn nameless(&self) -> Shown {
+        let mut params = CertificateParams::new(Vec::<String>::new()).unwrap();
+        params.distinguished_name = rcgen::DistinguishedName::new();
+        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
+        self.issue(params)
+    }
+
     /// The same, for longer than a test lasts.
     pub(crate) fn workload(&self, name: &str) -> Shown {
         self.workload_for(name, std::time::Duration::from_secs(86_400))

@@ -114,6 +114,7 @@ impl TestWorker {
                 let metrics = metrics.listener("edge");
                 let arrival = Arrival {
                     peer,
+                    nameless: false,
                     local: address,
                     listener: Arc::clone(&listener),
                     open: metrics.connection(),

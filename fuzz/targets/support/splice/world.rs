@@ -259,6 +259,7 @@ impl World {
         let (near, far) = duplex(self.pipes.size);
         let arrival = Arrival {
             peer: SocketAddr::from(([127, 0, 0, 1], 40_000)),
+            nameless: false,
             local: SocketAddr::from(([127, 0, 0, 1], 9)),
             listener: Arc::clone(&self.listener),
             metrics: Arc::clone(&self.metrics),
