@@ -5,7 +5,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, SystemTime};
 
 use arc_swap::ArcSwap;
-use fields::RequestHead;
+use fields::{Fields, RequestHead};
 use filter_api::{Bounds, CallInfo, Code, MethodKind, Outcome, PeerIdentity, Reason, Types};
 use smallvec::SmallVec;
 use tokio::sync::watch;
@@ -22,6 +22,7 @@ use crate::wire::HopId;
 
 use super::budget::Budget;
 use super::plan::Forward;
+use super::standing::Told;
 use super::visitors::{Visit, Visitors};
 
 /// What outlives a configuration and is shared by all workers.
@@ -87,6 +88,14 @@ pub struct Call {
     pub info: CallInfo,
     /// Its head, as each try begins with it.
     pub head: RequestHead,
+    /// What was taken off its head before the first try.
+    pub(super) taken: Fields,
+    /// Of which of the worker's snapshots it was judged last.
+    pub(super) era: u64,
+    /// Nobody asked who it is from, since it asks how the listener is.
+    pub(super) for_anybody: bool,
+    /// What conditions of routes said of its first message.
+    pub(super) whens: Vec<Told>,
     /// It has been here before.
     pub loops: bool,
     /// It comes from a proxy that speaks for others: where it is from is in `info`.
@@ -166,6 +175,10 @@ impl Call {
         Self {
             info,
             head,
+            taken: Fields::default(),
+            era: 0,
+            for_anybody: false,
+            whens: Vec::new(),
             loops: false,
             relayed: false,
             started: now,

@@ -154,23 +154,28 @@ pub(super) fn decide(
 
 /// The filters that a call meets first; none as long as its first message is not there, where that decides. Who asks how the listener is
 /// itself need not say who that is, where the listener says so, and its own answer is asked for and not that of an instance.
-fn door<'l>(listener: &'l Listener, call: &Call) -> Option<&'l Chain> {
+fn door<'l>(listener: &'l Listener, call: &mut Call) -> Option<&'l Chain> {
     let Some(for_anybody) = &listener.for_anybody else { return Some(&listener.early) };
-    let Call { head, info, .. } = call;
-    if &*info.service != "grpc.health.v1.Health" || !matches!(&*info.method, "Check" | "Watch") {
+    if !asks_how_it_is(listener, &call.info, &call.head) {
         return Some(&listener.early);
+    }
+    // `service`, the first field, is "": left out, or written so.
+    let asks_for_all = |message: &Vec<u8>| message.is_empty() || message == &[0x0a, 0];
+    call.for_anybody = call.first_message.as_ref().map(asks_for_all)?;
+    Some(if call.for_anybody { for_anybody } else { &listener.early })
+}
+
+/// Whether a call asks how the listener, or something behind it, is, and the listener itself answers.
+pub(super) fn asks_how_it_is(listener: &Listener, info: &CallInfo, head: &RequestHead) -> bool {
+    if &*info.service != "grpc.health.v1.Health" || !matches!(&*info.method, "Check" | "Watch") {
+        return false;
     }
     let mut routes = listener.router.candidates(head, authority_host(head.authority()), &info.service, &info.method);
     let within = |place| match &listener.router.get(place)?.target {
         Target::Cluster(name) => Some(listener.within.as_ref() == Some(name)),
         _ => None,
     };
-    if routes.next().and_then(within) != Some(true) {
-        return Some(&listener.early);
-    }
-    // `service`, the first field, is "": left out, or written so.
-    let asks_for_all = |message: &Vec<u8>| message.is_empty() || message == &[0x0a, 0];
-    call.first_message.as_ref().map(|message| if asks_for_all(message) { for_anybody } else { &listener.early })
+    routes.next().and_then(within) == Some(true)
 }
 
 fn unread() -> Box<Refusal> {

@@ -11,6 +11,7 @@ use slotmap::{DefaultKey, Key as _, KeyData, SlotMap};
 use tokio::time::Instant;
 use tokio_util::time::DelayQueue;
 
+use super::again::Unjudged;
 use super::context::Shared;
 use super::link::Link;
 use super::passage::{Leg, Passage};
@@ -69,6 +70,8 @@ pub(super) struct Hub {
     pub(super) waiting: usize,
     pub(super) timers: DelayQueue<CallKey>,
     pub(super) config: InForce,
+    /// Calls that are to be judged again by it.
+    pub(super) unjudged: Unjudged,
     pub(super) spare: Spare,
     pub(super) growth: Growth,
     pub(super) read: Vec<u8>,
@@ -77,8 +80,24 @@ pub(super) struct Hub {
 
 /// What a worker saw last of what is in force: looking again costs no write that others feel, unless it has changed.
 pub(super) struct InForce {
-    pub(super) snapshot: Cache<Arc<ArcSwap<Snapshot>>, Arc<Snapshot>>,
+    snapshot: Cache<Arc<ArcSwap<Snapshot>>, Arc<Snapshot>>,
+    /// What that was.
+    last: Arc<Snapshot>,
+    /// Counts those that it has seen.
+    era: u64,
     pub(super) clusters: Cache<Arc<ArcSwap<Clusters>>, Arc<Clusters>>,
+}
+
+impl InForce {
+    /// The snapshot in force, and its number among those that this worker has seen.
+    pub(super) fn look(&mut self) -> (&Snapshot, u64) {
+        let now = self.snapshot.load();
+        if !Arc::ptr_eq(now, &self.last) {
+            self.last = Arc::clone(now);
+            self.era += 1;
+        }
+        (&self.last, self.era)
+    }
 }
 
 /// What a worker holds at one moment: nothing, once every connection is gone. For tests, which bound it.
@@ -117,8 +136,11 @@ impl Worker {
             timers: DelayQueue::new(),
             config: InForce {
                 snapshot: Cache::new(Arc::clone(&shared.snapshot)),
+                last: shared.snapshot.load_full(),
+                era: 0,
                 clusters: Cache::new(Arc::clone(&shared.clusters)),
             },
+            unjudged: Unjudged::default(),
             spare: Spare::default(),
             growth: Growth::default(),
             read: Vec::new(),
@@ -158,9 +180,13 @@ impl Worker {
         self.hub.try_lock().map(|mut hub| what(&mut Turn::new(self, &mut hub)))
     }
 
-    /// Rings calls whose time has come, and looks after connections. Runs on the worker for as long as it does.
+    /// Rings calls whose time has come, looks after connections, and judges calls again when another snapshot is in force. Runs on the worker for as long as it does.
     pub async fn keep(self: Arc<Self>) {
         let mut tidy = tokio::time::interval(TIDY);
+        let mut replaced = self.shared.replaced.subscribe();
+        // What was replaced before counts too.
+        replaced.mark_changed();
+        let mut more = false;
         loop {
             let time = std::future::poll_fn(|cx| {
                 loop {
@@ -177,7 +203,12 @@ impl Worker {
             });
             tokio::select! {
                 () = time => {}
-                _ = tidy.tick() => self.turn(|turn| turn.tidy()),
+                _ = tidy.tick() => more |= self.turn(|turn| turn.tidy()),
+                Ok(()) = replaced.changed() => {
+                    self.turn(|turn| turn.judge_all());
+                    more = true;
+                }
+                () = tokio::task::yield_now(), if more => more = self.turn(|turn| turn.judge_some()),
             }
         }
     }

@@ -13,6 +13,7 @@ mod harness;
 
 mod accounting;
 mod admin;
+mod again;
 mod agents;
 mod anew;
 mod audit;
