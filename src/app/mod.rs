@@ -13,6 +13,7 @@ mod schemas;
 mod serve;
 mod state;
 mod view;
+mod withdrawals;
 mod workers;
 
 use std::collections::HashMap;
@@ -125,6 +126,7 @@ pub async fn start(loaded: Loaded) -> Result<Proxy, StartError> {
     });
     let (closing, closed) = watch::channel(false);
     serve::run(serving, &shared, &closed, &mut background)?;
+    withdrawals::watch(&shared, &mut background);
     let workers = Workers::start(usize::from(config.workers), &shared, &closed)?;
     let (accepting, listeners) = accept(sockets, &metrics, &workers, &closed)?;
 

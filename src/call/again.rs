@@ -71,7 +71,7 @@ impl Turn<'_> {
         }
         // A listener that is gone drains.
         let Some(listener) = snapshot.listeners.get(&passage.origin.listener) else { return true };
-        match Standing::of(call).holds(snapshot, listener, |_| Ok(())) {
+        match Standing::of(call).holds(snapshot, listener, |_, _| Ok(())) {
             Ok(()) => call.era = era,
             Err(refusal)
                 if patient

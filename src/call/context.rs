@@ -11,7 +11,7 @@ use smallvec::SmallVec;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use crate::config::snapshot::Snapshot;
+use crate::config::snapshot::{Listener, Snapshot};
 use crate::expr::Facts;
 use crate::filters::Followers;
 use crate::observe::metrics::{ListenerMetrics, MethodMetrics, OpenCall};
@@ -80,6 +80,17 @@ pub struct Origin {
     pub buffered: Arc<Budget>,
     /// The connection as the registrar knows it.
     pub connection: Connection,
+    /// What was shown when it was let in.
+    pub certified: Arc<dyn Certified>,
+}
+
+/// What a caller has shown of itself when its connection was let in: for what outlives the connection.
+pub trait Certified: std::fmt::Debug + Send + Sync {
+    /// Whether a listener would let it in now, whatever time it is.
+    ///
+    /// # Errors
+    /// It would not, and why.
+    fn judge(&self, listener: &Listener) -> Result<(), String>;
 }
 
 /// A call, from its head to its end.

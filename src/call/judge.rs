@@ -182,7 +182,12 @@ pub(super) struct Applicant {
 impl Applicant {
     /// The call, if there is a rule about who may register.
     pub(super) fn of(call: &Call, who: &Arc<Registrants>) -> Option<Self> {
-        let applicant = || Self { info: call.info.clone(), head: call.head.clone(), who: Arc::clone(who) };
+        Self::seen(&call.info, &call.head, who)
+    }
+
+    /// The same of a call that is over.
+    pub(super) fn seen(info: &CallInfo, head: &RequestHead, who: &Arc<Registrants>) -> Option<Self> {
+        let applicant = || Self { info: info.clone(), head: head.clone(), who: Arc::clone(who) };
         who.admit.is_some().then(applicant)
     }
 

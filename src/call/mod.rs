@@ -37,13 +37,14 @@ mod stop;
 mod turn;
 mod upload;
 mod visitors;
+mod warrant;
 mod worker;
 
 pub mod register;
 
 pub use crate::wire::HopId;
 pub use budget::Budget;
-pub use context::{Call, CallPath, End, Origin, Shared, Tally};
+pub use context::{Call, CallPath, Certified, End, Origin, Shared, Tally};
 pub use link::{Attached, close};
 pub use visitors::{Visitor, Visitors};
 pub use worker::{Holds, Worker};

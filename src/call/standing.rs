@@ -17,6 +17,8 @@ use crate::config::snapshot::{Listener, Route, Snapshot};
 use crate::expr::{Expression, Facts};
 use crate::wire::{self, authority_host};
 
+const AUTHORIZATION: &str = "authorization";
+
 /// A call as it was let in.
 #[derive(Clone)]
 pub(super) struct Standing {
@@ -48,8 +50,7 @@ impl Standing {
         // What is asked for is whether it is there: the token itself is gone.
         for Token { from, .. } in &call.info.tokens {
             if !head.fields.contains(from) {
-                let scheme: &[u8] = if **from == *"authorization" { b"Bearer " } else { b"" };
-                head.fields.push(from, scheme);
+                head.fields.push(from, stand_in(from));
             }
         }
         let rules = call.followers.go_by().map(Arc::from).collect();
@@ -64,12 +65,24 @@ impl Standing {
         }
     }
 
+    /// The same, calling another method of the service: to be kept for long, so that no token is in it that nobody has taken off its head.
+    pub(super) fn without_tokens(self, method: &str) -> Self {
+        let RequestHead { method: verb, .. } = self.head;
+        let path = format!("/{}/{method}", self.info.service);
+        let mut head = RequestHead::new(verb, &path, self.head.authority(), (0, 0));
+        let is_token = |name: &str| name == AUTHORIZATION || self.info.tokens.iter().any(|token| *token.from == *name);
+        for (name, value) in self.head.fields.iter() {
+            head.fields.push(name, if is_token(name) { stand_in(name) } else { value });
+        }
+        Self { info: CallInfo { method: method.into(), ..self.info }, head, ..self }
+    }
+
     /// Whether it would be let in, on routes that lead where `leads` says.
     pub(super) fn holds(
         mut self,
         snapshot: &Snapshot,
         listener: &Listener,
-        leads: impl Fn(&Route) -> Result<(), Box<Refusal>>,
+        leads: impl Fn(&Route, (&CallInfo, &RequestHead)) -> Result<(), Box<Refusal>>,
     ) -> Result<(), Box<Refusal>> {
         wire::strip_identity(&mut self.head.fields, &snapshot.identity, self.relayed);
         if let Some(identity) = self.info.identity.as_ref().filter(|_| listener.client_cert_header) {
@@ -95,13 +108,18 @@ impl Standing {
             route.early.still(&mut info, &mut head, &admitted)?;
             info.agent.clone_from(&agent);
             route.late.still(&mut info, &mut head, &admitted)?;
-            leads(route)?;
+            leads(route, (&info, &head))?;
             if takes == Some(true) {
                 return Ok(());
             }
         }
         Err(judge::no_route())
     }
+}
+
+/// What stands in the place of a token.
+fn stand_in(name: &str) -> &'static [u8] {
+    if name == AUTHORIZATION { b"Bearer " } else { b"" }
 }
 
 /// Whether a route whose other conditions are met takes a call; none where nobody can tell.

@@ -54,3 +54,4 @@ mod systems;
 mod tls;
 mod upstream_tls;
 mod validate;
+mod withdrawn;
