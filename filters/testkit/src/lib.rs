@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use fields::{Fields, Method, RequestHead};
 use filter_api::{
-    Bounds, BuildCx, BuildError, CallFilter, CallInfo, Claims, Code, Depth, Expression, Extract, Extracted, Factory,
-    Filter, Gives, Hidden, Issuers, Keep, Known, Message, MethodPattern, Misfit, Outcome, PeerIdentity, Phase,
+    Admitted, Bounds, BuildCx, BuildError, CallFilter, CallInfo, Claims, Code, Depth, Expression, Extract, Extracted,
+    Factory, Filter, Gives, Hidden, Issuers, Keep, Known, Message, MethodPattern, Misfit, Outcome, PeerIdentity, Phase,
     Protocol, Readers, Reads, Reason, Redaction, Refusal, RequestView, ResponseView, Rules, Seen, Start, Types,
     Unevaluated, Unread, Validation, Verdict, Verification, Verifier,
 };
