@@ -20,7 +20,7 @@ pub trait Warrant: std::fmt::Debug + Send + Sync {
 }
 
 /// What was registered.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Registered {
     /// Of the agent.
     pub identity: Identity,
@@ -28,6 +28,13 @@ pub struct Registered {
     pub callback: String,
     /// Its configuration; empty where it is too long to be kept.
     pub config: String,
+}
+
+impl std::fmt::Debug for Registered {
+    /// Its configuration may have secrets.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Registered").field("agent", &self.identity.id).finish_non_exhaustive()
+    }
 }
 
 impl Registered {
