@@ -71,17 +71,29 @@ impl Registry {
         self.withdraw(own, true, now);
     }
 
-    /// The caller has said again that its instances are there: what it has shown with that counts from now on. One that is withdrawn has to
-    /// be registered anew.
+    /// The caller has said again that its instance is there: what it has shown with that counts from now on, if it would do for a
+    /// registration. An instance that is withdrawn has to be registered anew.
     pub fn vouch(&self, agent_id: &str, caller: &Caller, warrant: &Arc<dyn Warrant>) {
+        let Some((instance, registered)) = self.meant(agent_id, caller) else { return };
+        if warrant.judge(registered.as_deref()) != Judgement::Good {
+            return;
+        }
         let mut book = self.book();
-        let Some(record) = book.find(&agent_id.to_ascii_lowercase()) else { return };
-        // Of several at one address nobody knows which one speaks.
-        let [instance] = *meant_by(record, caller) else { return };
-        let Some(entry) = record.entry(instance) else { return };
-        if entry.instance.shown.as_ref() == Some(&caller.shown) && !entry.health.is_withdrawn() {
+        let entry = book.record_of(instance).and_then(|record| record.entry(instance));
+        if let Some(entry) = entry.filter(|entry| !entry.health.is_withdrawn()) {
             entry.warrant = Some(Arc::clone(warrant));
         }
+    }
+
+    /// The instance that a caller speaks of, and what was registered of it.
+    fn meant(&self, agent_id: &str, caller: &Caller) -> Option<(u64, Option<Arc<Registered>>)> {
+        let mut book = self.book();
+        let record = book.find(&agent_id.to_ascii_lowercase())?;
+        // Of several at one address nobody knows which one speaks.
+        let [instance] = *meant_by(record, caller) else { return None };
+        let entry = record.entry(instance)?;
+        let same = entry.instance.shown.as_ref() == Some(&caller.shown);
+        same.then(|| (instance, entry.registered.clone()))
     }
 
     fn warrants(&self, of: impl Fn(&Record) -> bool) -> Vec<Held> {
