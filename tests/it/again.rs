@@ -80,6 +80,12 @@ impl Stream {
         begun.elapsed()
     }
 
+    /// For those whose caller may say no more: it has not ended soon after the last swap.
+    async fn is_still_open(&mut self) {
+        let more = tokio::time::timeout(Duration::from_millis(300), self.body.data()).await;
+        assert!(more.is_err(), "{more:?}");
+    }
+
     /// How it ended by itself, and that this was soon.
     async fn ended_since(self, begun: Instant) -> (u32, String) {
         let answer = soon(Answer::read(self.head, self.body)).await;
@@ -355,19 +361,17 @@ async fn a_route_by_the_first_message_stays_the_calls_own() {
     let mut first = Stream::open_with(&caller, operator(), &message("a")).await;
     let mut other = Stream::open_with(&caller, Ask::path("/t.S/M"), &message("b")).await;
     reload(&proxy, &before);
-    sleep(Duration::from_millis(200)).await;
-    first.goes_on().await;
-    other.goes_on().await;
+    first.is_still_open().await;
+    other.is_still_open().await;
     // What comes behind its own route is nothing to the first, and its own nothing to the other.
     reload(&proxy, &text("a", deny, ", filters: [{authz: {allow: '!(\"x-operator\" in metadata)'}}]"));
-    sleep(Duration::from_millis(200)).await;
-    first.goes_on().await;
-    other.goes_on().await;
+    first.is_still_open().await;
+    other.is_still_open().await;
     // Whether the other would take this route, nobody can tell.
     let begun = Instant::now();
     reload(&proxy, &text("c", deny, ""));
     assert_eq!(other.ended_since(begun).await, (7, "denied".to_owned()));
-    first.goes_on().await;
+    first.is_still_open().await;
 }
 
 /// Whom nobody asked who it is, since it asks how the listener is, is not asked later either, unless that has changed.
@@ -381,10 +385,13 @@ async fn who_watches_the_listeners_health_needs_no_token_later() {
     };
     let proxy = TestProxy::yaml(&text("{health: {public: true}}")).await;
     let caller = proxy.caller().await;
-    let mut watch = Stream::open_with(&caller, Ask::path("/grpc.health.v1.Health/Watch"), b"").await;
+    let mut open = caller.open(Ask::path("/grpc.health.v1.Health/Watch")).await;
+    open.finish(framed(b""));
+    let (head, body, up) = soon(open.head()).await.unwrap();
+    let mut watch = Stream { head, body, up };
+    assert!(watch.next().await.is_some(), "{:?}", watch.head);
     reload(&proxy, &text("{health: {public: true}}"));
-    let silent = tokio::time::timeout(Duration::from_millis(400), watch.body.data()).await;
-    assert!(silent.is_err(), "{silent:?}");
+    watch.is_still_open().await;
     let begun = Instant::now();
     reload(&proxy, &text("health"));
     assert_eq!(watch.ended_since(begun).await, (16, "token_missing".to_owned()));
