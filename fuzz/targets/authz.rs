@@ -10,7 +10,7 @@ use std::sync::{Arc, LazyLock};
 use std::time::UNIX_EPOCH;
 
 use fields::{Method, RequestHead};
-use filter_api::{AgentInfo, CallInfo, Claims, PeerIdentity, Protocol};
+use filter_api::{AgentInfo, CallInfo, Claims, PeerIdentity, Protocol, Signed};
 use libfuzzer_sys::fuzz_target;
 use portunus::expr::{Expression, Facts, Failure, Moment, Place, Wanted};
 use portunus::schema::{Definition, Definitions, from_protos};
@@ -87,7 +87,8 @@ fn call(claims: Option<serde_json::Map<String, serde_json::Value>>) -> CallInfo 
         peer: ([203, 0, 113, 9], 4_711).into(),
         identity: Some(Arc::new(identity)),
         agent: Some(Arc::new(agent)),
-        claims: claims.map(|all| Arc::new(Claims { issuer: "idp".into(), all, ends: u64::MAX })),
+        claims: claims.map(|all| Arc::new(Claims { issuer: "idp".into(), all, ends: u64::MAX, signed: Signed::default() })),
+        tokens: Vec::new(),
     }
 }
 

@@ -16,6 +16,7 @@ mod serve;
 mod standing;
 mod state;
 mod view;
+mod withdrawals;
 mod workers;
 
 use std::collections::BTreeMap;
@@ -137,6 +138,8 @@ pub async fn start(loaded: Loaded) -> Result<Proxy, StartError> {
     let mut running = Running::new(config.clone(), standings, store);
     running.serving.run(serving, &shared, &closed);
     running.keepers.keep(&snapshot);
+    let mut background = JoinSet::new();
+    withdrawals::watch(&shared, &mut background);
     let workers = Workers::start(usize::from(config.workers), &shared)?;
     let mut listening = Listening::new(Arc::clone(&shared), workers.deals());
     listening.listen(&snapshot, sockets);
@@ -145,7 +148,6 @@ pub async fn start(loaded: Loaded) -> Result<Proxy, StartError> {
     let view = view::Running::new(Arc::clone(&shared), closed, Arc::clone(&failure));
     let state = AdminState { view: Arc::new(view), metrics };
     let (admin, public) = (desks.address, desks.public_address);
-    let mut background = JoinSet::new();
     for (socket, surface) in desks.into_sockets()? {
         background.spawn(admin::serve(socket, state.clone(), surface, std::future::pending()));
     }

@@ -65,15 +65,17 @@ impl Turn<'_> {
         let origin = Arc::clone(origin);
         let down = Leg { link, stream };
         // Loaded once: a call sees one version of the configuration, whatever happens meanwhile.
-        let in_force = Arc::clone(self.hub.config.load());
+        let (in_force, era) = self.hub.config.look();
+        let in_force = Arc::clone(in_force);
         let Some(listener) = in_force.snapshot.listeners.get(&origin.listener) else {
             return self.refuse_unserved(&origin, down);
         };
         let method = head.method;
-        let call = match read_head(&self.worker.shared, (&origin, listener), head, &in_force.snapshot, self.now) {
+        let mut call = match read_head(&self.worker.shared, (&origin, listener), head, &in_force.snapshot, self.now) {
             Ok(call) => call,
             Err(rejected) => return self.reject(&origin, down, method, &rejected),
         };
+        call.era = era;
         let room = self.hub.room();
         let passage = Passage {
             upload: Upload::new(room, end),
@@ -185,6 +187,10 @@ impl Turn<'_> {
 
     fn decided(&mut self, key: CallKey, call: Option<Box<Call>>, decided: Result<Plan, Box<Refusal>>) {
         if !self.take_back(key, call) {
+            return;
+        }
+        // It took its time, and was decided by what was in force when it began.
+        if decided.is_ok() && !self.is_let_in(key) {
             return;
         }
         if let Some(passage) = self.hub.calls.get_mut(key.0)
@@ -341,6 +347,7 @@ fn read_head(
         identity: origin.identity.clone(),
         agent: None,
         claims: None,
+        tokens: Vec::new(),
     };
     let timeout = asked.timeout;
     let mut call = Box::new(Call::begin(info, metrics, head, now));

@@ -5,12 +5,13 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, SystemTime};
 
 use arc_swap::ArcSwap;
-use fields::RequestHead;
+use fields::{Fields, RequestHead};
 use filter_api::{Bounds, CallInfo, Code, MethodKind, Outcome, PeerIdentity, Reason, Types};
 use smallvec::SmallVec;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
+use crate::config::snapshot::Listener;
 use crate::expr::Facts;
 use crate::filters::Followers;
 use crate::in_force::InForce;
@@ -21,6 +22,7 @@ use crate::wire::HopId;
 
 use super::budget::Budget;
 use super::plan::Forward;
+use super::standing::Told;
 use super::visitors::{Visit, Visitors};
 
 /// What outlives a configuration and is shared by all workers.
@@ -78,6 +80,17 @@ pub struct Origin {
     pub buffered: Arc<Budget>,
     /// The connection as the registrar knows it.
     pub connection: Connection,
+    /// What was shown when it was let in.
+    pub certified: Arc<dyn Certified>,
+}
+
+/// What a caller has shown of itself when its connection was let in: for what outlives the connection.
+pub trait Certified: std::fmt::Debug + Send + Sync {
+    /// Whether a listener would let it in now, whatever time it is.
+    ///
+    /// # Errors
+    /// It would not, and why.
+    fn judge(&self, listener: &Listener) -> Result<(), String>;
 }
 
 /// A call, from its head to its end.
@@ -86,6 +99,12 @@ pub struct Call {
     pub info: CallInfo,
     /// Its head, as each try begins with it.
     pub head: RequestHead,
+    /// What was taken off its head before the first try.
+    pub(super) taken: Fields,
+    /// Of which of the worker's snapshots it was judged last.
+    pub(super) era: u64,
+    /// What conditions of routes said of its first message.
+    pub(super) whens: Vec<Told>,
     /// It has been here before.
     pub loops: bool,
     /// It comes from a proxy that speaks for others: where it is from is in `info`.
@@ -171,6 +190,9 @@ impl Call {
         Self {
             info,
             head,
+            taken: Fields::default(),
+            era: 0,
+            whens: Vec::new(),
             loops: false,
             relayed: false,
             stranger: false,

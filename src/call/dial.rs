@@ -37,7 +37,7 @@ impl Turn<'_> {
     /// Connections that were made when their cluster had other settings of TLS take no more calls, and close with their last.
     pub(super) fn retire_former(&mut self) {
         let Hub { links, pool, config, .. } = &mut *self.hub;
-        let clusters = &config.load().clusters;
+        let clusters = &config.look().0.clusters;
         for (_, link) in links {
             let Side::Instance { id, era, .. } = link.side else { continue };
             let cluster = pool.get(id).and_then(|lane| clusters.get(&lane.instance.cluster));

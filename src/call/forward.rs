@@ -177,7 +177,7 @@ impl Turn<'_> {
     }
 
     fn transformed(&mut self, key: CallKey, call: Option<Box<Call>>, result: Result<RequestHead, Box<Refusal>>) {
-        if !self.take_back(key, call) {
+        if !self.take_back(key, call) || !self.is_let_in(key) {
             return;
         }
         let Some(passage) = self.hub.calls.get_mut(key.0) else { return };

@@ -27,13 +27,15 @@ pub(super) fn identify(call: &mut Call) {
 
 /// Takes off a request's head what ends at this hop, once for all tries.
 pub(super) fn prepare(call: &mut Call, hop: &HopId) {
-    let Call { head, info, forward, .. } = call;
+    let Call { head, info, forward, taken, .. } = call;
     let to_agent = forward.as_ref().is_some_and(|forward| forward.agent.is_some());
-    head.fields.retain(|name, _| match name {
+    head.fields.retain(|name, value| match name {
         b"te" | b"host" | b"grpc-timeout" | b"content-length" => false,
-        b"x-portunus-agent" => !to_agent,
-        // Ours takes its place: by it the agent was named.
-        b"x-forwarded-host" => !to_agent,
+        // Ours takes the place of the second: by it the agent was named. Routes may go by either, also another time.
+        b"x-portunus-agent" | b"x-forwarded-host" if to_agent => {
+            taken.push_as_it_came(name, value, false);
+            false
+        }
         _ => true,
     });
     hop.sign(&mut head.fields);

@@ -8,6 +8,7 @@ use filter_api::{CallInfo, Code, MethodKind, PeerIdentity, Reason, Refusal};
 
 use super::context::{Call, Origin};
 use super::plan::Forward;
+use super::standing::Told;
 use crate::balance;
 use crate::config::snapshot::{FirstMessage, Listener, Registrants, Route, Target};
 use crate::expr::{Expression, Facts, Failure, Registration};
@@ -16,7 +17,19 @@ use crate::upstream::{Cluster, Clusters};
 use crate::wire::authority_host;
 
 /// The route of a call, by its place among the listener's; none as long as its first message is not there, where that decides.
-pub(super) fn route(clusters: &Clusters, listener: &Listener, call: &Call) -> Result<Option<usize>, Box<Refusal>> {
+pub(super) fn route(clusters: &Clusters, listener: &Listener, call: &mut Call) -> Result<Option<usize>, Box<Refusal>> {
+    let mut told = Vec::new();
+    let found = find_route(clusters, listener, call, &mut told);
+    call.whens = told;
+    found
+}
+
+fn find_route(
+    clusters: &Clusters,
+    listener: &Listener,
+    call: &Call,
+    told: &mut Vec<Told>,
+) -> Result<Option<usize>, Box<Refusal>> {
     let Call { head, info, .. } = call;
     let host = authority_host(head.authority());
     for place in listener.router.candidates(head, host, &info.service, &info.method) {
@@ -25,7 +38,11 @@ pub(super) fn route(clusters: &Clusters, listener: &Listener, call: &Call) -> Re
             return Ok(None);
         }
         let Some(when) = &route.when else { return Ok(Some(place)) };
-        match when.holds(&facts(call), definition(clusters, route, when, call)) {
+        let held = when.holds(&facts(call), definition(clusters, route, when, call));
+        if let (Ok(held), true) = (&held, when.reads_message()) {
+            told.push((Arc::clone(when), *held));
+        }
+        match held {
             Ok(true) => return Ok(Some(place)),
             Ok(false) => {}
             Err(failure) => {
@@ -34,9 +51,13 @@ pub(super) fn route(clusters: &Clusters, listener: &Listener, call: &Call) -> Re
             }
         }
     }
+    Err(no_route())
+}
+
+pub(super) fn no_route() -> Box<Refusal> {
     let message =
         "no route takes this call: look at /routes on the admin port, or at the service's name and the authority";
-    Err(Box::new(Refusal::new(Code::Unimplemented, Reason::NoRoute, message)))
+    Box::new(Refusal::new(Code::Unimplemented, Reason::NoRoute, message))
 }
 
 /// Whether a decision waits for the first message. It does not where that would wait for a caller who may wait for the answer's head:
@@ -109,7 +130,7 @@ fn majority(cluster: &Cluster, agent: Option<&Agent>, call: &Call) -> Option<u64
 }
 
 /// An expression that had to decide failed.
-fn undecided(failure: Failure, what: &str, reason: Reason) -> Box<Refusal> {
+pub(super) fn undecided(failure: Failure, what: &str, reason: Reason) -> Box<Refusal> {
     let message = format!("{what} cannot be told: {failure}");
     let (code, reason) = match failure {
         Failure::NoSchema => (Code::Unavailable, Reason::SchemaUnavailable),
@@ -169,7 +190,12 @@ pub(super) struct Applicant {
 impl Applicant {
     /// The call, if there is a rule about who may register.
     pub(super) fn of(call: &Call, who: &Arc<Registrants>) -> Option<Self> {
-        let applicant = || Self { info: call.info.clone(), head: call.head.clone(), who: Arc::clone(who) };
+        Self::seen(&call.info, &call.head, who)
+    }
+
+    /// The same of a call that is over.
+    pub(super) fn seen(info: &CallInfo, head: &RequestHead, who: &Arc<Registrants>) -> Option<Self> {
+        let applicant = || Self { info: info.clone(), head: head.clone(), who: Arc::clone(who) };
         who.admit.is_some().then(applicant)
     }
 

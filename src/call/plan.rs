@@ -109,10 +109,7 @@ pub(super) fn decide(
     loop {
         let chain = match progress.next {
             Next::Listener => match door(listener, call) {
-                Some((chain, stranger)) => {
-                    call.stranger = stranger;
-                    Some(chain)
-                }
+                Some(chain) => Some(chain),
                 None => return Ok(Decision::NeedsMessage),
             },
             Next::Route(place) => Some(&route_at(place)?.early),
@@ -155,29 +152,29 @@ pub(super) fn decide(
     }
 }
 
-/// The filters that a call meets first, and whether those ask nobody who he is; none as long as its first message is not there, where
-/// that decides. Who asks how the listener is itself need not say who that is, where the listener says so, and its own answer is asked
-/// for and not that of an instance.
-fn door<'l>(listener: &'l Listener, call: &Call) -> Option<(&'l Chain, bool)> {
-    let for_the_known = Some((&listener.early, false));
-    let Some(for_anybody) = &listener.for_anybody else { return for_the_known };
-    let Call { head, info, .. } = call;
+/// The filters that a call meets first; none as long as its first message is not there, where that decides. Who asks how the listener is
+/// itself need not say who that is, where the listener says so, and its own answer is asked for and not that of an instance.
+fn door<'l>(listener: &'l Listener, call: &mut Call) -> Option<&'l Chain> {
+    let Some(for_anybody) = &listener.for_anybody else { return Some(&listener.early) };
+    if call.names_service || !asks_how_it_is(listener, &call.info, &call.head) {
+        return Some(&listener.early);
+    }
+    // `service`, the first field, is "": left out, or written so.
+    call.stranger = matches!(call.first_message.as_deref()?, [] | [0x0a, 0]);
+    Some(if call.stranger { for_anybody } else { &listener.early })
+}
+
+/// Whether a call asks how the listener, or something behind it, is, and the listener itself answers.
+pub(super) fn asks_how_it_is(listener: &Listener, info: &CallInfo, head: &RequestHead) -> bool {
     if &*info.service != "grpc.health.v1.Health" || !matches!(&*info.method, "Check" | "Watch") {
-        return for_the_known;
+        return false;
     }
     let mut routes = listener.router.candidates(head, authority_host(head.authority()), &info.service, &info.method);
     let within = |place| match &listener.router.get(place)?.target {
         Target::Cluster(name) => Some(listener.within.as_ref() == Some(name)),
         _ => None,
     };
-    if call.names_service || routes.next().and_then(within) != Some(true) {
-        return for_the_known;
-    }
-    // `service`, the first field, is "": left out, or written so.
-    match call.first_message.as_deref()? {
-        [] | [0x0a, 0] => Some((for_anybody, true)),
-        _ => for_the_known,
-    }
+    routes.next().and_then(within) == Some(true)
 }
 
 /// Whether a message that begins so can be one that [anybody](door) may send. What is longer need not be waited for.

@@ -15,7 +15,10 @@ use tokio::time::Instant;
 
 use super::judge::Applicant;
 use crate::observe::metrics::ListenerMetrics;
-use crate::registry::{Admitted, Beat, Caller, Card, Departure, Forward, Place, Refusal, Registry, Verdict, clip};
+use crate::registry::{
+    Admitted, Beat, Caller, Card, Departure, Forward, Judgement, Place, Plan, Refusal, Registered, Registry, Verdict,
+    Warrant, clip,
+};
 use crate::upstream::Network;
 
 /// How long the core has to answer before an SDK is told success without it. SDKs set no deadline, but people wait.
@@ -35,12 +38,14 @@ pub struct Registrar {
     listener: Option<Arc<ListenerMetrics>>,
     /// Who wants to register, where not everybody may.
     applicant: Option<Applicant>,
+    /// By what its caller was let in: kept with what it registers.
+    warrant: Option<Arc<dyn Warrant>>,
 }
 
 impl Registrar {
     /// Registers into `registry`.
     pub fn new(registry: Arc<Registry>, network: Arc<dyn Network>) -> Self {
-        Self { registry, network, listener: None, applicant: None }
+        Self { registry, network, listener: None, applicant: None, warrant: None }
     }
 
     /// The same, for calls that come in on this listener.
@@ -53,6 +58,12 @@ impl Registrar {
     #[must_use]
     pub(super) fn for_applicant(self, applicant: Option<Applicant>) -> Self {
         Self { applicant, ..self }
+    }
+
+    /// The same, for a caller that was let in by this.
+    #[must_use]
+    pub(super) fn under(self, warrant: Arc<dyn Warrant>) -> Self {
+        Self { warrant: Some(warrant), ..self }
     }
 
     fn count_refused(&self, reason: &str) {
@@ -81,7 +92,12 @@ impl Registrar {
     /// Heartbeat: acknowledged for every agent that the registry knows, if the caller is its owner.
     pub fn heartbeat(&self, request: &HeartbeatRequest, caller: &Caller, now: Instant) -> HeartbeatResponse {
         let (word, acknowledged) = match self.registry.heartbeat(&request.agent_id, caller, now) {
-            Beat::Acknowledged(_) => ("acknowledged", true),
+            Beat::Acknowledged(_) => {
+                if let Some(warrant) = &self.warrant {
+                    self.registry.vouch(&request.agent_id, caller, warrant);
+                }
+                ("acknowledged", true)
+            }
             Beat::Unknown => ("unknown", false),
             Beat::NotOwner => ("refused", false),
         };
@@ -149,6 +165,7 @@ impl Registrar {
             let keys = card.dropped.join(", ");
             tracing::warn!(cluster, agent, keys, "keys of config_json that are not for the core are left out");
         }
+        let registered = Registered::new(&card.identity, &request.grpc_callback_address, &request.config_json);
         let forward = Forward { config: card.config.clone(), skills: request.skills };
         let place = self.placed(&request.grpc_callback_address, caller).await?;
         let plan = self.registry.plan(&card, forward, place, caller, Instant::now())?;
@@ -170,7 +187,7 @@ impl Registrar {
             },
         };
         let place = plan.place().clone();
-        let (admitted, revision) = plan.admit(Instant::now())?;
+        let (admitted, revision) = self.admit(plan, registered)?;
         if let Some(revision) = revision
             && let Err(why) = self.kept(revision).await
             && admitted != Admitted::Renewed
@@ -185,6 +202,20 @@ impl Registrar {
 }
 
 impl Registrar {
+    /// Adds the instance, or renews it, and looks whether that is still what is in force: what is replaced from here on is looked at for all.
+    fn admit(&self, plan: Plan, registered: Registered) -> Result<(Admitted, Option<u64>), Refusal> {
+        let Some(warrant) = &self.warrant else { return plan.admit(Instant::now()) };
+        let (id, registered) = (Arc::clone(&plan.agent().id), Arc::new(registered));
+        let admitted = plan.under(warrant, &registered).admit(Instant::now())?;
+        match warrant.judge(Some(&registered)) {
+            Judgement::Good => Ok(admitted),
+            Judgement::Undecided(error) | Judgement::Withdrawn(error) => {
+                self.registry.judge_agent(&id, Instant::now());
+                Err(Refusal { reason: "denied", error })
+            }
+        }
+    }
+
     /// Waits until a change is on the disk.
     async fn kept(&self, revision: u64) -> Result<(), Arc<str>> {
         let kept = tokio::time::timeout(DISK_PATIENCE, self.registry.is_kept(revision)).await;

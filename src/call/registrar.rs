@@ -18,6 +18,7 @@ use super::register::Registrar;
 use super::splice::Ending;
 use super::stop::Stop;
 use super::turn::Turn;
+use super::warrant::Registrant;
 use super::worker::{CallKey, Worker};
 use crate::config::snapshot::Registrants;
 use crate::expr::Failure;
@@ -108,7 +109,9 @@ impl Turn<'_> {
         let info = call.info.clone();
         let origin = Arc::clone(&passage.origin);
         let from = (caller_address(&origin, call), connection(&origin, call));
-        let registrar = registrar(self.worker, &origin, &forward.cluster).map(|own| own.for_applicant(applicant));
+        let registrant = Registrant::of(call, &self.worker.shared, &origin, &forward.cluster.name);
+        let registrar = registrar(self.worker, &origin, &forward.cluster);
+        let registrar = registrar.map(|own| own.for_applicant(applicant).under(Arc::new(registrant)));
         let worker = Arc::clone(self.worker);
         let task = tokio::spawn(async move {
             let answer = match owner {

@@ -138,10 +138,11 @@ impl<'a> Turn<'a> {
         }
     }
 
-    /// Looks after connections: those that stall, and those to instances that are gone. Called every second.
-    pub(super) fn tidy(&mut self) {
+    /// Looks after connections: those that stall, and those to instances that are gone. Called every second. Answers whether there are calls
+    /// to be judged again.
+    pub(super) fn tidy(&mut self) -> bool {
         // An idle worker too lets go of what is no longer in force.
-        self.hub.config.load();
+        self.hub.config.look();
         self.give_up_unheard();
         self.retire_former();
         let millis = self.millis;
@@ -177,5 +178,6 @@ impl<'a> Turn<'a> {
                 self.displaced(call);
             }
         }
+        self.judge_postponed()
     }
 }

@@ -11,6 +11,7 @@ use slotmap::{DefaultKey, Key as _, KeyData, SlotMap};
 use tokio::time::Instant;
 use tokio_util::time::DelayQueue;
 
+use super::again::Unjudged;
 use super::context::Shared;
 use super::link::Link;
 use super::passage::{Leg, Passage};
@@ -68,12 +69,38 @@ pub(super) struct Hub {
     /// Calls that wait for a place on a connection.
     pub(super) waiting: usize,
     pub(super) timers: DelayQueue<CallKey>,
-    /// What it saw last of what is in force: looking again costs no write that others feel, unless it has changed.
-    pub(super) config: Cache<Arc<ArcSwap<InForce>>, Arc<InForce>>,
+    pub(super) config: Sight,
+    /// Calls that are to be judged again by it.
+    pub(super) unjudged: Unjudged,
     pub(super) spare: Spare,
     pub(super) growth: Growth,
     pub(super) read: Vec<u8>,
     rooms: Vec<Vec<u8>>,
+}
+
+/// What a worker saw last of what is in force: looking again costs no write that others feel, unless it has changed.
+pub(super) struct Sight {
+    now: Cache<Arc<ArcSwap<InForce>>, Arc<InForce>>,
+    /// What that was.
+    last: Arc<InForce>,
+    /// Counts those that it has seen.
+    era: u64,
+}
+
+impl Sight {
+    fn of(in_force: &Arc<ArcSwap<InForce>>) -> Self {
+        Self { now: Cache::new(Arc::clone(in_force)), last: in_force.load_full(), era: 0 }
+    }
+
+    /// What is in force, and its number among those that this worker has seen.
+    pub(super) fn look(&mut self) -> (&Arc<InForce>, u64) {
+        let now = self.now.load();
+        if !Arc::ptr_eq(now, &self.last) {
+            self.last = Arc::clone(now);
+            self.era += 1;
+        }
+        (&self.last, self.era)
+    }
 }
 
 /// What a worker holds at one moment: nothing, once every connection is gone. For tests, which bound it.
@@ -110,7 +137,8 @@ impl Worker {
             unread: 0,
             waiting: 0,
             timers: DelayQueue::new(),
-            config: Cache::new(Arc::clone(&shared.in_force)),
+            config: Sight::of(&shared.in_force),
+            unjudged: Unjudged::default(),
             spare: Spare::default(),
             growth: Growth::default(),
             read: Vec::new(),
@@ -150,9 +178,13 @@ impl Worker {
         self.hub.try_lock().map(|mut hub| what(&mut Turn::new(self, &mut hub)))
     }
 
-    /// Rings calls whose time has come, and looks after connections. Runs on the worker for as long as it does.
+    /// Rings calls whose time has come, looks after connections, and judges calls again when another snapshot is in force. Runs on the worker for as long as it does.
     pub async fn keep(self: Arc<Self>) {
         let mut tidy = tokio::time::interval(TIDY);
+        let mut replaced = self.shared.replaced.subscribe();
+        // What was replaced before counts too.
+        replaced.mark_changed();
+        let mut more = false;
         loop {
             let time = std::future::poll_fn(|cx| {
                 loop {
@@ -169,7 +201,12 @@ impl Worker {
             });
             tokio::select! {
                 () = time => {}
-                _ = tidy.tick() => self.turn(|turn| turn.tidy()),
+                _ = tidy.tick() => more |= self.turn(|turn| turn.tidy()),
+                Ok(()) = replaced.changed() => {
+                    self.turn(|turn| turn.judge_all());
+                    more = true;
+                }
+                () = tokio::task::yield_now(), if more => more = self.turn(|turn| turn.judge_some()),
             }
         }
     }

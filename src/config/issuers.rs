@@ -5,7 +5,7 @@ use std::path::Path as FilePath;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use filter_api::{Claims, Code, Detail, Issuers, Reason, Refusal, Verification, Verifier};
+use filter_api::{Claims, Code, Detail, Issuers, Reason, Refusal, Signed, Verification, Verifier};
 use portunus_tls::Client;
 use tokens::{Algorithm, Answer, KeySet, Location, Rejection, Ring, Settings, System, least_secret};
 
@@ -226,11 +226,24 @@ impl Verifier for Checked {
             Answer::Wait(waiting) => Verification::Later(Box::pin(waiting.over())),
         }
     }
+
+    fn trusts(&self, claims: &Claims) -> Result<(), Box<Refusal>> {
+        let Signed { algorithm, kid, typ, key } = &claims.signed;
+        let trusted = match Algorithm::named(algorithm) {
+            Some(algorithm) => {
+                let signed = tokens::Signed { algorithm, kid: kid.clone(), typ: typ.clone(), key: *key };
+                self.0.trusts(&claims.issuer, &claims.all, &signed)
+            }
+            None => Err(Rejection::Algorithm),
+        };
+        trusted.map_err(|rejection| Box::new(refusal(&rejection)))
+    }
 }
 
 fn claims(verified: tokens::Verified) -> Claims {
-    let tokens::Verified { issuer, claims, ends } = verified;
-    Claims { issuer, all: claims, ends }
+    let tokens::Verified { issuer, claims, ends, signed } = verified;
+    let tokens::Signed { algorithm, kid, typ, key } = signed;
+    Claims { issuer, all: claims, ends, signed: Signed { algorithm: algorithm.to_string(), kid, typ, key } }
 }
 
 /// DESIGN.md §4's table.

@@ -17,7 +17,7 @@ use tokio::time::{Instant, Sleep, sleep, sleep_until, timeout_at};
 use super::entry::Entry;
 use super::listener::Counted;
 use super::preface;
-use super::secure::{Door, Fate, Secured};
+use super::secure::{Door, Fate, Secured, Showing};
 use crate::call::{Attached, Budget, Origin, Worker, close};
 use crate::config::snapshot::{Limits, Listener};
 use crate::h2;
@@ -144,6 +144,7 @@ async fn converse<T>(
         port_names_agent: listener.port_names_agent,
         buffered,
         connection: known.0.clone(),
+        certified: Arc::new(Showing::of(secured.as_ref())),
     };
     let config = h2::Config::server(limits.streams, limits.headers);
     let attached = Attached::caller(&worker, Arc::new(origin), config);

@@ -13,7 +13,8 @@ use tokio::time::Instant;
 use tokio_stream::Stream as _;
 use tokio_stream::wrappers::WatchStream;
 
-use crate::call::Shared;
+use crate::call::{Certified, Shared};
+use crate::config::snapshot::Listener;
 
 /// A connection by TLS, once it has shaken hands.
 pub(super) struct Secured {
@@ -23,6 +24,41 @@ pub(super) struct Secured {
     server: Arc<Server>,
     peer: Option<Arc<Peer>>,
     replaced: Replaced,
+}
+
+/// What a connection has shown when it was let in.
+pub(super) enum Showing {
+    /// It is in the clear.
+    Nothing,
+    /// It is by TLS, with a certificate or without.
+    Tls(Option<Arc<Peer>>),
+}
+
+impl Showing {
+    pub(super) fn of(secured: Option<&Secured>) -> Self {
+        secured.map_or(Self::Nothing, |secured| Self::Tls(secured.peer.clone()))
+    }
+}
+
+impl std::fmt::Debug for Showing {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Showing")
+    }
+}
+
+impl Certified for Showing {
+    fn judge(&self, listener: &Listener) -> Result<(), String> {
+        let standing = match (self, &listener.tls) {
+            (Self::Nothing, None) => return Ok(()),
+            (Self::Tls(_), None) => return Err("the listener has no `tls` any more".to_owned()),
+            (Self::Nothing, Some(server)) => server.judge(None, SystemTime::now()),
+            (Self::Tls(peer), Some(server)) => server.judge(peer.as_deref(), SystemTime::now()),
+        };
+        match standing {
+            Standing::Good | Standing::Stale | Standing::Expired => Ok(()),
+            Standing::Bad(why) => Err(format!("the certificate that registered it is not trusted any more: {why}")),
+        }
+    }
 }
 
 /// Tells when another snapshot comes into force. Asked at each turn of a connection, so that it costs one look at a number.

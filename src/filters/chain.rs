@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use fields::RequestHead;
 use filter_api::{
-    Bounds, CallFilter, CallInfo, Code, Depth, Filter, Message, Outcome, Phase, Reads, Reason, Refusal, RequestView,
-    ResponseView, Start, Verdict,
+    Admitted, Bounds, CallFilter, CallInfo, Code, Depth, Filter, Message, Outcome, Phase, Reads, Reason, Refusal,
+    RequestView, ResponseView, Start, Verdict,
 };
 use smallvec::SmallVec;
 
@@ -103,8 +103,10 @@ impl Chain {
                 Some(Start::Again) | None => filter.request_head(view),
                 Some(answer) => answer,
             };
-            if verified.is_some() {
-                info.claims = verified;
+            if let Some(token) = verified {
+                info.claims = Some(Arc::clone(&token.claims));
+                info.tokens.retain(|other| other.from != token.from);
+                info.tokens.push(token);
             }
             match start {
                 Start::Pass => {}
@@ -116,6 +118,31 @@ impl Chain {
             at += 1;
         }
         Ok(None)
+    }
+}
+
+impl Chain {
+    /// Asks each filter whether it would still let in a call that is open. The claims of the call are those that filters on the way vouch
+    /// for again.
+    ///
+    /// # Errors
+    /// One of them would not.
+    pub fn still(
+        &self,
+        info: &mut CallInfo,
+        head: &mut RequestHead,
+        admitted: &Admitted<'_>,
+    ) -> Result<(), Box<Refusal>> {
+        let mut bounds = Bounds::default();
+        for (filter, ..) in self.filters.iter().flat_map(|filters| filters.iter()) {
+            let mut verified = None;
+            let view = &mut RequestView { call: info, head, bounds: &mut bounds, verified: &mut verified };
+            filter.still(view, admitted)?;
+            if let Some(token) = verified {
+                info.claims = Some(token.claims);
+            }
+        }
+        Ok(())
     }
 }
 
@@ -157,6 +184,11 @@ impl Followers {
     /// Whether nothing of the call may reach an instance before its first message has passed.
     pub fn decide_by_message(&self) -> bool {
         self.decide_by_message
+    }
+
+    /// What has to hold of the call's messages, in the words of its configuration.
+    pub fn go_by(&self) -> impl Iterator<Item = &str> {
+        self.filters.iter().filter_map(|follower| follower.filter.goes_by())
     }
 
     /// How many read what is in messages of the request.

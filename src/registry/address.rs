@@ -47,14 +47,31 @@ impl Permit {
     pub(super) fn callback(&self, text: &str) -> Result<Target, String> {
         let settings = self.settings.load();
         let target = parse(text, self.peer.to_canonical(), &settings)?;
-        let Some(addresses) = target.known_addresses() else { return Ok(target) };
+        self.has_allowed(&target, &settings)?;
+        Ok(target)
+    }
+
+    /// Whether the rules in force would let somebody name this place, where they let him once.
+    pub(super) fn allows(&self, target: &Target) -> Result<(), String> {
+        let settings = self.settings.load();
+        match target {
+            Target::Name(host, _) if !settings.allow_names.iter().any(|pattern| is_named(pattern, host)) => {
+                Err(format!("no pattern in this registry's `allow_names` covers `{}` any more", clip(host)))
+            }
+            _ => self.has_allowed(target, &settings),
+        }
+    }
+
+    /// Whether a place is one that may be named, but for what a name resolves to.
+    fn has_allowed(&self, target: &Target, settings: &Settings) -> Result<(), String> {
+        let Some(addresses) = target.known_addresses() else { return Ok(()) };
         for address in &addresses {
-            self.never(*address, &settings).map_err(|why| format!("{target} cannot be a callback: {why}"))?;
+            self.never(*address, settings).map_err(|why| format!("{target} cannot be a callback: {why}"))?;
         }
-        if addresses.iter().any(|address| self.admits(address.ip(), &settings)) {
-            return Ok(target);
+        if addresses.iter().any(|address| self.admits(address.ip(), settings)) {
+            return Ok(());
         }
-        Err(self.not_allowed(&target, &settings))
+        Err(self.not_allowed(target, settings))
     }
 
     fn not_allowed(&self, named: &dyn std::fmt::Display, settings: &Settings) -> String {

@@ -14,6 +14,7 @@ use super::core::{CoreState, Forward, Standing};
 use super::health::Health;
 use super::instance::{Instance, Target};
 use super::settings::{Callback, Limits, Settings};
+use super::warrant::{Registered, Warrant};
 use super::{Registry, identity::Identity};
 
 /// Why something is refused.
@@ -100,6 +101,8 @@ pub struct Plan {
     place: Place,
     caller: Caller,
     forward: Arc<Forward>,
+    /// By what its caller was let in, and with what.
+    warrant: Option<(Arc<dyn Warrant>, Arc<Registered>)>,
 }
 
 impl Plan {
@@ -117,6 +120,13 @@ impl Plan {
     pub fn is_forwarded(&self) -> bool {
         let book = self.registry.book();
         book.records.get(&self.agent.id).is_some_and(|record| record.core.forward == self.forward)
+    }
+
+    /// The same, by a caller that was let in by this.
+    #[must_use]
+    pub fn under(mut self, warrant: &Arc<dyn Warrant>, registered: &Arc<Registered>) -> Self {
+        self.warrant = Some((Arc::clone(warrant), Arc::clone(registered)));
+        self
     }
 
     /// Adds the instance, or renews it.
@@ -182,7 +192,7 @@ impl Registry {
             self.wish(&record.agent.id);
         }
         let agent = Arc::clone(&record.agent);
-        Ok(Plan { registry: Arc::clone(self), agent, place, caller: caller.clone(), forward })
+        Ok(Plan { registry: Arc::clone(self), agent, place, caller: caller.clone(), forward, warrant: None })
     }
 
     fn admit(&self, book: &mut Book, plan: &Plan, now: Instant) -> Result<(Admitted, Option<u64>), Refusal> {
@@ -227,6 +237,7 @@ impl Registry {
             entry.lease_until = lease_until;
             entry.connection = caller.connection.clone();
             entry.registered_by = Arc::clone(&caller.owner);
+            (entry.warrant, entry.registered) = plan.warrant.clone().unzip();
             let before = std::mem::replace(&mut entry.registered_from, fold(caller.peer.ip()));
             let (instance, awaited) = (entry.instance.id, entry.health.is_awaited());
             let target = entry.instance.target.clone();
@@ -253,7 +264,8 @@ impl Registry {
             self.remove(book, held, now, "it was registered anew at its address, by another agent or identity");
         }
         let Place { target, permit, .. } = plan.place.clone();
-        let entry = self.entry((target, permit), Health::new(now), caller, now);
+        let mut entry = self.entry((target, permit), Health::new(now), caller, now);
+        (entry.warrant, entry.registered) = plan.warrant.clone().unzip();
         let (instance, authority) = (entry.instance.id, &*entry.instance.authority);
         tracing::info!(cluster = &*self.name, agent = &**id, instance = authority, "instance is registered");
         book.add(id, entry, now);
@@ -271,7 +283,8 @@ impl Registry {
         instance.set_state(health.state());
         let lease_until = now + self.settings().lease;
         let (connection, registered_by) = (by.connection.clone(), Arc::clone(&by.owner));
-        Entry { instance, health, lease_until, connection, registered_by, registered_from }
+        let (warrant, registered) = (None, None);
+        Entry { instance, health, lease_until, connection, registered_by, registered_from, warrant, registered }
     }
 
     /// Which instance holds the address; refused if it is another agent's that may not be moved.

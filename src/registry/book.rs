@@ -13,6 +13,7 @@ use super::health::{Change, Facts, Health};
 use super::holders::Holders;
 use super::instance::{EndpointSet, Instance, State, Target};
 use super::schedule::Schedule;
+use super::warrant::{Registered, Warrant};
 
 /// An agent's record: it outlives the agent's instances for a while, so that owner and port stay.
 #[derive(Debug)]
@@ -78,6 +79,9 @@ pub(super) struct Entry {
     pub connection: Connection,
     pub registered_by: Arc<str>,
     pub registered_from: IpAddr,
+    /// By what, and what that was; none where the process before this one knew.
+    pub warrant: Option<Arc<dyn Warrant>>,
+    pub registered: Option<Arc<Registered>>,
 }
 
 impl Entry {

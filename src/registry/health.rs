@@ -101,6 +101,8 @@ pub(super) struct Health {
     /// Its address refused a connection while its registering connection was closed: whoever answers there now may be
     /// somebody else, so that only a heartbeat or a registration brings it back.
     awaited: bool,
+    /// Why it would not be registered any more: only a registration brings it back.
+    withdrawn: Option<String>,
     /// Taken out by a refused connection, not by a threshold: the first passing probe brings it back.
     struck: bool,
     answering: bool,
@@ -121,6 +123,7 @@ impl Health {
             failures: 0,
             proven: false,
             awaited: false,
+            withdrawn: None,
             struck: false,
             answering: true,
             epoch: 0,
@@ -174,7 +177,11 @@ impl Health {
         now: Instant,
     ) -> Option<Change> {
         let ok = matches!(finding, Finding::Alive(_));
-        self.last = Some(LastProbe { at: now, ok, text: finding.text().map(str::to_owned) });
+        self.last = Some(match &self.withdrawn {
+            // That it is well is not what keeps it out.
+            Some(why) => LastProbe { at: now, ok: false, text: Some(why.clone()) },
+            None => LastProbe { at: now, ok, text: finding.text().map(str::to_owned) },
+        });
         self.answering = finding.answered();
         if self.state == State::Lost {
             self.rounds = self.rounds.saturating_add(1);
@@ -192,7 +199,24 @@ impl Health {
     /// A heartbeat came for it.
     pub(super) fn heard(&mut self, now: Instant) -> Option<Change> {
         let waits = self.awaited || self.state == State::Lost;
-        if waits { self.renew(now, "a heartbeat came") } else { None }
+        if waits && self.withdrawn.is_none() { self.renew(now, "a heartbeat came") } else { None }
+    }
+
+    /// It would not be registered any more. A restart forgets why, and not that it waits.
+    pub(super) fn withdraw(&mut self, why: &str, now: Instant) -> Option<Change> {
+        let why = clip(&format!("withdrawn: {why}"));
+        self.epoch = self.epoch.wrapping_add(1);
+        self.awaited = true;
+        self.last = Some(LastProbe { at: now, ok: false, text: Some(why.clone()) });
+        let reason = why.clone();
+        self.withdrawn = Some(why);
+        // Lost is less than that.
+        if self.state == State::Lost { None } else { self.turn(State::Unhealthy, now, &reason) }
+    }
+
+    /// Whether only a registration brings it back.
+    pub(super) fn is_withdrawn(&self) -> bool {
+        self.withdrawn.is_some()
     }
 
     /// It was registered again.
@@ -278,6 +302,7 @@ impl Health {
     fn renew(&mut self, now: Instant, reason: &str) -> Option<Change> {
         self.epoch = self.epoch.wrapping_add(1);
         self.awaited = false;
+        self.withdrawn = None;
         self.proven = false;
         self.answering = true;
         self.failures = 0;

@@ -48,6 +48,11 @@ impl Registry {
             return Beat::NotOwner;
         }
         let meant = meant_by(record, caller);
+        let withdrawn = |id: &u64| record.entries.iter().any(|e| e.instance.id == *id && e.health.is_withdrawn());
+        if !meant.is_empty() && meant.iter().all(withdrawn) {
+            // So that it registers anew.
+            return Beat::Unknown;
+        }
         let agent = Arc::clone(&record.agent);
         let (mut woken, mut found) = (Vec::new(), false);
         for instance in &meant {
@@ -126,7 +131,7 @@ impl Registry {
 }
 
 /// The instances that the caller may be: those of its connection, else those at its address.
-fn meant_by(record: &Record, caller: &Caller) -> Vec<u64> {
+pub(super) fn meant_by(record: &Record, caller: &Caller) -> Vec<u64> {
     let pick = |fits: &dyn Fn(&super::book::Entry) -> bool| {
         record.entries.iter().filter(|entry| fits(entry)).map(|entry| entry.instance.id).collect::<Vec<_>>()
     };

@@ -24,6 +24,7 @@ mod shown;
 #[cfg(test)]
 mod tests;
 mod view;
+mod warrant;
 
 use std::net::SocketAddr;
 use std::ops::{Deref, DerefMut};
@@ -51,6 +52,7 @@ pub use self::saved::{Changes, Saved, SavedAgent, SavedInstance};
 pub use self::settings::{Callback, Forbidden, HealthSettings, HostPattern, Limits, Settings};
 pub use self::shown::Shown;
 pub use self::view::{AgentView, InstanceView, ProbeView};
+pub use self::warrant::{Judgement, Registered, Warrant};
 
 use self::book::Book;
 use self::choose::Index;

@@ -13,6 +13,7 @@ mod harness;
 
 mod accounting;
 mod admin;
+mod again;
 mod agents;
 mod anew;
 mod audit;
@@ -55,3 +56,4 @@ mod systems;
 mod tls;
 mod upstream_tls;
 mod validate;
+mod withdrawn;

@@ -3,10 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use serde_json::{Map, Value};
+
 use crate::claims::{self, Times};
 use crate::jws::Token;
 use crate::key::Key;
-use crate::{Algorithm, Rejection, Ring};
+use crate::{Algorithm, Rejection, Ring, Signed};
 
 /// What a token of an issuer must be.
 #[derive(Clone, Debug)]
@@ -55,18 +57,33 @@ impl Issuer {
 
     /// Checks everything but `iss`: first what says by which key, then the signature, and only then what the token says.
     pub(crate) fn check(&self, token: &Token<'_>, now: u64) -> Result<(Arc<Key>, Times), Rejection> {
-        if !self.settings.algorithms.contains(&token.algorithm) {
-            return Err(Rejection::Algorithm);
-        }
-        if token.typ.as_ref().is_some_and(|typ| !self.takes_type(typ)) {
-            return Err(Rejection::Type);
-        }
+        self.check_kind(token.algorithm, token.typ.as_deref())?;
         let keys = self.ring.keys().ok_or(Rejection::KeysUnavailable)?;
         let key = keys.signer((token.kid.as_deref(), token.algorithm), token.signed, &token.signature)?;
         let times = Times::of(&token.claims)?;
         times.check(now, self.leeway())?;
         claims::check(&token.claims, &self.settings)?;
         Ok((Arc::clone(key), times))
+    }
+
+    /// The same for a token that has passed once, but for its times: its signature is known to be that of its key.
+    pub(crate) fn trusts(&self, claims: &Map<String, Value>, signed: &Signed) -> Result<(), Rejection> {
+        self.check_kind(signed.algorithm, signed.typ.as_deref())?;
+        let keys = self.ring.keys().ok_or(Rejection::KeysUnavailable)?;
+        if !keys.has_signer((signed.kid.as_deref(), signed.algorithm), &signed.key) {
+            return Err(Rejection::UnknownKey);
+        }
+        claims::check(claims, &self.settings)
+    }
+
+    fn check_kind(&self, algorithm: Algorithm, typ: Option<&str>) -> Result<(), Rejection> {
+        if !self.settings.algorithms.contains(&algorithm) {
+            return Err(Rejection::Algorithm);
+        }
+        if typ.is_some_and(|typ| !self.takes_type(typ)) {
+            return Err(Rejection::Type);
+        }
+        Ok(())
     }
 
     /// Media types are the same in any case, and `application/` may be left out (RFC 7515 §4.1.9).

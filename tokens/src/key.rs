@@ -3,8 +3,8 @@
 
 use std::fmt;
 
-use aws_lc_rs::hmac;
 use aws_lc_rs::signature::{self, ParsedPublicKey, RsaParameters, RsaPublicKeyComponents};
+use aws_lc_rs::{digest, hmac};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Map, Value};
@@ -14,12 +14,18 @@ use crate::Algorithm;
 /// Bits of an RSA modulus: fewer are broken, more only cost time.
 const RSA_BITS: std::ops::RangeInclusive<usize> = 2048..=8192;
 
+/// What secrets sign to be known again: no token, since those have dots.
+const FINGERPRINT: &[u8] = b"portunus: fingerprint of a secret";
+
 /// A key, for the algorithms that it is for.
 pub(crate) struct Key {
     pub(crate) kid: Option<String>,
     checks: Vec<(Algorithm, Check)>,
     /// The public part, by which a key is known again.
     public: Vec<u8>,
+    /// By which it is known again in another set: a digest of the public part. Of a secret it is what only its holders can make, and
+    /// nobody can go back from.
+    pub(crate) fingerprint: [u8; 32],
 }
 
 enum Check {
@@ -60,7 +66,10 @@ impl Key {
         }
         let check = |algorithm: Algorithm| Ok((algorithm, Check::Public(kind.check(algorithm)?)));
         let checks = algorithms.into_iter().map(check).collect::<Result<_, String>>()?;
-        Ok(Self { kid, checks, public: kind.public() })
+        let public = kind.public();
+        let fingerprint =
+            octets_of(digest::digest(&digest::SHA256, &[kty.as_bytes(), &[0], &public].concat()).as_ref());
+        Ok(Self { kid, checks, public, fingerprint })
     }
 
     /// A secret that both sides have, for those of the algorithms for which it is long enough.
@@ -75,7 +84,8 @@ impl Key {
             (algorithm, Check::Secret(Box::new(hmac::Key::new(digest, secret))))
         };
         let checks = Algorithm::SECRET.into_iter().filter(long_enough).map(check).collect();
-        Self { kid: None, checks, public: Vec::new() }
+        let fingerprint = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, secret), FINGERPRINT);
+        Self { kid: None, checks, public: Vec::new(), fingerprint: octets_of(fingerprint.as_ref()) }
     }
 
     /// Whether it is for an algorithm.
@@ -242,6 +252,13 @@ fn unsigned(jwk: &Map<String, Value>, name: &str) -> Result<Vec<u8>, String> {
 fn sized(jwk: &Map<String, Value>, name: &str, size: usize) -> Result<Vec<u8>, String> {
     let octets = octets(jwk, name)?;
     if octets.len() == size { Ok(octets) } else { Err(format!("its `{name}` does not have {size} octets")) }
+}
+
+/// A digest of SHA-256 as an array.
+fn octets_of(digest: &[u8]) -> [u8; 32] {
+    let mut octets = [0; 32];
+    octets.iter_mut().zip(digest).for_each(|(octet, of)| *octet = *of);
+    octets
 }
 
 /// What strangers wrote, short enough for a log line.

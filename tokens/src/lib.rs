@@ -26,7 +26,7 @@ pub use location::Location;
 pub use rejection::Rejection;
 pub use ring::{Fetch, Fetching, GAP, Ring, Waiting};
 pub use set::{KeySet, MOST_OCTETS as MOST_OCTETS_OF_SET};
-pub use verifier::{Answer, Verified, Verifier};
+pub use verifier::{Answer, Signed, Verified, Verifier};
 
 /// The longest token that is looked at, in octets.
 pub const MOST_OCTETS: usize = 8 * 1024;

@@ -100,8 +100,7 @@ impl KeySet {
         text: &[u8],
         signature: &[u8],
     ) -> Result<&Arc<Key>, Rejection> {
-        let named = |key: &&Arc<Key>| self.is_secret || kid.is_none_or(|kid| key.kid.as_deref() == Some(kid));
-        let mut named = self.keys.iter().filter(named).peekable();
+        let mut named = self.named(kid).peekable();
         if named.peek().is_none() {
             return Err(Rejection::UnknownKey);
         }
@@ -112,6 +111,17 @@ impl KeySet {
         }
         let signer = fit.take(MOST_TRIED).find(|key| key.has_signed(algorithm, text, signature));
         signer.ok_or(Rejection::Signature)
+    }
+
+    /// Whether the key with this fingerprint would be asked for a token that says so of itself.
+    pub(crate) fn has_signer(&self, (kid, algorithm): (Option<&str>, Algorithm), fingerprint: &[u8; 32]) -> bool {
+        let mut fit = self.named(kid).filter(|key| key.is_for(algorithm)).take(MOST_TRIED);
+        fit.any(|key| key.fingerprint == *fingerprint)
+    }
+
+    fn named(&self, kid: Option<&str>) -> impl Iterator<Item = &Arc<Key>> {
+        let named = move |key: &&Arc<Key>| self.is_secret || kid.is_none_or(|kid| key.kid.as_deref() == Some(kid));
+        self.keys.iter().filter(named)
     }
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use serde_json::{Map, Value};
 
 use crate::cache::{Cache, Passed};
-use crate::{Clock, Issuer, Rejection, Waiting, jws};
+use crate::{Algorithm, Clock, Issuer, Rejection, Waiting, jws};
 
 /// Checks tokens, and makes a `T` of each that passes.
 #[derive(Debug)]
@@ -24,6 +24,21 @@ pub struct Verified {
     pub claims: Map<String, Value>,
     /// The second since 1970 from which on it does not pass any more: its `exp`, and the leeway.
     pub ends: u64,
+    /// How it was signed.
+    pub signed: Signed,
+}
+
+/// How a token was signed: by what it can be told later whether it would still pass.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Signed {
+    /// `alg` of its header.
+    pub algorithm: Algorithm,
+    /// `kid`, if it named a key.
+    pub kid: Option<String>,
+    /// `typ`, if it said what it is.
+    pub typ: Option<String>,
+    /// By which the key is known again.
+    pub key: [u8; 32],
 }
 
 /// What becomes of a token.
@@ -68,6 +83,18 @@ impl<T> Verifier<T> {
         }
     }
 
+    /// Whether a token that has passed, here or elsewhere, would pass but for its times: its issuer, and everything that the issuer asks for.
+    ///
+    /// # Errors
+    /// It would not, and why.
+    pub fn trusts(&self, iss: &str, claims: &Map<String, Value>, signed: &Signed) -> Result<(), Rejection> {
+        self.issuer(iss).ok_or(Rejection::Issuer)?.1.trusts(claims, signed)
+    }
+
+    fn issuer(&self, iss: &str) -> Option<(usize, &Arc<Issuer>)> {
+        self.issuers.iter().enumerate().find(|(_, issuer)| *issuer.settings().issuer == *iss)
+    }
+
     /// It was checked whole; of that only time and key can have changed.
     fn passes_still(&self, passed: &Passed<T>, now: u64) -> bool {
         let Some(issuer) = self.issuers.get(passed.issuer) else { return false };
@@ -81,13 +108,13 @@ impl<T> Verifier<T> {
             Some(_) => return Err((Rejection::Claim("iss".to_owned()), None)),
             None => return Err((Rejection::Issuer, None)),
         };
-        let found = self.issuers.iter().enumerate().find(|(_, issuer)| *issuer.settings().issuer == **named);
-        let (at, issuer) = found.ok_or((Rejection::Issuer, None))?;
+        let (at, issuer) = self.issuer(named).ok_or((Rejection::Issuer, None))?;
         let (key, times) = issuer.check(&read, now).map_err(|rejection| (rejection, Some(&**issuer)))?;
         let verified = Arc::new((self.make)(Verified {
             issuer: Arc::clone(&issuer.settings().issuer),
             claims: read.claims,
             ends: times.ends(issuer.leeway()),
+            signed: Signed { algorithm: read.algorithm, kid: read.kid, typ: read.typ, key: key.fingerprint },
         }));
         self.cache.put(token, Passed { verified: Arc::clone(&verified), times, key, issuer: at });
         Ok(verified)
@@ -98,6 +125,13 @@ impl<T> Verifier<T> {
 impl std::fmt::Debug for Verified {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Verified").field("issuer", &self.issuer).field("ends", &self.ends).finish_non_exhaustive()
+    }
+}
+
+/// Says the algorithm and nothing else: the rest is what the token says, or what knows its key.
+impl std::fmt::Debug for Signed {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Signed").field("algorithm", &self.algorithm).finish_non_exhaustive()
     }
 }
 

@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime};
 
 use fields::{Fields, RequestHead};
 
-use crate::{Claims, Code, Reason, Refusal, Seen};
+use crate::{Claims, Code, Reason, Refusal, Seen, Token};
 
 /// A filter, built once and shared by all calls.
 pub trait Filter: Send + Sync {
@@ -20,6 +20,26 @@ pub trait Filter: Send + Sync {
 
     /// Sees the head of the request, and may change it (in phase Transform: of what goes upstream, anew at each try).
     fn request_head(&self, view: &mut RequestView<'_>) -> Start;
+
+    /// Whether a call that is open would still be let in, now that another configuration is in force: asked of the filters of that one, in
+    /// their order. The head is as it was when the call met the first filter, but that of a token which was taken off it there is no more
+    /// than the scheme; what is changed here is seen by filters that are asked later, and by nobody else. For filters that say who may call.
+    ///
+    /// # Errors
+    /// It would not: what ends it.
+    fn still(&self, view: &mut RequestView<'_>, admitted: &Admitted<'_>) -> Result<(), Box<Refusal>> {
+        let _ = (view, admitted);
+        Ok(())
+    }
+}
+
+/// By what a call was let in, as far as its head does not show it any more.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Admitted<'a> {
+    /// The tokens that have passed.
+    pub tokens: &'a [Token],
+    /// What had to [hold](CallFilter::goes_by) of its messages.
+    pub rules: &'a [&'a str],
 }
 
 /// What a filter answers to the head of a request.
@@ -42,6 +62,12 @@ pub trait CallFilter: Send {
     /// see their messages before those go, and the head of a stream goes at once.
     fn decides_by_message(&self) -> bool {
         false
+    }
+
+    /// What must hold of the call's messages for it to go on, in the words of the configuration: a filter of the same kind in another one
+    /// knows by them that it is the same.
+    fn goes_by(&self) -> Option<&str> {
+        None
     }
 
     /// A message of the request, before it goes upstream. In phase Transform it comes anew at each try, from the first on; in the
@@ -183,6 +209,8 @@ pub struct CallInfo {
     pub agent: Option<Arc<AgentInfo>>,
     /// What the caller's token says, once a filter has verified one.
     pub claims: Option<Arc<Claims>>,
+    /// Every token that has passed, by the metadata that had it: the last one is that of the claims.
+    pub tokens: Vec<Token>,
 }
 
 impl CallInfo {
@@ -304,8 +332,8 @@ pub struct RequestView<'a> {
     pub head: &'a mut RequestHead,
     /// Bounds that the filter may tighten.
     pub bounds: &'a mut Bounds,
-    /// What a token says that the filter has verified: put here, it is [`CallInfo::claims`] for all that come after.
-    pub verified: &'a mut Option<Arc<Claims>>,
+    /// A token that the filter has verified: put here, it is [`CallInfo::claims`] for all that come after.
+    pub verified: &'a mut Option<Token>,
 }
 
 impl RequestView<'_> {

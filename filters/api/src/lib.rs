@@ -21,8 +21,8 @@ mod tokens;
 pub mod units;
 
 pub use call::{
-    AgentInfo, Bounds, CallFilter, CallInfo, Depth, Filter, Message, MethodKind, Outcome, PeerIdentity, Protocol,
-    Reads, RequestView, ResponseView, Start, Types, Verdict, Who,
+    Admitted, AgentInfo, Bounds, CallFilter, CallInfo, Depth, Filter, Message, MethodKind, Outcome, PeerIdentity,
+    Protocol, Reads, RequestView, ResponseView, Start, Types, Verdict, Who,
 };
 pub use code::Code;
 pub use factory::{Build, BuildCx, BuildError, Factory, Known, Phase};
@@ -37,6 +37,6 @@ pub use refusal::{Detail, Refusal};
 pub use secret::read_secret;
 pub use target::{MOST_VALUE, are_one_name, check_target, is_target_value};
 pub use time::Rfc3339;
-pub use tokens::{Claims, Issuers, Verification, Verifier};
+pub use tokens::{Claims, Issuers, Signed, Token, Verification, Verifier};
 
 pub use fields;

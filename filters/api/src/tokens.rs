@@ -18,6 +18,37 @@ pub struct Claims {
     pub all: Map<String, Value>,
     /// The second since 1970 from which on it is not good any more.
     pub ends: u64,
+    /// How it was signed.
+    pub signed: Signed,
+}
+
+/// How a token was signed: enough to tell later whether it would still pass, and nothing by which another could be made.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct Signed {
+    /// `alg` of its header.
+    pub algorithm: String,
+    /// `kid`, if it named a key.
+    pub kid: Option<String>,
+    /// `typ`, if it said what it is.
+    pub typ: Option<String>,
+    /// By which the key is known again: a digest.
+    pub key: [u8; 32],
+}
+
+/// Says the algorithm and nothing else: the rest is what a token says, or what knows its key.
+impl fmt::Debug for Signed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Signed").field("algorithm", &self.algorithm).finish_non_exhaustive()
+    }
+}
+
+/// A token by which a call was let in, after it has passed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Token {
+    /// The metadata that had it.
+    pub from: Arc<str>,
+    /// What it says.
+    pub claims: Arc<Claims>,
 }
 
 impl Claims {
@@ -48,6 +79,13 @@ impl fmt::Debug for Claims {
 pub trait Verifier: Send + Sync + fmt::Debug {
     /// Checks one.
     fn verify(&self, token: &[u8]) -> Verification;
+
+    /// Whether one that has passed elsewhere, which need not have been long ago, would pass here by its issuer, its key, and what it says,
+    /// but for the times in it.
+    ///
+    /// # Errors
+    /// It would not: what the caller is told.
+    fn trusts(&self, claims: &Claims) -> Result<(), Box<Refusal>>;
 }
 
 /// What becomes of a token.
@@ -73,14 +111,15 @@ pub trait Issuers {
 mod tests {
     use serde_json::json;
 
-    use super::Claims;
+    use super::{Claims, Signed};
 
     #[test]
     fn claims_are_found_by_name_and_by_path() {
         let all = json!({
             "sub": "ann", "a": {"b": {"c": 1}, "b.c": 2}, "https://example.com/tenant": "acme", "x.y": 3, "x": {"y": 4}, "list": [{"z": 5}]
         });
-        let claims = Claims { issuer: "i".into(), all: all.as_object().unwrap().clone(), ends: 0 };
+        let all = all.as_object().unwrap().clone();
+        let claims = Claims { issuer: "i".into(), all, ends: 0, signed: Signed::default() };
         for (path, wanted) in [
             ("sub", Some(json!("ann"))),
             ("a.b.c", Some(json!(1))),

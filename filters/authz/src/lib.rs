@@ -18,8 +18,8 @@ mod rules;
 use std::sync::Arc;
 
 use filter_api::{
-    BuildCx, BuildError, CallFilter, Code, Depth, Factory, Filter, Message, MethodPattern, Phase, Reads, Reason,
-    Refusal, RequestView, Seen, Start, Unevaluated, Unread, Verdict,
+    Admitted, BuildCx, BuildError, CallFilter, Code, Depth, Factory, Filter, Message, MethodPattern, Phase, Reads,
+    Reason, Refusal, RequestView, Seen, Start, Unevaluated, Unread, Verdict,
 };
 use rules::Rules;
 use schemars::JsonSchema;
@@ -80,11 +80,25 @@ impl Filter for Authorizing {
         let seen = Seen { call: view.call, head: view.head, message: None };
         match judgement.by_head(&seen) {
             Ok(()) if judgement.reads_messages() => {
-                let by_message = judgement.allows_by_message();
-                Start::Follow(Box::new(OnMessages { rules: Arc::clone(&self.0), by_message }))
+                let allow = judgement.allow_by_message().map(Arc::clone);
+                Start::Follow(Box::new(OnMessages { rules: Arc::clone(&self.0), allow }))
             }
             Ok(()) => Start::Pass,
             Err(denied) => Start::Refuse(Box::new(denied.refusal())),
+        }
+    }
+
+    /// Rules that read messages are not asked: what they would have to see is gone. Where it takes one to be allowed, the call goes on if
+    /// it goes by that very rule already, which sees each of its messages. Otherwise what allowed it is not there any more, and whether this
+    /// one would have cannot be told.
+    fn still(&self, view: &mut RequestView<'_>, admitted: &Admitted<'_>) -> Result<(), Box<Refusal>> {
+        let judgement = self.0.of(&view.call.service, &view.call.method);
+        judgement
+            .by_head(&Seen { call: view.call, head: view.head, message: None })
+            .map_err(|denied| denied.refusal())?;
+        match judgement.allow_by_message() {
+            Some(allow) if !admitted.rules.contains(&&**allow) => Err(Box::new(Denied::Changed.refusal())),
+            _ => Ok(()),
         }
     }
 }
@@ -93,12 +107,17 @@ impl Filter for Authorizing {
 #[derive(Debug)]
 struct OnMessages {
     rules: Arc<Rules>,
-    by_message: bool,
+    /// What has to hold of its messages for it to be allowed, where that takes one.
+    allow: Option<Arc<str>>,
 }
 
 impl CallFilter for OnMessages {
     fn decides_by_message(&self) -> bool {
-        self.by_message
+        self.allow.is_some()
+    }
+
+    fn goes_by(&self) -> Option<&str> {
+        self.allow.as_deref()
     }
 
     fn request_message(&mut self, message: &Message<'_>) -> Verdict {
@@ -124,6 +143,8 @@ enum Denied {
     Undecided,
     /// What the message is made of is not known, or not yet.
     Unknown,
+    /// The rule that allowed it is gone, and the one in its place reads a message that is.
+    Changed,
 }
 
 impl Denied {
@@ -133,6 +154,9 @@ impl Denied {
             Self::Refused => "a rule refuses this call to this caller: ask whoever runs the proxy why",
             Self::Undecided => {
                 "a rule could not be evaluated for this call, so it is refused: does it lack a claim, metadata or a field?"
+            }
+            Self::Changed => {
+                "the rule that allowed this call has changed, and the new one has to see its messages: call again"
             }
             Self::Unknown => return Unread::NoSchema.refusal(true),
         };

@@ -14,9 +14,12 @@ pub(crate) struct Rules(Vec<Compiled>);
 struct Compiled {
     /// None for all methods.
     methods: Option<MethodPattern>,
-    allow: Option<Arc<dyn Expression>>,
+    allow: Option<Allow>,
     deny: Option<Arc<dyn Expression>>,
 }
+
+/// What must hold, and its text.
+type Allow = (Arc<dyn Expression>, Arc<str>);
 
 /// What the rules say of one method.
 pub(crate) struct Judgement<'a> {
@@ -24,7 +27,7 @@ pub(crate) struct Judgement<'a> {
     service: &'a str,
     method: &'a str,
     /// The one that decides: of the most specific pattern that has one.
-    allow: Option<&'a Arc<dyn Expression>>,
+    allow: Option<&'a Allow>,
 }
 
 impl Rules {
@@ -64,7 +67,7 @@ impl Rules {
 
     /// Whether some of them read messages.
     pub(crate) fn read_messages(&self) -> bool {
-        self.0.iter().any(|rule| rule.allow.iter().chain(&rule.deny).any(reads_messages))
+        self.0.iter().any(|rule| rule.allow.iter().map(|(allow, _)| allow).chain(&rule.deny).any(reads_messages))
     }
 
     /// What they say of a method.
@@ -93,7 +96,8 @@ impl Compiled {
             })
             .transpose()
         };
-        let (allow, deny) = (compile("allow", allow)?, compile("deny", deny)?);
+        let text = allow.as_deref().map(Arc::from);
+        let (allow, deny) = (compile("allow", allow)?.zip(text), compile("deny", deny)?);
         Ok(Self { methods, allow, deny })
     }
 }
@@ -113,12 +117,12 @@ impl Judgement<'_> {
 
     /// Whether there is one that looks at messages.
     pub(crate) fn reads_messages(&self) -> bool {
-        self.allows_by_message() || self.denies().any(reads_messages)
+        self.allow_by_message().is_some() || self.denies().any(reads_messages)
     }
 
-    /// Whether it takes a message to be allowed.
-    pub(crate) fn allows_by_message(&self) -> bool {
-        self.allow.is_some_and(reads_messages)
+    /// The text of what must hold of messages, where it takes one to be allowed.
+    pub(crate) fn allow_by_message(&self) -> Option<&Arc<str>> {
+        self.allow.filter(|(allow, _)| reads_messages(allow)).map(|(_, text)| text)
     }
 
     fn judge(&self, seen: &Seen<'_>, concerned: impl Fn(&Arc<dyn Expression>) -> bool) -> Result<(), Denied> {
@@ -127,7 +131,7 @@ impl Judgement<'_> {
                 return Err(Denied::Refused);
             }
         }
-        match self.allow.filter(|allow| concerned(allow)) {
+        match self.allow.map(|(allow, _)| allow).filter(|allow| concerned(allow)) {
             Some(allow) if !allow.holds(seen)? => Err(Denied::NotAllowed),
             _ => Ok(()),
         }

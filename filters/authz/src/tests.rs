@@ -131,3 +131,23 @@ fn a_mistake_is_one_when_it_is_built() {
         assert!(error.message.starts_with(said), "{config}: {}", error.message);
     }
 }
+
+#[test]
+fn an_open_call_is_asked_for_by_what_needs_no_message() {
+    let still = |config: serde_json::Value, rules: &[&str]| {
+        let admitted = filter_api::Admitted { tokens: &[], rules };
+        Bench::build::<Authz>(config).unwrap().still(&[], &admitted).map(drop).map_err(|refusal| refusal.reason)
+    };
+    assert_eq!(still(json!({"allow": "true"}), &[]), Ok(()));
+    assert_eq!(still(json!({"allow": "false"}), &[]), Err(Reason::Denied));
+    assert_eq!(still(json!({"allow": "true", "deny": "fails"}), &[]), Err(Reason::Denied));
+    assert_eq!(
+        still(json!({"allow": "true", "deny": "says bad"}), &[]),
+        Ok(()),
+        "its messages are judged as they come"
+    );
+    assert_eq!(still(json!({"allow": "says good"}), &["says good"]), Ok(()), "it goes by that");
+    assert_eq!(still(json!({"allow": "says good"}), &["says fine"]), Err(Reason::Denied));
+    assert_eq!(still(json!({"allow": "says good"}), &[]), Err(Reason::Denied), "what let it in is gone");
+    assert_eq!(still(json!({"allow": "says good", "deny": "true"}), &["says good"]), Err(Reason::Denied));
+}

@@ -14,8 +14,8 @@ use std::sync::Arc;
 
 use fields::Fields;
 use filter_api::{
-    BuildCx, BuildError, Claims, Code, Factory, Filter, Phase, Reason, Refusal, RequestView, Start, Verification,
-    Verifier, are_one_name, check_target,
+    Admitted, BuildCx, BuildError, Claims, Code, Factory, Filter, Phase, Reason, Refusal, RequestView, Start, Token,
+    Verification, Verifier, are_one_name, check_target,
 };
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -88,7 +88,7 @@ impl Factory for Jwt {
             }
             told.push(Told::new(claim, name));
         }
-        Ok(Box::new(Authenticated { verifier, told, from, forward, optional, enforce_expiry }))
+        Ok(Box::new(Authenticated { verifier, told, from: from.into(), forward, optional, enforce_expiry }))
     }
 }
 
@@ -111,7 +111,7 @@ fn check_source(name: &str) -> Result<(), String> {
 struct Authenticated {
     verifier: Arc<dyn Verifier>,
     told: Vec<Told>,
-    from: String,
+    from: Arc<str>,
     forward: bool,
     optional: bool,
     enforce_expiry: bool,
@@ -134,12 +134,29 @@ impl Filter for Authenticated {
             })),
         }
     }
+
+    /// A token that has passed is not shown again, and may have expired meanwhile: that is another matter (`enforce_expiry`).
+    fn still(&self, view: &mut RequestView<'_>, admitted: &Admitted<'_>) -> Result<(), Box<Refusal>> {
+        let passed = admitted.tokens.iter().find(|token| token.from == self.from);
+        if let Some(Token { claims, .. }) = passed.filter(|_| view.head.fields.contains(&self.from)) {
+            self.verifier.trusts(claims)?;
+            return self.admit(view, Arc::clone(claims)).map(drop);
+        }
+        match self.request_head(view) {
+            Start::Refuse(refusal) => Err(refusal),
+            Start::Wait(_) => {
+                let message = "the keys of the token's issuer are not there yet: call again a little later";
+                Err(Box::new(Refusal::new(Code::Unavailable, Reason::KeysUnavailable, message)))
+            }
+            Start::Pass | Start::Follow(_) | Start::Again => Ok(()),
+        }
+    }
 }
 
 impl Authenticated {
     /// The token of a call, none if there is none.
     fn token<'f>(&self, fields: &'f Fields) -> Result<Option<&'f [u8]>, String> {
-        let mut values = fields.iter().filter(|(name, _)| *name == self.from).map(|(_, value)| value);
+        let mut values = fields.iter().filter(|(name, _)| **name == *self.from).map(|(_, value)| value);
         let Some(value) = values.next() else { return Ok(None) };
         if values.next().is_some() {
             // Which of them counts would be for each reader to say.
@@ -147,13 +164,13 @@ impl Authenticated {
         }
         match behind_scheme(value) {
             Some(token) => Ok(Some(token)),
-            None if self.from == AUTHORIZATION => Err(self.how_to_send()),
+            None if *self.from == *AUTHORIZATION => Err(self.how_to_send()),
             None => Ok(Some(value)),
         }
     }
 
     fn how_to_send(&self) -> String {
-        match self.from.as_str() {
+        match &*self.from {
             AUTHORIZATION => "this call needs a token: send `authorization: Bearer TOKEN`".to_owned(),
             from => format!("this call needs a token: send it as `{from}`"),
         }
@@ -177,7 +194,7 @@ impl Authenticated {
         if self.enforce_expiry {
             view.bounds.limit_expiry(claims.ends);
         }
-        *view.verified = Some(claims);
+        *view.verified = Some(Token { from: Arc::clone(&self.from), claims });
         Ok(Start::Pass)
     }
 }

@@ -1,7 +1,7 @@
 use std::sync::Arc;
 
 use fields::Fields;
-use filter_api::{Claims, Code, Reason};
+use filter_api::{Admitted, Claims, Code, Reason, Signed, Token};
 use filter_testkit::{Bench, TestCall};
 use serde_json::{Value, json};
 
@@ -13,7 +13,8 @@ fn bench(config: Value) -> Bench {
         "sub": "ann", "n": 7, "f": 1.5, "t": true, "none": null, "roles": ["a", "b"], "realm": {"name": "r", "of": {"x": 1}},
         "blank": " x", "empty": "", "umlaut": "ä", "line": "a\nb", "long": "x".repeat(1_025), "most": "x".repeat(1_024)
     });
-    let claims = Claims { issuer: "iss".into(), all: claims.as_object().unwrap().clone(), ends: 9 };
+    let all = claims.as_object().unwrap().clone();
+    let claims = Claims { issuer: "iss".into(), all, ends: 9, signed: Signed::default() };
     Bench::with_tokens::<Jwt>(config, &[("good", Arc::new(claims))]).unwrap()
 }
 
@@ -176,4 +177,32 @@ fn a_configuration_that_cannot_work_says_why() {
     }
     // Nobody may sign tokens in a file without `issuers`.
     assert_eq!(Bench::build::<Jwt>(json!({"issuers": ["a"]})).err().unwrap().path, ["issuers", "0"]);
+}
+
+#[test]
+fn a_token_that_has_passed_is_asked_for_by_what_it_was() {
+    let claims = |issuer: &str| {
+        let claims = bench(json!({"issuers": ["a"]})).call(&[("authorization", "Bearer good")]).unwrap();
+        Claims { issuer: issuer.into(), ..claims.claims().unwrap().clone() }
+    };
+    let token = |from: &str, issuer: &str| Token { from: from.into(), claims: Arc::new(claims(issuer)) };
+    let still = |config: Value, metadata: &[(&str, &str)], tokens: &[Token]| {
+        bench(config).still(metadata, &Admitted { tokens, rules: &[] })
+    };
+    let plain = || json!({"issuers": ["a"], "metadata": {"sub": "x-user-id"}});
+    let good = [token("authorization", "iss")];
+    let call = still(plain(), &[("authorization", "Bearer ")], &good).unwrap();
+    assert_eq!(shown(&call.head.fields), "x-user-id=ann", "what comes behind it sees what it would see");
+    assert_eq!(call.claims().unwrap().subject(), Some("ann"));
+    let other = [token("authorization", "other")];
+    assert_eq!(reason(still(plain(), &[("authorization", "Bearer ")], &other)).1, Reason::TokenSignature);
+    // Of another place, or taken off by a filter before this one: nobody has shown it here.
+    let elsewhere = json!({"issuers": ["a"], "from": "x-token"});
+    assert_eq!(reason(still(elsewhere.clone(), &[("authorization", "Bearer ")], &good)), MISSING);
+    assert_eq!(reason(still(plain(), &[], &good)), MISSING);
+    let optional = still(json!({"issuers": ["a"], "optional": true}), &[], &[]).unwrap();
+    assert!(optional.claims().is_none());
+    // One that nobody has looked at yet is looked at.
+    assert!(still(elsewhere.clone(), &[("x-token", "good")], &[]).is_ok());
+    assert_eq!(reason(still(elsewhere, &[("x-token", "none")], &[])).1, Reason::TokenSignature);
 }

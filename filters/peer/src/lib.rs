@@ -4,7 +4,7 @@
 mod patterns;
 
 use filter_api::{
-    BuildCx, BuildError, Code, Factory, Filter, PeerIdentity, Phase, Reason, Refusal, RequestView, Start,
+    Admitted, BuildCx, BuildError, Code, Factory, Filter, PeerIdentity, Phase, Reason, Refusal, RequestView, Start,
 };
 use patterns::{DnsPattern, Fingerprint, SpiffePattern};
 use schemars::JsonSchema;
@@ -44,15 +44,24 @@ struct Rules(PeerConfig);
 
 impl Filter for Rules {
     fn request_head(&self, view: &mut RequestView<'_>) -> Start {
-        match view.call.identity.as_deref() {
-            Some(identity) if self.allows(identity) => Start::Pass,
-            Some(_) => refuse("the identity of this certificate is none that may call here"),
-            None => refuse("who calls here must show a certificate, and this connection has none"),
-        }
+        self.admit(view.call.identity.as_deref()).map_or_else(Start::Refuse, |()| Start::Pass)
+    }
+
+    fn still(&self, view: &mut RequestView<'_>, _: &Admitted<'_>) -> Result<(), Box<Refusal>> {
+        self.admit(view.call.identity.as_deref())
     }
 }
 
 impl Rules {
+    fn admit(&self, shown: Option<&PeerIdentity>) -> Result<(), Box<Refusal>> {
+        let message = match shown {
+            Some(identity) if self.allows(identity) => return Ok(()),
+            Some(_) => "the identity of this certificate is none that may call here",
+            None => "who calls here must show a certificate, and this connection has none",
+        };
+        Err(Box::new(Refusal::new(Code::PermissionDenied, Reason::Peer, message)))
+    }
+
     fn allows(&self, PeerIdentity { spiffe, dns, fingerprint, .. }: &PeerIdentity) -> bool {
         let PeerConfig { spiffe: ids, dns: names, fingerprints } = &self.0;
         spiffe.as_ref().is_some_and(|id| ids.iter().any(|pattern| pattern.matches(id)))
@@ -61,15 +70,11 @@ impl Rules {
     }
 }
 
-fn refuse(message: &str) -> Start {
-    Start::Refuse(Box::new(Refusal::new(Code::PermissionDenied, Reason::Peer, message)))
-}
-
 #[cfg(test)]
 mod tests {
     use std::time::SystemTime;
 
-    use filter_api::{BuildError, Code, PeerIdentity, Reason};
+    use filter_api::{Admitted, BuildError, Code, PeerIdentity, Reason};
     use filter_testkit::Bench;
     use serde_json::{Value, json};
 
@@ -98,10 +103,11 @@ mod tests {
         };
         match bench.call(&[("x-forwarded-client-cert", "URI=spiffe://td/agents/a")]) {
             Ok(call) => {
-                assert!(!call.is_followed());
+                assert!(!call.is_followed() && bench.still(&[], &Admitted::default()).is_ok());
                 true
             }
             Err(refusal) => {
+                assert_eq!(bench.still(&[], &Admitted::default()).err(), Some(refusal.clone()));
                 assert_eq!((refusal.code, refusal.reason), (Code::PermissionDenied, Reason::Peer));
                 false
             }

@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use fields::{Fields, Method, RequestHead};
 use filter_api::{
-    Bounds, BuildCx, BuildError, CallFilter, CallInfo, Claims, Code, Depth, Expression, Extract, Extracted, Factory,
-    Filter, Gives, Hidden, Issuers, Keep, Known, Message, MethodPattern, Misfit, Outcome, PeerIdentity, Phase,
+    Admitted, Bounds, BuildCx, BuildError, CallFilter, CallInfo, Claims, Code, Depth, Expression, Extract, Extracted,
+    Factory, Filter, Gives, Hidden, Issuers, Keep, Known, Message, MethodPattern, Misfit, Outcome, PeerIdentity, Phase,
     Protocol, Readers, Reads, Reason, Redaction, Refusal, RequestView, ResponseView, Rules, Seen, Start, Types,
     Unevaluated, Unread, Validation, Verdict, Verification, Verifier,
 };
@@ -111,7 +111,29 @@ impl Bench {
         Ok(call)
     }
 
+    /// Asks whether it would still let in a call with this metadata, which was let in by these tokens and rules.
+    ///
+    /// # Errors
+    /// Its refusal.
+    pub fn still(&self, metadata: &[(&str, &str)], admitted: &Admitted<'_>) -> Result<TestCall, Box<Refusal>> {
+        let mut call = self.call_with(metadata);
+        let mut verified = None;
+        let TestCall { info, head, bounds, .. } = &mut call;
+        self.filter.still(&mut RequestView { call: info, head, bounds, verified: &mut verified }, admitted)?;
+        call.info.claims = verified.map(|token| token.claims);
+        Ok(call)
+    }
+
     fn begin(&self, metadata: &[(&str, &str)]) -> (TestCall, Start) {
+        let mut call = self.call_with(metadata);
+        let mut verified = None;
+        let TestCall { info, head, bounds, .. } = &mut call;
+        let start = self.filter.request_head(&mut RequestView { call: info, head, bounds, verified: &mut verified });
+        call.info.claims = verified.map(|token| token.claims);
+        (call, start)
+    }
+
+    fn call_with(&self, metadata: &[(&str, &str)]) -> TestCall {
         let mut head = RequestHead::new(Method::Post, "/test.Service/Method", "test.local", (8, 256));
         for (name, value) in metadata {
             head.fields.push(name, value.as_bytes());
@@ -125,8 +147,9 @@ impl Bench {
             identity: self.identity.clone(),
             agent: None,
             claims: None,
+            tokens: Vec::new(),
         };
-        let mut call = TestCall {
+        TestCall {
             head,
             bounds: Bounds::default(),
             info,
@@ -135,12 +158,7 @@ impl Bench {
             phase: self.phase,
             types: self.types.clone(),
             counts: (0, 0),
-        };
-        let mut verified = None;
-        let TestCall { info, head, bounds, .. } = &mut call;
-        let start = self.filter.request_head(&mut RequestView { call: info, head, bounds, verified: &mut verified });
-        call.info.claims = verified;
-        (call, start)
+        }
     }
 }
 
@@ -308,12 +326,18 @@ impl Verifier for Tokens {
     fn verify(&self, token: &[u8]) -> Verification {
         match self.0.iter().find(|(good, _)| good.as_bytes() == token) {
             Some((_, claims)) => Verification::Passed(Arc::clone(claims)),
-            None => {
-                let message = "the token's signature does not fit";
-                Verification::Refused(Box::new(Refusal::new(Code::Unauthenticated, Reason::TokenSignature, message)))
-            }
+            None => Verification::Refused(unknown()),
         }
     }
+
+    fn trusts(&self, claims: &Claims) -> Result<(), Box<Refusal>> {
+        if self.0.iter().any(|(_, good)| **good == *claims) { Ok(()) } else { Err(unknown()) }
+    }
+}
+
+fn unknown() -> Box<Refusal> {
+    let message = "the token's signature does not fit";
+    Box::new(Refusal::new(Code::Unauthenticated, Reason::TokenSignature, message))
 }
 
 /// Messages are texts: paths stand for words in them, of which one that says `?` cannot be read.

@@ -191,3 +191,24 @@ fn a_registration_leaves_a_healthy_one_alone() {
     patient.find(silent(), FINE);
     assert_eq!(patient.health.registered(patient.now).unwrap().to, State::New);
 }
+
+#[test]
+fn one_that_is_withdrawn_comes_back_by_a_registration_and_by_nothing_else() {
+    let mut patient = Patient::healthy();
+    let change = patient.health.withdraw("the rule is gone", patient.now).unwrap();
+    assert_eq!((change.to, patient.health.is_withdrawn()), (State::Unhealthy, true));
+    for _ in 0..5 {
+        assert_eq!(patient.find(Finding::Alive(None), FINE), State::Unhealthy);
+    }
+    assert_eq!(
+        patient.health.last().unwrap().text.as_deref(),
+        Some("withdrawn: the rule is gone"),
+        "that it is well is no reason"
+    );
+    assert_eq!(patient.health.heard(patient.now), None);
+    assert_eq!(patient.find(silent(), OUT), State::Lost, "it can be forgotten");
+    assert_eq!((patient.health.heard(patient.now), patient.find(Finding::Alive(None), OUT)), (None, State::Lost));
+    assert_eq!(patient.health.registered(patient.now).unwrap().to, State::New);
+    assert_eq!(patient.find(Finding::Alive(None), FINE), State::Healthy);
+    assert!(!patient.health.is_withdrawn());
+}

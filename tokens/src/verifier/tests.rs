@@ -127,3 +127,19 @@ fn nothing_of_a_token_is_in_what_is_printed() {
     let printed = format!("{:?}", KeySet::of_secret(secret));
     assert!(!printed.contains("0123456789") && !printed.contains("48, 49"), "{printed}");
 }
+
+#[test]
+fn a_token_that_has_passed_is_trusted_for_as_long_as_its_key_is() {
+    let (signer, other) = (Signer::new("EdDSA", "k"), Signer::new("EdDSA", "k"));
+    let (verifier, clock) = verifier(&ring(&signer));
+    let token = signer.token(&json!({"iss": "a", "aud": "aud", "exp": 2_000}));
+    let Answer::Verified(passed) = verifier.verify(token.as_bytes()) else { panic!("it is good") };
+    let trusts = |verifier: &Verifier<Verified>, iss: &str| verifier.trusts(iss, &passed.claims, &passed.signed);
+    clock.0.store(5_000, Ordering::Relaxed);
+    assert_eq!(trusts(&verifier, "a"), Ok(()), "whatever time it is");
+    assert_eq!(trusts(&self::verifier(&ring(&signer)).0, "a"), Ok(()), "by a set that was read anew");
+    assert_eq!(trusts(&verifier, "b"), Err(Rejection::Issuer));
+    assert_eq!(trusts(&self::verifier(&ring(&other)).0, "a"), Err(Rejection::UnknownKey), "another key of that name");
+    let unfetched = Arc::new(Ring::fetched("a"));
+    assert_eq!(trusts(&self::verifier(&unfetched).0, "a"), Err(Rejection::KeysUnavailable));
+}
