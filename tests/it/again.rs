@@ -11,7 +11,7 @@ use tokio::time::{Instant, sleep};
 
 use crate::harness::{
     Answer, Ask, Authority, Caller, Folder, Got, KeyServer, Signer, TestProxy, Upstream, claims, eventually, framed,
-    now, set, soon,
+    now, set, silent_port, soon,
 };
 use crate::tls::reload;
 
@@ -227,8 +227,9 @@ async fn keys_that_are_not_there_yet_end_nobody_at_once() {
     eventually!(caller.unary(with_token(&token), b"m").await.code() == Some(0));
     let mut open = Stream::open(&caller, with_token(&signer.token(&claims("one", "ann", json!({}))))).await;
     let mut stays = Stream::open(&caller, with_token(&signer.token(&claims("one", "bob", json!({}))))).await;
-    // Nobody fetches those of this snapshot.
-    reload(&proxy, &text).await;
+    // Whoever has those of this snapshot does not say them.
+    let (_held, silent) = silent_port();
+    reload(&proxy, &text.replace(&server.url(), &format!("http://{silent}/keys"))).await;
     sleep(Duration::from_millis(2_500)).await;
     open.goes_on().await;
     let answer = soon(Answer::read(open.head, open.body));

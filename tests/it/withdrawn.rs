@@ -171,15 +171,9 @@ async fn what_was_admitted_by_a_rule_goes_with_it() {
     assert!(!shown.contains(&token) && !shown.contains(token.split('.').nth(2).unwrap()));
     // Where it may be is the registry's own matter.
     sdk.is_registered_and_called(&proxy, &token).await;
-    let cluster = proxy.cluster("agents");
-    let registry = cluster.registry().unwrap();
-    let narrowed = portunus::registry::Settings {
-        allow: Some(vec!["10.0.0.0/8".parse().unwrap()]),
-        ..(*registry.settings()).clone()
-    };
-    registry.apply(narrowed);
+    let narrowed = format!("{}, allow: [10.0.0.0/8]", admit("registration.author == claims.author"));
     let begun = Instant::now();
-    reload(&proxy, &before).await;
+    reload(&proxy, &file(&top("test"), &narrowed, jwt, INTO)).await;
     sdk.is_withdrawn_since(&proxy, begun, "allow").await;
 }
 
