@@ -2,13 +2,15 @@
 
 use std::fs;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::Value;
 use tokio::process::Command;
+use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-use crate::harness::{Ask, Caller, Folder, Process, Reflecting, eventually, get};
+use crate::harness::{Ask, Authority, Caller, Folder, Process, Reflecting, echo, eventually, get};
 use crate::schemas::{hostile, odd, one};
 
 /// How much more it may hold at any time than before. Eight are asked at once, each for at most 16 MiB.
@@ -84,4 +86,65 @@ async fn servers_that_mean_ill_are_held_within_bounds() {
     let most = held(pid, "VmHWM");
     assert!(most <= before + MOST, "{} MiB before, {} MiB at the most", before >> 20, most >> 20);
     assert!(instance(admin, "good").await["digest"].is_string());
+}
+
+/// What a page of metrics says of something of the process.
+async fn metric(admin: SocketAddr, name: &str) -> u64 {
+    let (_, page) = get(admin, "/metrics").await.unwrap();
+    let line = page.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' ')).expect(name);
+    line.parse::<f64>().unwrap() as u64
+}
+
+/// Shakes hands so often, sixteen at a time; every tenth calls too, and every third comes without a certificate that is taken.
+async fn shake_hands(ca: &Arc<Authority>, edge: SocketAddr, times: usize) {
+    let mut clients = JoinSet::new();
+    for client in 0..16 {
+        let ca = Arc::clone(ca);
+        clients.spawn(async move {
+            let good = ca.workload(&format!("a{client}"));
+            for time in 0..times / 16 {
+                if time % 3 == 0 {
+                    // In TLS 1.3 a client is done before it is refused.
+                    drop(ca.connect(edge, None, &["h2"]).await);
+                } else if time % 10 == 1 {
+                    let caller = ca.caller(edge, Some(&good)).await.unwrap();
+                    assert_eq!(caller.echoed(Ask::echo("Unary")).await, "e");
+                } else {
+                    ca.connect(edge, Some(&good), &["h2"]).await.unwrap();
+                }
+            }
+        });
+    }
+    while let Some(done) = clients.join_next().await {
+        done.unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn ten_thousand_handshakes_leave_nothing() {
+    let (ca, echo, folder) = (Arc::new(Authority::new()), echo("e").await, Folder::new("handshakes"));
+    let ports: Vec<_> = (0..2).map(|_| std::net::TcpListener::bind("127.0.0.1:0").unwrap()).collect();
+    let [admin, edge] = [0, 1].map(|at: usize| ports[at].local_addr().unwrap());
+    drop(ports);
+    let text = format!(
+        "workers: 2\nadmin: {{address: {admin}}}\nclusters: {{echo: {{endpoints: [\"{}\"], schema: {{reflection: false}}}}}}\nlisteners:\n  \
+         edge:\n    address: {edge}\n    {}\n    routes: [{{cluster: echo}}]\n",
+        echo.address(),
+        ca.listener("mode: required")
+    );
+    let mut command = Command::new(env!("CARGO_BIN_EXE_portunus"));
+    command.arg("run").arg("-c").arg(folder.write("proxy.yaml", text));
+    let mut process = Process::spawn(command, &folder.at("log"), admin);
+    process.until_ready(200).await;
+    let quiet = async || {
+        eventually!(metric(admin, "portunus_open_connections{listener=\"edge\"}").await == 0);
+        (metric(admin, "portunus_allocated_bytes").await, metric(admin, "process_open_fds").await)
+    };
+    // Session caches, tables and pools are full by then.
+    shake_hands(&ca, edge, 2_000).await;
+    let (bytes, files) = quiet().await;
+    shake_hands(&ca, edge, 10_000).await;
+    let (bytes_after, files_after) = quiet().await;
+    assert!(bytes_after < bytes + (1 << 20), "{bytes} octets before, {bytes_after} after");
+    assert!(files_after <= files + 2, "{files} files before, {files_after} after");
 }

