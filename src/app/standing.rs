@@ -140,20 +140,23 @@ impl Prepared {
     /// Makes policies ready for every definition that is known, so that no call meets one that is not; and waits a while for what
     /// clusters have yet to find out that no calls have come to so far.
     pub(super) async fn settle(&self, snapshot: &Snapshot) {
-        let until = Instant::now() + FOUND_OUT;
+        let (until, mut versions) = (Instant::now() + FOUND_OUT, Vec::new());
         for next in self.0.values() {
             let cluster = &next.standing.cluster;
+            versions.push(cluster.schemas.version());
             schemas::make_ready(cluster, snapshot).await;
             if !cluster.schemas.is_relied_on() {
                 schemas::demand(cluster, snapshot);
             }
         }
-        for next in self.0.values() {
+        for (next, version) in self.0.values().zip(versions) {
             while !next.has_found_out() && Instant::now() < until {
                 sleep(LOOK).await;
             }
-            // What came meanwhile.
-            schemas::make_ready(&next.standing.cluster, snapshot).await;
+            let cluster = &next.standing.cluster;
+            if cluster.schemas.version() != version {
+                schemas::make_ready(cluster, snapshot).await;
+            }
         }
     }
 }

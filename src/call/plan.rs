@@ -242,7 +242,7 @@ fn cluster_of(clusters: &Clusters, route: &Route) -> Result<Arc<Cluster>, Box<Re
         Target::Cluster(name) | Target::Register { into: name, .. } => name,
         Target::Split(split) => split.draw(),
     };
-    // Snapshot and clusters change one after the other; a name that is missing in between is no reason to fail otherwise.
+    // The rules of the file have seen to it that it is there.
     clusters.get(name).cloned().ok_or_else(|| {
         Box::new(Refusal::new(
             Code::Unavailable,
