@@ -32,9 +32,9 @@ fn what_the_demo_says_to_paste_does_what_it_says() {
     // Ctrl-C, as it is pressed.
     shell(&format!("kill -INT {}", demo.id()));
     assert!(demo.wait().unwrap().success());
-    // It passes; without a token nobody is told of a schema, and who may not call the service is not told of it; no connection without
-    // a certificate.
-    assert_eq!(codes, [Some(0), Some(12), Some(12), Some(14)], "{said:#?}\n{calls:#?}");
+    // It passes; without a token nobody is told of a schema, and hears why; who may not call the service is not told of it; no connection
+    // without a certificate.
+    assert_eq!(codes, [Some(0), Some(16), Some(12), Some(14)], "{said:#?}\n{calls:#?}");
     assert!(String::from_utf8_lossy(&calls[0].stdout).contains("\"content\""), "{calls:#?}");
     assert_eq!(looks.len(), 7, "{said:#?}");
     assert!(!folder.exists(), "what was thrown away is gone");
