@@ -233,7 +233,7 @@ async fn endpoints_that_stay_keep_what_is_known_of_them() {
             instances.join(", ")
         )
     };
-    let proxy = TestProxy::yaml(&text(&[one.address(), two.address()], "")).await;
+    let proxy = TestProxy::yaml(&text(&[one.address(), two.address()], ", balance: round_robin")).await;
     let healthy = async || {
         let page = proxy.json("/instances").await;
         page.as_array().unwrap().iter().filter(|instance| instance["state"] == "healthy").count()
@@ -244,7 +244,7 @@ async fn endpoints_that_stay_keep_what_is_known_of_them() {
         who(&caller).await;
     }
     let stays = one.connections();
-    proxy.reload(&text(&[one.address(), three.address()], ", balance: round_robin")).await.unwrap();
+    proxy.reload(&text(&[one.address(), three.address()], ", balance: random")).await.unwrap();
     let mut went = std::collections::BTreeMap::<String, usize>::new();
     for _ in 0..20 {
         *went.entry(who(&caller).await).or_default() += 1;
