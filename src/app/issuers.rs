@@ -1,18 +1,14 @@
 //! Keeps the keys of issuers fresh that publish them: a task each on the control runtime, so that none waits for another.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use tokens::Ring;
-use tokio::time::sleep;
 use tokio_util::task::AbortOnDropHandle;
 
+use super::standing::later;
 use crate::config::snapshot::{Signatory, Snapshot};
 use crate::observe::metrics::KeyAge;
 use crate::upstream::Fetcher;
-
-/// How long keys that nobody needs any more are still fetched.
-const FAREWELL: Duration = Duration::from_secs(10);
 
 /// Those whose keys are fetched.
 #[derive(Default)]
@@ -42,10 +38,7 @@ impl Keepers {
         }
         if !before.is_empty() {
             // Calls that were decided by them may wait for a fetch.
-            tokio::spawn(async move {
-                sleep(FAREWELL).await;
-                drop(before);
-            });
+            later(move || drop(before));
         }
     }
 }

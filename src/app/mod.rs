@@ -50,7 +50,7 @@ use workers::Workers;
 /// How often a drain looks whether it is done.
 const LOOK: Duration = Duration::from_millis(10);
 
-/// Why a start failed.
+/// Why a start failed, or a reload.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
     /// The configuration cannot be built.
@@ -118,10 +118,10 @@ pub async fn start(loaded: Loaded) -> Result<Proxy, StartError> {
     let kept = |cluster: &str| state.as_ref().map_or_else(|| Ok(Vec::new()), |file| file.read(cluster));
     let reserved = clusters::reserved(&sockets, desks.addresses());
     let world = World { config, snapshot: &snapshot, metrics: &metrics, reserved: &reserved, kept: &kept };
-    let prepared = Standings::default().prepare(&world)?;
+    let mut standings = Standings::default();
+    let prepared = standings.prepare(&world)?;
     let mut clusters = prepared.clusters();
     let serving = Serving::default().prepare(&snapshot, &mut clusters, &metrics)?;
-    let mut standings = Standings::default();
     standings.replace(prepared, &snapshot, None);
     let store =
         state.map(|file| Store::begin(file, standings.registries()).map(Arc::new)).transpose().map_err(system)?;

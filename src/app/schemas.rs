@@ -1,6 +1,6 @@
 //! Where each cluster's schemas come from, by its configuration; and what of them the admin port shows.
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use crate::admin::{ChangeView, DriftView, IncompatibleView, InstanceSchemaView, SchemaView};
 use crate::config::Config;
@@ -8,8 +8,8 @@ use crate::config::policies::ClusterPolicies;
 use crate::config::snapshot::Snapshot;
 use crate::observe::Rfc3339;
 use crate::schema::{self, Change, Definition, Definitions};
+use crate::upstream::Cluster;
 use crate::upstream::schemas::{Demands, Drift, InstanceReport, Mode, Published, Refused, Settings, Source};
-use crate::upstream::{Cluster, Group};
 
 /// The services whose contract comes with Portunus.
 const BUNDLED: &str = "bindu.grpc.";
@@ -45,11 +45,14 @@ fn serves_bindu(config: &Config, name: &str) -> bool {
             .any(|route| leads_there(route) && is_for_them(route))
 }
 
-/// The contract as it comes with Portunus.
+/// The contract as it comes with Portunus: one value for all that need it, read when the first does.
 pub(super) fn bundled_bindu() -> Option<Arc<Definitions>> {
-    let schema = schema::from_octets(portunus_proto::descriptors::BINDU);
-    // A test holds that it loads.
-    schema.ok().map(|schema| Arc::new(Definitions::of(Arc::new(schema))))
+    static BINDU: LazyLock<Option<Arc<Definitions>>> = LazyLock::new(|| {
+        let schema = schema::from_octets(portunus_proto::descriptors::BINDU);
+        // A test holds that it loads.
+        schema.ok().map(|schema| Arc::new(Definitions::of(Arc::new(schema))))
+    });
+    BINDU.clone()
 }
 
 /// The policies of a configuration, as a cluster's schemas ask for them.
@@ -89,13 +92,9 @@ pub(super) async fn make_ready(cluster: &Cluster, snapshot: &Snapshot) {
 
 /// Whether every instance that can be asked what it serves has been.
 pub(super) fn are_asked(cluster: &Cluster) -> bool {
-    let instances = match &cluster.group {
-        Group::Listed { set, .. } => set.load().instances.clone(),
-        Group::Registered(registry) => registry.instances().into_iter().map(|(_, instance)| instance).collect(),
-    };
     let known = cluster.schemas.load();
     let is_asked = |id: u64| known.reports().iter().any(|report| report.instance == id && report.asked);
-    instances.iter().all(|instance| !instance.is_usable() || is_asked(instance.id))
+    cluster.group.instances().iter().all(|instance| !instance.is_usable() || is_asked(instance.id))
 }
 
 /// Has a cluster's schemas judged by what reads messages of its calls, if something does.

@@ -8,7 +8,7 @@ use tokio::io::DuplexStream;
 use tokio::sync::{mpsc, watch};
 use tokio_util::task::AbortOnDropHandle;
 
-use super::{StartError, schemas};
+use super::{StartError, schemas, standing};
 use crate::call::Shared;
 use crate::config::snapshot::Snapshot;
 use crate::observe::Metrics;
@@ -86,7 +86,8 @@ impl Serving {
         }
         for Server { cluster, task } in before.into_values() {
             // Those who ask it now may hear the end.
-            super::standing::say_farewell(cluster, Some(task));
+            standing::later(move || drop(task));
+            standing::say_farewell(cluster);
         }
     }
 }

@@ -25,7 +25,7 @@ use crate::upstream::{self, Cluster, Clusters, Group, Lister, Security, Tcp};
 const FOUND_OUT: Duration = Duration::from_secs(2);
 /// Between two looks whether it has.
 const LOOK: Duration = Duration::from_millis(5);
-/// How long instances of a cluster that is gone may still get connections, for calls that were decided before.
+/// How long what nothing leads to any more goes on, for calls that were decided before.
 const FAREWELL: Duration = Duration::from_secs(10);
 
 type Task = AbortOnDropHandle<()>;
@@ -120,7 +120,7 @@ impl Standings {
                     let until = Instant::now() + registry.settings().forget;
                     self.former.insert(name, (gone, until));
                 }
-                None => say_farewell(gone.cluster, None),
+                None => say_farewell(gone.cluster),
             }
         }
     }
@@ -293,7 +293,7 @@ impl Next {
             Some(before) if self.shares => self.standing.tasks.take_over(before.tasks),
             Some(before) => {
                 leave(&before, store);
-                say_farewell(before.cluster, None);
+                say_farewell(before.cluster);
             }
             None => {}
         }
@@ -351,15 +351,16 @@ fn leave(standing: &Standing, store: Option<&Store>) {
     }
 }
 
-/// Nothing leads to a cluster any more: connections to its instances close, a while later; and so long what runs for it goes on.
-pub(super) fn say_farewell(cluster: Arc<Cluster>, running: Option<Task>) {
+/// Nothing leads to a cluster any more: connections to its instances close, a while later.
+pub(super) fn say_farewell(cluster: Arc<Cluster>) {
+    later(move || cluster.group.instances().iter().for_each(|instance| instance.retire()));
+}
+
+/// Lets go of something that calls which were decided before may still need, once they have had their time.
+pub(super) fn later(let_go: impl FnOnce() + Send + 'static) {
     tokio::spawn(async move {
         sleep(FAREWELL).await;
-        drop(running);
-        match &cluster.group {
-            Group::Listed { set, .. } => set.load().instances.iter().for_each(|instance| instance.retire()),
-            Group::Registered(registry) => registry.instances().iter().for_each(|(_, instance)| instance.retire()),
-        }
+        let_go();
     });
 }
 

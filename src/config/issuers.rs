@@ -114,11 +114,7 @@ impl Published {
         let Some((published, ring)) = before.filter(|(published, _)| published.location == self.location) else {
             return Arc::new(Ring::fetched(name));
         };
-        let trusts_as = match (&self.tls, &published.tls) {
-            (None, None) => true,
-            (Some(now), Some(before)) => now.trusts_as(before),
-            _ => false,
-        };
+        let trusts_as = Client::trust_alike(self.tls.as_deref(), published.tls.as_deref());
         if trusts_as && published.refresh == self.refresh {
             return Arc::clone(ring);
         }

@@ -120,6 +120,14 @@ impl Group {
         Self::Listed { by, set: Arc::new(ArcSwap::from_pointee(set)), cursor: Arc::default(), health }
     }
 
+    /// Everybody who is in it now, whatever their state.
+    pub fn instances(&self) -> Vec<Arc<Instance>> {
+        match self {
+            Self::Listed { set, .. } => set.load().instances.clone(),
+            Self::Registered(registry) => registry.instances().into_iter().map(|(_, instance)| instance).collect(),
+        }
+    }
+
     /// The state of an instance of which nothing is known yet.
     pub fn fresh(health: Option<&Arc<Listed>>) -> State {
         if health.is_some() { State::New } else { State::Healthy }

@@ -32,11 +32,7 @@ struct InForce {
 impl InForce {
     /// Whether connections that were made for one are as good as if they were made for the other.
     fn trusts_as(&self, other: Option<&Client>) -> bool {
-        match (self.client.as_deref(), other) {
-            (None, None) => true,
-            (Some(one), Some(other)) => one.trusts_as(other),
-            _ => false,
-        }
+        Client::trust_alike(self.client.as_deref(), other)
     }
 }
 

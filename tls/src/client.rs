@@ -126,6 +126,15 @@ impl Client {
         self.digest == other.digest
     }
 
+    /// The same where there may be no TLS, on either side: then only none is as good.
+    pub fn trust_alike(one: Option<&Self>, other: Option<&Self>) -> bool {
+        match (one, other) {
+            (None, None) => true,
+            (Some(one), Some(other)) => one.trusts_as(other),
+            _ => false,
+        }
+    }
+
     /// What works, and would be better otherwise.
     pub fn warnings(&self) -> &[String] {
         &self.warnings

@@ -1,5 +1,6 @@
 //! `check --online`: dials everybody whom a running proxy would dial, asks instances what they serve with the code by which that does
-//! it (`survey`), fetches the keys of issuers (`issuers`), and says what is wrong (`findings`). It binds nothing, registers nothing, and is over within a bound of time.
+//! it (`survey`), fetches the keys of issuers (`issuers`), and says what is wrong (`findings`). It binds nothing, registers nothing, and
+//! is over within a bound of time.
 
 mod findings;
 mod issuers;

@@ -48,18 +48,6 @@ pub struct Settings {
     pub bundled: Option<Arc<Definitions>>,
 }
 
-impl Settings {
-    /// Whether schemas come from the same places.
-    fn are_as(&self, other: &Self) -> bool {
-        let digest = |definitions: &Option<Arc<Definitions>>| {
-            definitions.as_ref().map(|definitions| definitions.schema().digest().to_owned())
-        };
-        self.refresh == other.refresh
-            && digest(&self.pinned) == digest(&other.pinned)
-            && digest(&self.bundled) == digest(&other.bundled)
-    }
-}
-
 /// The schemas of one cluster.
 #[derive(Debug)]
 pub struct Schemas {
@@ -135,7 +123,13 @@ impl Schemas {
 
     /// Whether they come from where these settings say.
     pub fn come_from(&self, settings: &Settings) -> bool {
-        self.settings.are_as(settings)
+        fn digest(definitions: &Option<Arc<Definitions>>) -> Option<&str> {
+            definitions.as_ref().map(|definitions| definitions.schema().digest())
+        }
+        let Settings { pinned, refresh, bundled } = &self.settings;
+        *refresh == settings.refresh
+            && digest(pinned) == digest(&settings.pinned)
+            && digest(bundled) == digest(&settings.bundled)
     }
 
     /// Every method of every schema that counts now, as something that is to be made ready for it needs them.
