@@ -4,11 +4,11 @@
 use std::future::poll_fn;
 use std::io;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use bytes::{BufMut as _, Bytes, BytesMut};
 use fields::{Fields, Method, RequestHead, ResponseHead};
-use tokio::io::{AsyncRead as _, AsyncReadExt as _, AsyncWrite as _, AsyncWriteExt as _, ReadBuf};
+use tokio::io::{AsyncRead as _, AsyncWrite as _, AsyncWriteExt as _, ReadBuf};
 use tokio::time::Instant;
 use tonic::Code;
 
@@ -83,9 +83,9 @@ impl Line {
 
     /// Waits for the peer's SETTINGS: it is there, and speaks HTTP/2.
     pub(super) async fn greet(&mut self) -> Result<(), Broken> {
-        let (mut buffer, mut answer) = ([0; READ], Answer::default());
+        let mut answer = Answer::default();
         while !answer.settled {
-            self.turn(&mut buffer, &mut answer).await?;
+            self.turn(&mut answer).await?;
         }
         Ok(())
     }
@@ -149,15 +149,14 @@ impl Line {
         // From here on, what still comes of the last call is nobody's.
         self.calls += 1;
         self.at_rest = 0;
-        let mut buffer = [0; READ];
-        self.take_what_came(&mut buffer, &mut answer).await?;
+        poll_fn(|cx| Poll::Ready(self.take_what_came(cx, &mut answer))).await?;
         while !answer.settled {
-            self.turn(&mut buffer, &mut answer).await?;
+            self.turn(&mut answer).await?;
         }
         let stream = self.begin(authority, path, message)?;
         self.stream = Some(stream);
         while !answer.over {
-            self.turn(&mut buffer, &mut answer).await?;
+            self.turn(&mut answer).await?;
         }
         // An answer can come before all of the request went, or be too long: then the stream is not over, and of no more use.
         self.engine.reset(stream, ErrorCode::CANCEL);
@@ -182,27 +181,25 @@ impl Line {
     }
 
     /// Looks, without waiting, at what came while the connection rested.
-    async fn take_what_came(&mut self, buffer: &mut [u8], answer: &mut Answer) -> Result<(), Broken> {
-        loop {
-            let read = poll_fn(|cx| {
-                let mut octets = ReadBuf::new(buffer);
-                Poll::Ready(match Pin::new(&mut self.io).poll_read(cx, &mut octets) {
-                    Poll::Ready(result) => Some(result.map(|()| octets.filled().len())),
-                    Poll::Pending => None,
-                })
-            });
-            match read.await {
-                None => return Ok(()),
-                Some(came) => self.take(buffer.get(..came?).unwrap_or_default(), answer)?,
-            }
+    fn take_what_came(&mut self, cx: &mut Context<'_>, answer: &mut Answer) -> Result<(), Broken> {
+        while let Poll::Ready(read) = self.read(cx, answer) {
+            read?;
         }
+        Ok(())
     }
 
     /// Writes what is to be written, and waits for what comes.
-    async fn turn(&mut self, buffer: &mut [u8], answer: &mut Answer) -> Result<(), Broken> {
+    async fn turn(&mut self, answer: &mut Answer) -> Result<(), Broken> {
         self.write().await?;
-        let came = self.io.read(buffer).await?;
-        self.take(buffer.get(..came).unwrap_or_default(), answer)
+        poll_fn(|cx| self.read(cx, answer)).await
+    }
+
+    /// Takes what comes. The buffer is on the stack, and not in the future: a thousand calls a second need not move it.
+    fn read(&mut self, cx: &mut Context<'_>, answer: &mut Answer) -> Poll<Result<(), Broken>> {
+        let mut buffer = [0; READ];
+        let mut octets = ReadBuf::new(&mut buffer);
+        ready!(Pin::new(&mut self.io).poll_read(cx, &mut octets))?;
+        Poll::Ready(self.take(octets.filled(), answer))
     }
 
     async fn write(&mut self) -> io::Result<()> {

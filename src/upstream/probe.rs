@@ -21,6 +21,8 @@ use crate::registry::{Finding, Instance, Patients, Probe};
 
 /// Probes under way at once: a thousand silent instances must not open a thousand connections.
 const AT_ONCE: usize = 64;
+/// Those that come due within this are asked together: waking for each of a thousand a second costs more than the asking.
+const TURN: Duration = Duration::from_millis(20);
 /// How often what has run out is forgotten.
 const SWEEP: Duration = Duration::from_secs(10);
 
@@ -74,6 +76,7 @@ impl Check {
 pub async fn run(patients: Arc<impl Patients>, client: Arc<dyn UnaryClient>, check: Arc<ArcSwap<Check>>) {
     let mut under_way = FuturesUnordered::new();
     let mut sweep = Instant::now() + SWEEP;
+    let mut turn = Instant::now();
     let mut attending = client.attend();
     loop {
         let now = Instant::now();
@@ -82,15 +85,19 @@ pub async fn run(patients: Arc<impl Patients>, client: Arc<dyn UnaryClient>, che
             client.tidy();
             sweep = now + SWEEP;
         }
-        for probe in patients.take_probes(AT_ONCE - under_way.len(), now) {
-            under_way.push(ask(&*client, check.load_full(), probe));
+        if now >= turn {
+            for probe in patients.take_probes(AT_ONCE - under_way.len(), now) {
+                under_way.push(ask(&*client, check.load_full(), probe));
+            }
+            // With all hands busy the next turn comes when one is free.
+            turn = if under_way.len() < AT_ONCE { now + TURN } else { now };
         }
-        // With all hands busy the next turn comes when one is free.
         let due = patients.next_probe().filter(|_| under_way.len() < AT_ONCE);
-        let until = due.map_or(sweep, |due| due.min(sweep));
+        let until = due.map_or(sweep, |due| due.max(turn).min(sweep));
         tokio::select! {
             Some((probe, finding)) = under_way.next() => patients.probed(&probe, &finding, Instant::now()),
-            () = patients.probe_wanted() => {}
+            // Somebody waits for what it finds.
+            () = patients.probe_wanted() => turn = Instant::now(),
             () = &mut attending => {}
             () = sleep_until(until) => {}
         }

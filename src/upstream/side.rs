@@ -76,7 +76,8 @@ struct Resting {
 #[derive(Debug)]
 struct Rested {
     instance: Weak<Instance>,
-    line: Line,
+    /// Boxed, for it moves with every check.
+    line: Box<Line>,
     /// Of TLS, when it was made.
     era: u64,
     /// Kept for as long as the connection: a check must not cost more for it.
@@ -178,10 +179,10 @@ impl SideClient {
 async fn ask(
     network: &dyn Network,
     place: &Place,
-    rested: Option<Line>,
+    rested: Option<Box<Line>>,
     path: &str,
     message: &[u8],
-) -> Result<(Line, Result<Bytes, Failure>), Failure> {
+) -> Result<(Box<Line>, Result<Bytes, Failure>), Failure> {
     let authority = &place.authority();
     if let Some(mut line) = rested
         && let Ok(answer) = line.unary(authority, path, message).await
@@ -190,10 +191,11 @@ async fn ask(
     }
     let connected = timeout(CONNECT, Line::connect(network, place));
     let silent = |_| Failure::Unreachable(format!("no connection within {CONNECT:?}"));
-    let mut line = connected.await.map_err(silent)?.map_err(|error| match error.kind() {
+    let line = connected.await.map_err(silent)?.map_err(|error| match error.kind() {
         std::io::ErrorKind::ConnectionRefused => Failure::Refused(error.to_string()),
         _ => Failure::Unreachable(error.to_string()),
     })?;
+    let mut line = Box::new(line);
     let answer = line.unary(authority, path, message).await;
     answer.map(|answer| (line, answer)).map_err(|Broken(why)| Failure::Unreachable(why))
 }

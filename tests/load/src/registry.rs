@@ -24,7 +24,7 @@ const AT_ONCE: usize = 64;
 /// What the proxy may take at rest, of a core, and for how long that is watched: twice the default interval of health checks.
 const REST: Duration = Duration::from_secs(20);
 /// How often, where it was more.
-const RESTS: u32 = 3;
+const RESTS: u32 = 6;
 /// For all, with the store on.
 const REGISTERED: Duration = Duration::from_secs(60);
 const PAGE: Duration = Duration::from_millis(100);
