@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -22,7 +23,7 @@ use tonic::transport::Server;
 use tonic::{Request, Response, Status};
 
 use crate::network::{Power, channel, incoming, listen, off};
-use crate::proxy::{CALL_PORT, SDK_PORT};
+use crate::proxy::{CALL_PORT, GENERATION, SDK_PORT};
 use crate::world::World;
 
 pub(crate) const PORT: u16 = 5000;
@@ -31,13 +32,29 @@ const AUTHOR: &str = "a@b.test";
 const BEAT: Duration = Duration::from_secs(30);
 const LATE: Duration = Duration::from_secs(8);
 
+/// By which version an instance's request came.
+const SEEN: &str = "x-seen";
+
 /// Answers with the agent's name.
-struct Named(&'static str);
+struct Named {
+    agent: &'static str,
+    calls: AtomicU32,
+}
 
 #[tonic::async_trait]
 impl AgentHandler for Named {
-    async fn handle_messages(&self, _: Request<HandleRequest>) -> Result<Response<HandleResponse>, Status> {
-        Ok(Response::new(HandleResponse { content: self.0.to_owned(), ..HandleResponse::default() }))
+    /// Also by which version the request came; now and then it takes its time, so that other versions come meanwhile.
+    async fn handle_messages(&self, request: Request<HandleRequest>) -> Result<Response<HandleResponse>, Status> {
+        let version = request.metadata().get(GENERATION).cloned();
+        if self.calls.fetch_add(1, Ordering::Relaxed) % 4 == 3 {
+            sleep(Duration::from_millis(300)).await;
+        }
+        let mut response =
+            Response::new(HandleResponse { content: self.agent.to_owned(), ..HandleResponse::default() });
+        if let Some(version) = version {
+            response.metadata_mut().insert(SEEN, version);
+        }
+        Ok(response)
     }
 
     type HandleMessagesStreamStream = futures_util::stream::Empty<Result<HandleResponse, Status>>;
@@ -66,7 +83,7 @@ pub(crate) async fn instance(world: Arc<World>, host: String, mut power: Power) 
     let address = format!("{}:{PORT}", turmoil::lookup(&*host));
     loop {
         let Some(agent) = *power.wait_for(Option::is_some).await? else { continue };
-        let service = AgentHandlerServer::new(Named(agent));
+        let service = AgentHandlerServer::new(Named { agent, calls: AtomicU32::new(0) });
         let server = Server::builder().add_service(service);
         let served = server.serve_with_incoming(incoming(listen(PORT).await?, power.clone()));
         world.began(&address, agent);
@@ -184,7 +201,11 @@ pub(crate) async fn caller(world: Arc<World>, agents: Vec<String>) -> turmoil::R
                 request.set_timeout(Duration::from_secs(2));
                 let began = Instant::now();
                 let answer = match timeout(Duration::from_secs(3), client.handle_messages(request)).await {
-                    Ok(Ok(answer)) => Ok(answer.into_inner().content),
+                    Ok(Ok(answer)) => {
+                        let version = |name: &str| answer.metadata().get(name).cloned();
+                        world.versions(version(SEEN), version(GENERATION));
+                        Ok(answer.into_inner().content)
+                    }
                     Ok(Err(status)) => Err(format!("{:?} {}", status.code(), status.message())),
                     Err(_) => Err("no answer".to_owned()),
                 };

@@ -137,6 +137,28 @@ fn that_an_address_was_found_free_outlives_the_proxy() {
 }
 
 #[test]
+fn reloads_under_calls_cost_none_whatever_the_network_does() {
+    let mut stage = Stage::new(8);
+    for round in 0..300 {
+        stage.reload();
+        // Calls are decided, on their way, and answered while it changes; some instances cannot be reached.
+        stage.run(Duration::from_millis(100));
+        match round % 100 {
+            20 => stage.cut("a-1"),
+            60 => stage.mend("a-1"),
+            _ => {}
+        }
+    }
+    // Calls are made every 250 ms, so they meet every other version or fewer.
+    assert!(stage.world.versions_seen() > 100, "{} versions", stage.world.versions_seen());
+    stage.none_failed_of("b", SETTLED, "reloads");
+    stage.none_failed_of("c", SETTLED, "reloads");
+    stage.run(seconds(5));
+    stage.all_answer("in the end");
+    stage.end();
+}
+
+#[test]
 fn whatever_happens() {
     for seed in 10..16 {
         let mut rng = SmallRng::seed_from_u64(seed);

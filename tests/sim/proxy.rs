@@ -10,7 +10,9 @@ use parking_lot::Mutex;
 use portunus::balance::Policy;
 use portunus::call::{Budget, HopId, Shared, Worker};
 use portunus::config::load_str;
+use portunus::config::snapshot::{Snapshot, build_after};
 use portunus::edge::{self, Arrival};
+use portunus::filters;
 use portunus::in_force::InForce;
 use portunus::observe::Metrics;
 use portunus::registry::{Callback, Registry, Saved, Settings, Target};
@@ -18,7 +20,6 @@ use portunus::upstream::core::CoreClient;
 use portunus::upstream::schemas::{self, Schemas};
 use portunus::upstream::side::SideClient;
 use portunus::upstream::{Cluster, ClusterLimits, Clusters, Group, Methods, Network, probe};
-use portunus::{app, filters};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep};
 
@@ -27,18 +28,27 @@ use crate::world::World;
 
 pub(crate) const SDK_PORT: u16 = 3774;
 pub(crate) const CALL_PORT: u16 = 8080;
-const CONFIG: &str = "
+/// Carries the version of the configuration that a call went by.
+pub(crate) const GENERATION: &str = "x-gen";
+/// Says on requests and on answers which version it is.
+fn config(version: u64) -> String {
+    format!(
+        "
 state: memory
 clusters:
-  agents: {registry: {}}
+  agents: {{registry: {{}}}}
 listeners:
   sdk:
     address: 127.0.0.1:1
-    routes: [{match: {service: bindu.grpc.BinduService}, register_into: agents, open_registration: true}]
+    routes: [{{match: {{service: bindu.grpc.BinduService}}, register_into: agents, open_registration: true}}]
   calls:
     address: 127.0.0.1:2
-    routes: [{cluster: agents}]
-";
+    filters: [{{metadata: {{set: {{{GENERATION}: \"{version}\"}}}}}}]
+    routes:
+      - {{cluster: agents, filters: [{{metadata: {{response: {{set: {{{GENERATION}: \"{version}\"}}}}}}}}]}}
+"
+    )
+}
 
 /// What `state.dir` would hold.
 pub(crate) type Disk = Arc<Mutex<BTreeMap<String, Saved>>>;
@@ -52,10 +62,15 @@ fn settings() -> Settings {
     }
 }
 
-/// Runs until its host is stopped.
-pub(crate) async fn run(world: Arc<World>, disk: Disk) -> turmoil::Result {
-    let loaded = load_str(CONFIG, Path::new("sim.yaml"), &|_| None, filters::ALL).map_err(|e| e.to_string())?;
-    let snapshot = app::build(&loaded).map_err(|errors| errors.to_string())?;
+fn build(version: u64, before: Option<&Snapshot>) -> Result<Snapshot, String> {
+    let loaded =
+        load_str(&config(version), Path::new("sim.yaml"), &|_| None, filters::ALL).map_err(|e| e.to_string())?;
+    build_after(&loaded, filters::ALL, version, before).map_err(|errors| errors.to_string())
+}
+
+/// Runs until its host is stopped; what `wanted` says is the version that is in force.
+pub(crate) async fn run(world: Arc<World>, disk: Disk, wanted: watch::Receiver<u64>) -> turmoil::Result {
+    let snapshot = build(*wanted.borrow(), None)?;
     let metrics = Metrics::new();
     let counters = metrics.cluster("agents");
     let registry = Registry::new("agents", settings(), Arc::clone(&counters));
@@ -90,6 +105,7 @@ pub(crate) async fn run(world: Arc<World>, disk: Disk) -> turmoil::Result {
         visitors: Arc::default(),
         access_log: None,
     });
+    tokio::spawn(reload(Arc::clone(&shared), wanted));
     let worker = Worker::new(shared, network);
     tokio::spawn(Arc::clone(&worker).keep());
     let (_closing, closed) = watch::channel(false);
@@ -114,6 +130,15 @@ pub(crate) async fn run(world: Arc<World>, disk: Disk) -> turmoil::Result {
     };
     tokio::try_join!(accept("sdk", SDK_PORT), accept("calls", CALL_PORT))?;
     Ok(())
+}
+
+/// Puts each version in force that is wanted, around the clusters that there are.
+async fn reload(shared: Arc<Shared>, mut wanted: watch::Receiver<u64>) {
+    while wanted.changed().await.is_ok() {
+        let before = shared.in_force.load_full();
+        let snapshot = build(*wanted.borrow_and_update(), Some(&before.snapshot)).unwrap();
+        shared.put_in_force(InForce { snapshot: Arc::new(snapshot), clusters: before.clusters.clone() });
+    }
 }
 
 /// Writes what changed, as the store's thread does.

@@ -23,6 +23,7 @@ pub(crate) struct Stage {
     pub(crate) world: Arc<World>,
     cut: BTreeSet<String>,
     powers: BTreeMap<String, watch::Sender<Option<&'static str>>>,
+    version: watch::Sender<u64>,
     /// Whose machines are off.
     gone: BTreeSet<String>,
 }
@@ -41,8 +42,8 @@ impl Stage {
         let (world, disk) = (Arc::new(World::default()), Disk::default());
         let shared = Arc::clone(&world);
         sim.host("core", move || hosts::core(Arc::clone(&shared)));
-        let shared = Arc::clone(&world);
-        sim.host("proxy", move || proxy::run(Arc::clone(&shared), Arc::clone(&disk)));
+        let (shared, (version, wanted)) = (Arc::clone(&world), watch::channel(1));
+        sim.host("proxy", move || proxy::run(Arc::clone(&shared), Arc::clone(&disk), wanted.clone()));
         let mut powers = BTreeMap::new();
         for agent in AGENTS {
             for number in 1..=INSTANCES {
@@ -55,7 +56,7 @@ impl Stage {
         }
         let shared = Arc::clone(&world);
         sim.host("caller", move || hosts::caller(Arc::clone(&shared), AGENTS.map(str::to_owned).to_vec()));
-        let mut stage = Self { sim, world, cut: BTreeSet::new(), powers, gone: BTreeSet::new() };
+        let mut stage = Self { sim, world, cut: BTreeSet::new(), powers, version, gone: BTreeSet::new() };
         stage.run(SETTLED);
         assert_eq!(stage.world.healthy(), AGENTS.len() * INSTANCES);
         stage.all_answer("once all are registered");
@@ -120,6 +121,11 @@ impl Stage {
         if self.gone.remove(host) {
             self.sim.bounce(host);
         }
+    }
+
+    /// The proxy is to go by the next version of its configuration.
+    pub(crate) fn reload(&self) {
+        self.version.send_modify(|version| *version += 1);
     }
 
     /// No heartbeat is sent any more.

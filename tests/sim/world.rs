@@ -1,6 +1,6 @@
 //! What is true in the simulation, and what must never be: the ground on which everybody else is judged.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use std::time::Duration;
 
@@ -24,6 +24,8 @@ struct Known {
 /// Calls that were made for an agent: when they ended, and whether well.
 pub(crate) type Calls = Vec<(Duration, Result<(), String>)>;
 
+type Version = tonic::metadata::AsciiMetadataValue;
+
 #[derive(Default)]
 pub(crate) struct World {
     facts: Mutex<Facts>,
@@ -36,6 +38,7 @@ struct Facts {
     violations: Vec<String>,
     beats_refused: usize,
     core_registrations: usize,
+    versions: BTreeSet<u64>,
     silent: bool,
 }
 
@@ -130,6 +133,20 @@ impl World {
 
     pub(crate) fn beats_refused(&self) -> usize {
         self.facts().beats_refused
+    }
+
+    /// By which version of the configuration a request came to an instance, and its answer from the proxy.
+    pub(crate) fn versions(&self, of_request: Option<Version>, of_answer: Option<Version>) {
+        if of_request.is_none() || of_request != of_answer {
+            self.violated(format!("a call went by two versions: {of_request:?}, then {of_answer:?}"));
+            return;
+        }
+        self.facts().versions.extend(of_answer.iter().filter_map(|version| version.to_str().ok()?.parse::<u64>().ok()));
+    }
+
+    /// How many versions calls have gone by.
+    pub(crate) fn versions_seen(&self) -> usize {
+        self.facts().versions.len()
     }
 
     /// A call for an agent ended: who answered, or why nobody did.
