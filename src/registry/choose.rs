@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::address::clip;
 use super::agent::Agent;
-use super::book::Book;
+use super::book::{Book, Record};
 use super::settings::{Callback, Settings};
 
 /// What a call says about the agent it means.
@@ -67,8 +67,17 @@ pub(super) struct Index {
     /// Authorities arrive in lower case.
     by_folded_name: HashMap<Arc<str>, Named>,
     by_port: HashMap<u16, Arc<Agent>>,
+    told: Told,
     only: Option<Arc<Agent>>,
     count: usize,
+}
+
+/// Callbacks that a core was told before the configuration changed: it goes on calling them until it restarts.
+#[derive(Debug, Default)]
+struct Told {
+    by_host: HashMap<Arc<str>, Arc<Agent>>,
+    /// None where several agents were told the same: then it names nobody.
+    by_port: HashMap<u16, Option<Arc<Agent>>>,
 }
 
 #[derive(Debug)]
@@ -87,6 +96,7 @@ impl Index {
             by_name: HashMap::new(),
             by_folded_name: HashMap::new(),
             by_port: HashMap::new(),
+            told: Told::default(),
             only: None,
             count: present.len(),
         };
@@ -113,6 +123,7 @@ impl Index {
             if let Some(port) = record.port {
                 index.by_port.insert(port, Arc::clone(&record.agent));
             }
+            index.note_told(record);
         }
         if let [record] = present.as_slice() {
             index.only = Some(Arc::clone(&record.agent));
@@ -148,10 +159,28 @@ impl Index {
         self.by_id.values()
     }
 
+    fn note_told(&mut self, record: &Record) {
+        let agent = &record.agent;
+        let now = self.settings.callback.as_ref().and_then(|callback| callback.fill(&agent.id, record.port));
+        for told in [&record.core.callback, &record.core.formerly].into_iter().flatten() {
+            let Some((host, port)) = told.rsplit_once(':').filter(|_| Some(told) != now.as_ref()) else { continue };
+            // One that holds the id is a name of the agent's own; of any other, the port is.
+            if host.contains(&*agent.id) {
+                self.told.by_host.insert(host.into(), Arc::clone(agent));
+            } else if let Ok(port) = port.parse() {
+                let named = self.told.by_port.entry(port).or_insert_with(|| Some(Arc::clone(agent)));
+                if named.as_ref().is_some_and(|one| !Arc::ptr_eq(one, agent)) {
+                    *named = None;
+                }
+            }
+        }
+    }
+
     fn at_port(&self, port: u16) -> Option<Result<&Arc<Agent>, ChooseError>> {
-        let Some(Callback::Ports { ports, .. }) = &self.settings.callback else { return None };
-        if !ports.contains(&port) {
-            return None;
+        let is_in_range =
+            matches!(&self.settings.callback, Some(Callback::Ports { ports, .. }) if ports.contains(&port));
+        if !is_in_range {
+            return self.told.by_port.get(&port)?.as_ref().map(Ok);
         }
         Some(self.by_port.get(&port).ok_or_else(|| {
             let message =
@@ -165,7 +194,10 @@ impl Index {
             Some(Callback::Pattern { host, .. }) => Some(host),
             _ => None,
         };
-        let label = callback.into_iter().chain(&self.settings.authorities).find_map(|pattern| pattern.label(host))?;
+        let patterns = callback.into_iter().chain(&self.settings.authorities);
+        let Some(label) = patterns.into_iter().find_map(|pattern| pattern.label(host)) else {
+            return self.told.by_host.get(host).map(Ok);
+        };
         Some(match self.by_id.get(label) {
             Some(agent) => Ok(agent),
             None => one_named(self.by_folded_name.get(label), label),

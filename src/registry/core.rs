@@ -53,14 +53,16 @@ pub(super) struct Standing {
     pub error: Option<String>,
     /// A registration was sent and not taken back: the core may know the agent, whatever it answered.
     pub told: bool,
-    /// The callback under which it registered the agent for us.
+    /// The callback under which it registered the agent for us, and which it calls until it restarts.
     pub callback: Option<String>,
+    /// The one that the core before it was told, where a reload named another core: it may go on calling that.
+    pub formerly: Option<String>,
     pub answer: Option<RegisterAgentResponse>,
 }
 
 impl Standing {
     pub(super) fn new(forward: Arc<Forward>) -> Self {
-        Self { state: CoreState::None, forward, error: None, told: false, callback: None, answer: None }
+        Self { state: CoreState::None, forward, error: None, told: false, callback: None, formerly: None, answer: None }
     }
 
     /// Whether the core has answered, and not no.
@@ -187,7 +189,9 @@ impl Registry {
             record.core.state = if before { CoreState::Foreign } else { CoreState::Ok };
             record.core.told = true;
             record.core.error = before.then(|| FOREIGN.to_owned());
-            record.core.callback = callback.and_then(|callback| callback.fill(id, record.port)).filter(|_| !before);
+            if !before {
+                record.core.callback = callback.and_then(|callback| callback.fill(id, record.port));
+            }
             let other = answer.agent_id.to_ascii_lowercase();
             record.core.answer = Some(answer);
             self.metrics.forwarded("ok");
@@ -275,16 +279,17 @@ impl Registry {
 
 /// After a reload that changed the callback: the core goes on with the one that it was told.
 pub(super) fn callback_changed(book: &mut Book, settings: &Settings) {
-    for record in book.records.values_mut().filter(|record| record.core.state == CoreState::Ok) {
+    for record in book.records.values_mut().filter(|record| record.core.is_registered()) {
         let now = settings.callback.as_ref().and_then(|callback| callback.fill(&record.agent.id, record.port));
-        let told = record.core.callback.take();
-        if told == now {
-            record.core.callback = told;
-        } else if let Some(told) = told {
-            record.core.state = CoreState::Foreign;
+        let Some(told) = &record.core.callback else { continue };
+        if Some(told) == now.as_ref() {
+            (record.core.state, record.core.error) = (CoreState::Ok, None);
+        } else {
             record.core.error = Some(format!(
-                "the core calls {told}, which it was told before the configuration changed, until it restarts: restart it"
+                "the core calls {told}, which it was told before the configuration changed, until it restarts; calls there are \
+                 taken: restart it before you give that address up"
             ));
+            record.core.state = CoreState::Foreign;
         }
     }
 }
@@ -295,5 +300,7 @@ pub(super) const FOREIGN: &str = "the core knew the agent before it was register
     told it, with the same address: then all is well)";
 
 fn forget_core(record: &mut Record) {
-    record.core = Standing::new(Arc::clone(&record.core.forward));
+    let Standing { forward, callback, formerly, .. } = &mut record.core;
+    let formerly = callback.take().or(formerly.take());
+    record.core = Standing { formerly, ..Standing::new(Arc::clone(forward)) };
 }

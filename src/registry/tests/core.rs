@@ -2,8 +2,8 @@
 
 use portunus_proto::bindu::RegisterAgentResponse;
 
-use super::super::{Callback, CoreState, Verdict, Wish, instance::Target};
-use super::{Asked, HOME, Settings, World, caller};
+use super::super::{Asked, Callback, ChooseErrorKind, CoreState, Verdict, Wish, instance::Target};
+use super::{HOME, Settings, World, caller};
 
 fn world() -> World {
     let callback = Callback::pattern("{agent}.localhost:3790").unwrap();
@@ -194,16 +194,62 @@ fn a_core_that_knew_the_agent_before_calls_somebody_else() {
 fn a_callback_that_changes_is_the_cores_only_after_it_restarts() {
     let world = world();
     let agent = world.admit("a", "localhost:5001", &caller(HOME));
-    register(&world, &agent.id);
-    world.registry.core_answered(&agent.id, yes(&agent.id), false);
-    let other = Callback::pattern("{agent}.localhost:4000").unwrap();
-    let settings = Settings { callback: Some(other), ..(*world.registry.settings()).clone() };
-    world.registry.apply(settings.clone());
-    assert_eq!(standing(&world), CoreState::Foreign);
-    world.registry.apply(settings);
-    assert_eq!(standing(&world), CoreState::Foreign);
-    world.registry.core_forgot(&agent.id);
-    register(&world, &agent.id);
-    world.registry.core_answered(&agent.id, yes(&agent.id), false);
-    assert_eq!(standing(&world), CoreState::Ok);
+    world.admit("b", "localhost:5002", &caller(HOME));
+    let (id, before) = (&*agent.id, (*world.registry.settings()).clone());
+    let seen = || world.registry.view(world.now).into_iter().find(|view| *view.id == *id).unwrap();
+    let told = || {
+        register(&world, id);
+        world.registry.core_answered(id, yes(id), false);
+    };
+    let at = |host: String, port: Option<u16>| {
+        let asked = Asked { authority_host: Some(&host), local_port: port, ..Asked::default() };
+        world.registry.choose(&asked).map(|agent| agent.id.to_string()).map_err(|error| error.kind)
+    };
+    let change = |callback: &Callback| {
+        world.registry.apply(Settings { callback: Some(callback.clone()), ..(*world.registry.settings()).clone() });
+        seen().core
+    };
+    let (own, other) = (before.callback.clone().unwrap(), Callback::pattern("{agent}.elsewhere.test:4000").unwrap());
+    told();
+    assert_eq!(change(&other), CoreState::Foreign);
+    assert_eq!(at(format!("{id}.localhost"), None), Ok(id.to_owned()), "the core goes on calling it");
+    assert_eq!(at(format!("{id}.elsewhere.test"), None), Ok(id.to_owned()), "the new one names it too");
+    assert_eq!(change(&own), CoreState::Ok, "what the core was told is right again");
+    let ports = Callback::Ports { host: "127.0.0.1".into(), ports: 7_000..=7_010 };
+    assert_eq!(change(&ports), CoreState::Foreign);
+    assert_eq!(at(format!("{id}.localhost"), None), Ok(id.to_owned()));
+
+    world.registry.core_forgot(id);
+    told();
+    assert_eq!(seen().core, CoreState::Ok);
+    assert_eq!(at(format!("{id}.localhost"), None), Err(ChooseErrorKind::Unnamed), "nobody was told that any more");
+    let port = seen().callback.unwrap().rsplit_once(':').unwrap().1.parse().unwrap();
+    assert_eq!(change(&own), CoreState::Foreign);
+    assert_eq!(at("127.0.0.1".to_owned(), Some(port)), Ok(id.to_owned()), "the port that the core was told");
+
+    // Another core is told, and the one before may call on.
+    world.registry.apply(Settings { core: Some(Target::Loopback(3_999)), ..(*world.registry.settings()).clone() });
+    assert_eq!(seen().core, CoreState::Pending);
+    assert_eq!(at("127.0.0.1".to_owned(), Some(port)), Ok(id.to_owned()));
+    told();
+    assert_eq!(at(format!("{id}.localhost"), None), Ok(id.to_owned()));
+    assert_eq!(at("127.0.0.1".to_owned(), Some(port)), Ok(id.to_owned()));
+}
+
+#[test]
+fn a_callback_without_a_name_in_it_named_nobody() {
+    let world = world();
+    let fixed = Settings { callback: Callback::pattern("127.0.0.1:3790").ok(), ..(*world.registry.settings()).clone() };
+    world.registry.apply(fixed);
+    for (name, at) in [("a", "localhost:5001"), ("b", "localhost:5002")] {
+        let agent = world.admit(name, at, &caller(HOME));
+        register(&world, &agent.id);
+        world.registry.core_answered(&agent.id, yes(&agent.id), false);
+    }
+    let now = Settings { callback: Callback::pattern("{agent}.test:1").ok(), ..(*world.registry.settings()).clone() };
+    world.registry.apply(now);
+    for local_port in [None, Some(3_790)] {
+        let asked = Asked { authority_host: Some("127.0.0.1"), local_port, ..Asked::default() };
+        assert_eq!(world.registry.choose(&asked).unwrap_err().kind, ChooseErrorKind::Unnamed);
+    }
 }
