@@ -46,4 +46,5 @@ pub mod serve;
 pub mod store;
 pub mod upstream;
 pub mod validate;
+pub mod watch;
 pub mod wire;

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
+use super::following::Following;
 use crate::app::{self, StartError};
 use crate::{config, filters, observe};
 
@@ -41,6 +42,7 @@ pub(super) fn run(file: &Path) -> ExitCode {
         else {
             return refuse("signals cannot be received", 1);
         };
+        let reads = loaded.source.reads().clone();
         let started = tokio::select! {
             started = app::start(loaded) => started,
             // It stood by, and had nothing to end.
@@ -48,7 +50,10 @@ pub(super) fn run(file: &Path) -> ExitCode {
             _ = interrupt.recv() => return ExitCode::SUCCESS,
         };
         match started {
-            Ok(proxy) => until_signal((proxy, file), hangup, term, interrupt).await,
+            Ok(proxy) => {
+                let following = Following::begin(file, &reads);
+                until_signal((proxy, following), hangup, term, interrupt).await
+            }
             Err(error @ StartError::Config(_)) => refuse(&error.to_string(), BAD_CONFIGURATION),
             Err(error) => refuse(&error.to_string(), 1),
         }
@@ -59,7 +64,7 @@ pub(super) fn run(file: &Path) -> ExitCode {
 }
 
 async fn until_signal(
-    (proxy, file): (app::Proxy, &Path),
+    (proxy, mut following): (app::Proxy, Following),
     mut hangup: Signal,
     mut term: Signal,
     mut interrupt: Signal,
@@ -76,7 +81,11 @@ async fn until_signal(
         tokio::select! {
             _ = term.recv() => break,
             _ = interrupt.recv() => break,
-            _ = hangup.recv() => reload(&proxy, file).await,
+            cause = following.changed() => following.reload(&proxy, &cause).await,
+            _ = hangup.recv() => {
+                following.reload(&proxy, "SIGHUP").await;
+                reopen_audit(&proxy).await;
+            }
         }
     }
     tracing::info!(
@@ -92,26 +101,8 @@ async fn until_signal(
     if clean { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
-/// Reads the file and everything that it names anew. What is wrong with it is said, and nothing changes. Audit files that were moved aside
-/// go on under their names in any case.
-async fn reload(proxy: &app::Proxy, file: &Path) {
-    let path = file.to_owned();
-    let loaded = tokio::task::spawn_blocking(move || config::load(&path, &config::process, filters::ALL)).await;
-    let failed = match loaded {
-        Ok(Ok(loaded)) => proxy.reload(loaded).await.err().map(|error| error.to_string()),
-        Ok(Err(errors)) => {
-            proxy.reload_failed(&errors);
-            Some(errors.to_string())
-        }
-        Err(error) => Some(error.to_string()),
-    };
-    let generation = proxy.generation();
-    match failed {
-        None => tracing::info!(generation, "SIGHUP: the configuration is in force"),
-        Some(error) => {
-            tracing::error!(error, generation, "SIGHUP: the configuration is not taken; the one in force goes on")
-        }
-    }
+/// Audit files that were moved aside go on under their names.
+async fn reopen_audit(proxy: &app::Proxy) {
     for error in proxy.reopen_audit().await {
         tracing::error!(error, "an audit file cannot go on in a new one; it goes on in the one it has");
     }

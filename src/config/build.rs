@@ -193,9 +193,9 @@ impl Builder<'_> {
         let mut schemas = FxHashMap::default();
         for (name, cluster) in config.clusters.iter().filter(|(_, cluster)| !cluster.schema.files.is_empty()) {
             let files = &cluster.schema.files;
-            let paths: Vec<_> = files.iter().map(|file| self.source.resolve(file)).collect();
-            let root = self.source.resolve(FilePath::new(""));
-            match schema::from_files(&paths, &root) {
+            let paths: Vec<_> = files.iter().map(|file| self.source.to_read(file)).collect();
+            let (root, reads) = (self.source.resolve(FilePath::new("")), self.source.reads());
+            match schema::from_files(&paths, &root, &mut |import| reads.add(import.to_owned())) {
                 Ok(schema) => {
                     schemas.insert(Arc::from(name.as_str()), Arc::new(Definitions::of(Arc::new(schema))));
                 }
@@ -383,7 +383,8 @@ impl Builder<'_> {
             let text = place.to_string();
             let readers = self.compiler.for_filters(known.phase, around.calls.clone(), Arc::clone(&around.hiding));
             let cx = BuildCx::new(&text, &readers).with_issuers(&self.issuers);
-            let mut cx = cx.within(&self.folder).keeping(&self.keep);
+            let read = |file: PathBuf| self.source.reads().add(file);
+            let mut cx = cx.within(&self.folder).telling(&read).keeping(&self.keep);
             let built = (known.build)(entry.config.clone(), &mut cx);
             self.identity.extend(cx.into_identity());
             match built {

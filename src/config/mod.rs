@@ -45,7 +45,7 @@ pub use file::{
 };
 pub use render::{render_defaults, view};
 pub use schema::compose;
-pub use source::Source;
+pub use source::{Reads, Source};
 
 /// A configuration without errors, and where everything in it stands.
 #[derive(Clone, Debug)]
@@ -59,6 +59,8 @@ pub struct Loaded {
 /// # Errors
 /// Everything that is wrong with the file, or that it could not be read.
 pub fn load(path: &FilePath, environment: Environment<'_>, filters: &[Known]) -> Result<Loaded, Errors> {
+    // Before it is read: what is written while it is read is seen then.
+    let reads = Reads::of(path);
     let unreadable = |message: String| {
         let problem = Problem { at: Position::default(), path: Path::default(), message };
         Errors::new(path.display().to_string(), vec![problem])
@@ -71,7 +73,7 @@ pub fn load(path: &FilePath, environment: Environment<'_>, filters: &[Known]) ->
     }
     let bytes = std::fs::read(path).map_err(|error| unreadable(format!("cannot be read: {error}")))?;
     let text = String::from_utf8(bytes).map_err(|_| unreadable("is not UTF-8: save it as UTF-8".to_owned()))?;
-    load_str(&text, path, environment, filters)
+    load_text(&text, (path, reads), environment, filters)
 }
 
 /// As [`load`], with the text at hand; `path` is for messages and for relative paths in the file.
@@ -84,11 +86,20 @@ pub fn load_str(
     environment: Environment<'_>,
     filters: &[Known],
 ) -> Result<Loaded, Errors> {
+    load_text(text, (path, Reads::of(path)), environment, filters)
+}
+
+fn load_text(
+    text: &str,
+    (path, reads): (&FilePath, Reads),
+    environment: Environment<'_>,
+    filters: &[Known],
+) -> Result<Loaded, Errors> {
     let errors = |problems| Errors::new(path.display().to_string(), problems);
     let mut problems = Vec::new();
     let Some(mut root) = yaml::parse(text, &mut problems) else { return Err(errors(problems)) };
     env::substitute(&mut root, environment, &mut problems);
-    let source = Source::new(path.to_owned(), root);
+    let source = Source::new(path.to_owned(), root, reads);
 
     let checked = shape::check(source.root(), &compose(filters));
     problems.extend(checked.problems);

@@ -22,7 +22,7 @@ pub(super) fn server(
 ) -> Result<Server, Problem> {
     let now = SystemTime::now();
     let serving = before.map(Server::certificates).unwrap_or_default();
-    let file = |path: &FilePath| source.resolve(path);
+    let file = |path: &FilePath| source.to_read(path);
     let load = |at: &Path, certificate: &FilePath, key: &FilePath| {
         let loaded = Certificate::load(&file(certificate), &file(key), now, serving);
         loaded.map_err(|error| unusable(source, at, &error))
@@ -52,7 +52,7 @@ pub(super) fn client(
     before: Option<&Client>,
 ) -> Result<Option<Client>, Problem> {
     let Some(tls) = &cluster.tls else { return Ok(None) };
-    let file = |path: &FilePath| source.resolve(path);
+    let file = |path: &FilePath| source.to_read(path);
     let own = tls.certificate.as_deref().map(file).zip(tls.key.as_deref().map(file));
     let own = own.as_ref().map(|(certificate, key)| (certificate.as_path(), key.as_path()));
     // Its addresses are what a name server says, and only the name is whom the file means.

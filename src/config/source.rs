@@ -1,22 +1,52 @@
 //! The file behind a configuration: turns a path of the configuration into a line and column, so that whoever finds
 //! something wrong later (rules, the snapshot builder) can say where. Also knows which values must not be shown.
 
+use std::collections::BTreeMap;
 use std::io::Read as _;
 use std::path::{Path as FilePath, PathBuf};
+use std::sync::Arc;
+
+use parking_lot::Mutex;
 
 use super::yaml::{Entry, Kind, Node, Scalar};
 use super::{Errors, Path, Position, Problem, Step};
+use crate::watch::Look;
 
 /// A parsed file. Cheap to keep beside the configuration that was built from it.
 #[derive(Clone, Debug)]
 pub struct Source {
     file: PathBuf,
     root: Node,
+    reads: Reads,
+}
+
+/// The files that a configuration is made of: its own, and those that it names to be read. Also those that could not be read. It grows
+/// as the configuration is built; a copy is the same.
+#[derive(Clone, Debug, Default)]
+pub struct Reads(Arc<Mutex<BTreeMap<PathBuf, Look>>>);
+
+impl Reads {
+    /// Those of a configuration that is not read yet.
+    pub fn of(file: &FilePath) -> Self {
+        let reads = Self::default();
+        reads.add(file.to_owned());
+        reads
+    }
+
+    /// Those so far, each as it was before it was read.
+    pub fn files(&self) -> BTreeMap<PathBuf, Look> {
+        self.0.lock().clone()
+    }
+
+    pub(super) fn add(&self, file: PathBuf) {
+        let look = Look::at(&file);
+        self.0.lock().entry(file).or_insert(look);
+    }
 }
 
 impl Source {
-    pub(super) fn new(file: PathBuf, root: Node) -> Self {
-        Self { file, root }
+    pub(super) fn new(file: PathBuf, root: Node, reads: Reads) -> Self {
+        Self { file, root, reads }
     }
 
     pub(super) fn root(&self) -> &Node {
@@ -33,13 +63,25 @@ impl Source {
         self.file.parent().unwrap_or(FilePath::new("")).join(path)
     }
 
+    /// The same for a file that is about to be read: what is made of it depends on it from now on.
+    pub fn to_read(&self, path: &FilePath) -> PathBuf {
+        let file = self.resolve(path);
+        self.reads.add(file.clone());
+        file
+    }
+
+    /// The files that it is made of.
+    pub fn reads(&self) -> &Reads {
+        &self.reads
+    }
+
     /// What is in a file that a configuration names: all of it, of at most `most` octets.
     ///
     /// # Errors
     /// Why not, in words that follow its name.
     pub(super) fn read(&self, path: &FilePath, most: u64) -> Result<Vec<u8>, String> {
         let unreadable = |error: std::io::Error| format!("cannot be read: {error}");
-        let opened = std::fs::File::open(self.resolve(path)).map_err(unreadable)?;
+        let opened = std::fs::File::open(self.to_read(path)).map_err(unreadable)?;
         // Somebody may have named a device, which has no end.
         if !opened.metadata().map_err(unreadable)?.is_file() {
             return Err("is no file".to_owned());

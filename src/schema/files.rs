@@ -15,20 +15,24 @@ pub fn from_protos(files: &[PathBuf], roots: &[PathBuf]) -> Result<Schema, Schem
         files.iter().map(|file| file.parent().map_or_else(|| PathBuf::from("."), Path::to_path_buf)).collect();
     let roots = if roots.is_empty() { beside } else { roots.to_vec() };
     let roots = roots.iter().map(|root| if root.as_os_str().is_empty() { Path::new(".") } else { root });
-    let set = compile(files, roots).map_err(|error| SchemaError::File(in_one_line(&error)))?;
+    let set = compile(files, roots, &mut |_| {}).map_err(|error| SchemaError::File(in_one_line(&error)))?;
     from_octets(&set)
 }
 
 /// One schema of several files: `.proto` is compiled, anything else is a descriptor set. Imports are looked for beside the file, and in
-/// each folder from there up to `root`.
+/// each folder from there up to `root`. Each file that an import led to is told to `seen`.
 ///
 /// # Errors
 /// Which of them cannot be used (none: they do not go together), and why.
-pub fn from_files(files: &[PathBuf], root: &Path) -> Result<Schema, (Option<usize>, SchemaError)> {
+pub fn from_files(
+    files: &[PathBuf],
+    root: &Path,
+    seen: &mut impl FnMut(&Path),
+) -> Result<Schema, (Option<usize>, SchemaError)> {
     let mut collection = Collection::new(Bounds::LOCAL);
     for (at, file) in files.iter().enumerate() {
         let set = if file.extension().is_some_and(|extension| extension == "proto") {
-            compiled(file, root)
+            compiled(file, root, seen)
         } else {
             octets(file)
         };
@@ -52,23 +56,27 @@ pub fn from_octets(set: &[u8]) -> Result<Schema, SchemaError> {
     collection.finish()
 }
 
-fn compiled(file: &Path, root: &Path) -> Result<Vec<u8>, SchemaError> {
+fn compiled(file: &Path, root: &Path, seen: &mut impl FnMut(&Path)) -> Result<Vec<u8>, SchemaError> {
     let named = |folder: &Path| if folder.as_os_str().is_empty() { PathBuf::from(".") } else { folder.to_owned() };
     let mut roots: Vec<PathBuf> = vec![named(file.parent().unwrap_or(Path::new("")))];
     if file.starts_with(root) {
         roots.extend(file.ancestors().skip(2).take_while(|folder| folder.starts_with(root)).map(named));
     }
     roots.push(named(root));
-    compile([file], roots).map_err(|error| SchemaError::File(in_one_line(&error)))
+    compile([file], roots, seen).map_err(|error| SchemaError::File(in_one_line(&error)))
 }
 
 /// The descriptor set of files and of what they import, with the options that they define themselves: rules for values, HTTP paths.
 fn compile(
     files: impl IntoIterator<Item = impl AsRef<Path>>,
     roots: impl IntoIterator<Item = impl AsRef<Path>>,
+    seen: &mut impl FnMut(&Path),
 ) -> Result<Vec<u8>, protox::Error> {
     let mut compiler = protox::Compiler::new(roots)?;
-    compiler.include_imports(true).open_files(files)?;
+    let opened = compiler.include_imports(true).open_files(files).map(drop);
+    // Also where one of them is wrong: it may be mended.
+    compiler.files().filter_map(|file| file.path()).for_each(seen);
+    opened?;
     Ok(compiler.encode_file_descriptor_set())
 }
 

@@ -56,4 +56,5 @@ mod systems;
 mod tls;
 mod upstream_tls;
 mod validate;
+mod watch;
 mod withdrawn;

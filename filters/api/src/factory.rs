@@ -66,13 +66,22 @@ pub struct BuildCx<'a> {
     issuers: Option<&'a dyn Issuers>,
     identity: Vec<String>,
     folder: &'a Path,
+    reads: Option<&'a dyn Fn(PathBuf)>,
     keep: Keep,
 }
 
 impl<'a> BuildCx<'a> {
     /// `place` is where the filter stands in the configuration, such as `listeners.edge.filters[0]`.
     pub fn new(place: &'a str, readers: &'a dyn Readers) -> Self {
-        Self { place, readers, issuers: None, identity: Vec::new(), folder: Path::new(""), keep: Keep::default() }
+        Self {
+            place,
+            readers,
+            issuers: None,
+            identity: Vec::new(),
+            folder: Path::new(""),
+            reads: None,
+            keep: Keep::default(),
+        }
     }
 
     /// The same, with those who may sign tokens.
@@ -87,6 +96,12 @@ impl<'a> BuildCx<'a> {
         Self { folder, ..self }
     }
 
+    /// Who wants to know which files filters are made of.
+    #[must_use]
+    pub fn telling(self, reads: &'a dyn Fn(PathBuf)) -> Self {
+        Self { reads: Some(reads), ..self }
+    }
+
     /// What filters keep is kept here.
     #[must_use]
     pub fn keeping(self, keep: &Keep) -> Self {
@@ -96,6 +111,15 @@ impl<'a> BuildCx<'a> {
     /// A path of the configuration, as it is to be opened.
     pub fn resolve(&self, path: &Path) -> PathBuf {
         self.folder.join(path)
+    }
+
+    /// The same for a file that the filter is about to read: when it changes, the filter is built anew.
+    pub fn to_read(&self, path: &Path) -> PathBuf {
+        let file = self.resolve(path);
+        if let Some(reads) = self.reads {
+            reads(file.clone());
+        }
+        file
     }
 
     /// What filters of the configuration before this one kept under a name, or a new one: counters and open files survive a reload so. A

@@ -75,7 +75,7 @@ impl Factory for Audit {
         let key = match &key_file {
             None => Key::none(),
             Some(path) => {
-                let read = Key::read(&cx.resolve(path));
+                let read = Key::read(&cx.to_read(path));
                 read.map_err(|why| BuildError::at(&["key_file"], format!("`{}` {why}", path.display())))?
             }
         };

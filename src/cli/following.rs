@@ -1,0 +1,73 @@
+//! A proxy that runs follows its file: it reads it and all that it names anew when something in them changes, and when somebody asks.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use crate::app::Proxy;
+use crate::config::{self, Reads};
+use crate::filters;
+use crate::watch::{Look, Watch};
+
+/// The most files that a line of the log names.
+const MOST_NAMED: usize = 5;
+
+/// Follows a file.
+pub(super) struct Following {
+    file: PathBuf,
+    watch: Watch,
+    /// The files of the configuration in force.
+    in_force: BTreeMap<PathBuf, Look>,
+}
+
+impl Following {
+    /// Follows a file from which a proxy runs.
+    pub(super) fn begin(file: &Path, reads: &Reads) -> Self {
+        let (watch, in_force) = (Watch::new(), reads.files());
+        watch.look_after(in_force.clone());
+        Self { file: file.to_owned(), watch, in_force }
+    }
+
+    /// Waits until something has changed: says what.
+    pub(super) async fn changed(&self) -> String {
+        let files = self.watch.changed().await;
+        let named: Vec<_> = files.iter().take(MOST_NAMED).map(|file| file.display().to_string()).collect();
+        let more = match files.len().saturating_sub(MOST_NAMED) {
+            0 => String::new(),
+            more => format!(" and {more} more"),
+        };
+        format!("{}{more} changed", named.join(", "))
+    }
+
+    /// Reads everything anew. What is wrong is said, and nothing changes then. `cause` is for the log.
+    pub(super) async fn reload(&mut self, proxy: &Proxy, cause: &str) {
+        self.watch.refresh().await;
+        let path = self.file.clone();
+        let loaded = tokio::task::spawn_blocking(move || config::load(&path, &config::process, filters::ALL)).await;
+        let mut reads = Reads::of(&self.file);
+        let failed = match loaded {
+            Ok(Ok(loaded)) => {
+                reads = loaded.source.reads().clone();
+                proxy.reload(loaded).await.err().map(|error| error.to_string())
+            }
+            Ok(Err(errors)) => {
+                proxy.reload_failed(&errors);
+                Some(errors.to_string())
+            }
+            Err(error) => Some(error.to_string()),
+        };
+        let (generation, read) = (proxy.generation(), reads.files());
+        match failed {
+            None => {
+                self.in_force.clone_from(&read);
+                tracing::info!(cause, generation, "the configuration is in force");
+            }
+            Some(error) => {
+                tracing::error!(cause, error, generation, "the configuration is not taken; the one in force goes on");
+            }
+        }
+        // Where it failed, what it did not come to may be what has to change.
+        let mut files = self.in_force.clone();
+        files.extend(read);
+        self.watch.look_after(files);
+    }
+}

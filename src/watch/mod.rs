@@ -1,0 +1,227 @@
+//! Files that are looked after: whoever waits is told when what is in one of them is something else. The system says when to look, and
+//! what it fails to say is found by looking now and then. Knows nothing of configurations.
+
+mod eyes;
+mod print;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use tokio::sync::{Notify, mpsc, oneshot};
+use tokio::time::{Instant, sleep, timeout_at};
+use tokio_util::task::AbortOnDropHandle;
+
+pub use eyes::Eyes;
+use eyes::{System, folders_of};
+pub use print::Look;
+use print::Print;
+
+/// Who writes a file does more than one thing to it: looked is when nothing has happened for this long,
+const QUIET: Duration = Duration::from_millis(100);
+/// or after this long, if it does not stop.
+const UNREST: Duration = Duration::from_secs(1);
+/// Between two looks that nobody asked for.
+const NOW_AND_THEN: Duration = Duration::from_secs(5);
+/// The same where the system does not say when something happens.
+const BLIND: Duration = Duration::from_secs(1);
+
+/// Looks after files.
+#[derive(Debug)]
+pub struct Watch {
+    orders: mpsc::UnboundedSender<Order>,
+    changed: Arc<Changed>,
+    _looking: AbortOnDropHandle<()>,
+}
+
+/// Files that have changed and that nobody was told of yet.
+#[derive(Debug, Default)]
+struct Changed {
+    files: Mutex<BTreeSet<PathBuf>>,
+    ring: Notify,
+}
+
+enum Order {
+    Files(BTreeMap<PathBuf, Look>),
+    Refresh(oneshot::Sender<()>),
+}
+
+impl Watch {
+    /// Nothing is looked after yet. It sees as the system does; where the system cannot, it looks more often, and the log says so.
+    pub fn new() -> Self {
+        let bell = Arc::new(Notify::new());
+        let eyes = System::new(Arc::clone(&bell)).map(|eyes| Box::new(eyes) as Box<dyn Eyes>);
+        let (eyes, blind) = match eyes {
+            Ok(eyes) => (Some(eyes), None),
+            Err(error) => (None, Some(error)),
+        };
+        Self::by(eyes, blind, bell)
+    }
+
+    /// The same with eyes of somebody's own, who ring this bell.
+    pub fn seeing(eyes: Box<dyn Eyes>, bell: Arc<Notify>) -> Self {
+        Self::by(Some(eyes), None, bell)
+    }
+
+    fn by(eyes: Option<Box<dyn Eyes>>, blind: Option<String>, bell: Arc<Notify>) -> Self {
+        let (orders, ordered) = mpsc::unbounded_channel();
+        let changed = Arc::new(Changed::default());
+        let mut looking =
+            Looking { prints: BTreeMap::new(), changed: Arc::clone(&changed), eyes, bell, every: NOW_AND_THEN };
+        if let Some(why) = blind {
+            looking.is_blind(&why);
+        }
+        let task = tokio::spawn(looking.run(ordered));
+        Self { orders, changed, _looking: AbortOnDropHandle::new(task) }
+    }
+
+    /// These are looked after from now on, and no others; each was looked at before it was read. One that is new here, and is not what it
+    /// was then, has changed.
+    pub fn look_after(&self, files: BTreeMap<PathBuf, Look>) {
+        // An error means that the task is gone, with the runtime.
+        self.orders.send(Order::Files(files)).ok();
+    }
+
+    /// Waits until files have changed, and says which. Nothing is lost where it is given up.
+    pub async fn changed(&self) -> Vec<PathBuf> {
+        loop {
+            let files = std::mem::take(&mut *self.changed.files.lock());
+            if !files.is_empty() {
+                return files.into_iter().collect();
+            }
+            self.changed.ring.notified().await;
+        }
+    }
+
+    /// What is there now is known: whoever reads the files after this need not be told of it.
+    pub async fn refresh(&self) {
+        let (done, told) = oneshot::channel();
+        if self.orders.send(Order::Refresh(done)).is_ok() {
+            told.await.ok();
+        }
+        self.changed.files.lock().clear();
+    }
+}
+
+impl Default for Watch {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// What its task has.
+struct Looking {
+    prints: BTreeMap<PathBuf, Print>,
+    changed: Arc<Changed>,
+    eyes: Option<Box<dyn Eyes>>,
+    bell: Arc<Notify>,
+    every: Duration,
+}
+
+impl Looking {
+    async fn run(mut self, mut orders: mpsc::UnboundedReceiver<Order>) {
+        let bell = Arc::clone(&self.bell);
+        loop {
+            tokio::select! {
+                order = orders.recv() => match order {
+                    Some(Order::Files(files)) => self.look_after(files).await,
+                    Some(Order::Refresh(done)) => {
+                        drop(self.look(true).await);
+                        done.send(()).ok();
+                    }
+                    None => return,
+                },
+                () = bell.notified() => {
+                    until_quiet(&bell).await;
+                    self.see(true).await;
+                }
+                () = sleep(self.every) => self.see(false).await,
+            }
+        }
+    }
+
+    /// Looks, and says what has changed.
+    async fn see(&mut self, read: bool) {
+        let changed = self.look(read).await;
+        // Folders may have come, or be others by now.
+        self.open_eyes();
+        self.tell(changed);
+    }
+
+    fn tell(&self, changed: Vec<PathBuf>) {
+        if !changed.is_empty() {
+            self.changed.files.lock().extend(changed);
+            self.changed.ring.notify_one();
+        }
+    }
+
+    /// Which files have changed since the last look. Reads the disk, so not on the runtime's own thread.
+    async fn look(&mut self, read: bool) -> Vec<PathBuf> {
+        let mut prints = std::mem::take(&mut self.prints);
+        let looked = tokio::task::spawn_blocking(move || {
+            let of = |(path, print): (&PathBuf, &mut Print)| print.has_changed(path, read).then(|| path.clone());
+            let changed: Vec<_> = prints.iter_mut().filter_map(of).collect();
+            (prints, changed)
+        });
+        let (prints, changed) = looked.await.unwrap_or_default();
+        self.prints = prints;
+        changed
+    }
+
+    async fn look_after(&mut self, files: BTreeMap<PathBuf, Look>) {
+        let known = std::mem::take(&mut self.prints);
+        let looked = tokio::task::spawn_blocking(move || {
+            let mut changed = Vec::new();
+            let of = |(path, look): (PathBuf, Look)| {
+                let print = known.get(&path).copied().unwrap_or_else(|| {
+                    let print = Print::take(&path);
+                    if !print.is_of(look) {
+                        changed.push(path.clone());
+                    }
+                    print
+                });
+                (path, print)
+            };
+            (files.into_iter().map(of).collect(), changed)
+        });
+        let (prints, changed) = looked.await.unwrap_or_default();
+        self.prints = prints;
+        self.open_eyes();
+        self.tell(changed);
+    }
+
+    fn open_eyes(&mut self) {
+        let Some(eyes) = &mut self.eyes else { return };
+        let folders = self.prints.keys().flat_map(|file| folders_of(file)).collect();
+        match eyes.look_at(&folders) {
+            Err(why) if self.every != BLIND => self.is_blind(&why),
+            Err(_) => {}
+            Ok(()) => self.every = NOW_AND_THEN,
+        }
+    }
+
+    fn is_blind(&mut self, why: &str) {
+        tracing::warn!(
+            error = why,
+            seconds = BLIND.as_secs(),
+            "changes of files cannot be watched, so files are looked at again and again (on Linux, see fs.inotify.max_user_watches and max_user_instances)"
+        );
+        self.every = BLIND;
+    }
+}
+
+/// Waits until nothing has happened for a while, or for long enough.
+async fn until_quiet(bell: &Notify) {
+    let enough = Instant::now() + UNREST;
+    loop {
+        let quiet = (Instant::now() + QUIET).min(enough);
+        if timeout_at(quiet, bell.notified()).await.is_err() {
+            return;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

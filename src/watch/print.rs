@@ -1,0 +1,84 @@
+//! What a file is, as far as one can tell without reading it, and by reading it.
+
+use std::collections::hash_map::DefaultHasher;
+use std::hash::Hasher as _;
+use std::io::{Read as _, Result};
+use std::os::unix::fs::MetadataExt as _;
+use std::path::Path;
+
+/// Read at once.
+const PIECE: usize = 64 * 1024;
+
+/// A file as it was at one moment; none where it could not be read.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Print {
+    look: Look,
+    content: Option<u64>,
+}
+
+/// What is known of a file without reading it, at one moment: nothing, if there is none.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Look(Option<About>);
+
+/// Through links: of the one that they lead to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct About {
+    device: u64,
+    inode: u64,
+    length: u64,
+    modified: (i64, i64),
+    changed: (i64, i64),
+}
+
+impl Print {
+    /// Of what is there now.
+    pub(super) fn take(path: &Path) -> Self {
+        // First what is known of it: what changes while it is read is seen at the next look.
+        let look = Look::at(path);
+        Self { look, content: look.0.and_then(|_| content(path).ok()) }
+    }
+
+    /// Whether what is there now is something else. Unless it is to be `read`, a file that looks the same is the same.
+    pub(super) fn has_changed(&mut self, path: &Path, read: bool) -> bool {
+        if !read && self.is_of(Look::at(path)) {
+            return false;
+        }
+        let before = std::mem::replace(self, Self::take(path));
+        before.content != self.content
+    }
+
+    /// Whether it is of the file that somebody saw.
+    pub(super) fn is_of(&self, look: Look) -> bool {
+        self.look == look
+    }
+}
+
+impl Look {
+    /// Of what is there now.
+    pub fn at(path: &Path) -> Self {
+        Self(std::fs::metadata(path).ok().map(|data| About {
+            device: data.dev(),
+            inode: data.ino(),
+            length: data.len(),
+            modified: (data.mtime(), data.mtime_nsec()),
+            changed: (data.ctime(), data.ctime_nsec()),
+        }))
+    }
+}
+
+/// A number for what is in a file. Two that differ by chance have the same once in 2^64.
+fn content(path: &Path) -> Result<u64> {
+    let mut file = std::fs::File::open(path)?;
+    // Somebody may have named a device, which has no end.
+    if !file.metadata()?.is_file() {
+        return Err(std::io::ErrorKind::InvalidInput.into());
+    }
+    let (mut hasher, mut piece) = (DefaultHasher::new(), vec![0; PIECE]);
+    loop {
+        let read = file.read(&mut piece)?;
+        if read == 0 {
+            return Ok(hasher.finish());
+        }
+        hasher.write(piece.get(..read).unwrap_or_default());
+    }
+}
