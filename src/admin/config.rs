@@ -1,4 +1,4 @@
-//! `/config` and `/config/status`: which configuration is in force. Secrets are removed by whoever implements the view.
+//! `/config` and what is below it: which configuration is in force, since when, and what it changed. Secrets are removed by whoever implements the view.
 
 use http::StatusCode;
 use http::request::Parts;
@@ -12,4 +12,8 @@ pub(super) fn running(state: &AdminState, _: &Parts) -> Reply {
 
 pub(super) fn status(state: &AdminState, _: &Parts) -> Reply {
     json(StatusCode::OK, &state.view.config_status())
+}
+
+pub(super) fn diff(state: &AdminState, _: &Parts) -> Reply {
+    json(StatusCode::OK, &state.view.config_change())
 }

@@ -19,8 +19,8 @@ use std::sync::Arc;
 
 pub use server::serve;
 pub use view::{
-    AgentView, ChangeView, ClusterView, ConfigStatus, ConnectionCounts, CoreState, DriftView, IncompatibleView,
-    InstanceSchemaView, InstanceView, Readiness, RouteView, SchemaView, StateCounts, View,
+    AgentView, ChangeView, ClusterView, ConfigChange, ConfigProblem, ConfigStatus, ConnectionCounts, CoreState,
+    DriftView, IncompatibleView, InstanceSchemaView, InstanceView, Readiness, RouteView, SchemaView, StateCounts, View,
 };
 
 use crate::observe::Metrics;

@@ -48,6 +48,7 @@ pub(super) const ENDPOINTS: &[Endpoint] = &[
     Endpoint { method: Method::POST, path: "/schema/accept", public: None, answer: schema::accept },
     Endpoint { method: Method::GET, path: "/config", public: None, answer: config::running },
     Endpoint { method: Method::GET, path: "/config/status", public: None, answer: config::status },
+    Endpoint { method: Method::GET, path: "/config/diff", public: None, answer: config::diff },
 ];
 
 /// Answers one request. The guards come first: whoever may not ask learns nothing, not even what exists.

@@ -160,7 +160,25 @@ impl View for Sample {
     }
 
     fn config_status(&self) -> ConfigStatus {
-        ConfigStatus { generation: 1, applied_at: Some(moment(0)), last_error: None }
+        let errors = vec![ConfigProblem {
+            file: "proxy.yaml".to_owned(),
+            line: 12,
+            column: 7,
+            path: "listeners.edge.routes[0].clustr".to_owned(),
+            message: "unknown key `clustr`, did you mean `cluster`?".to_owned(),
+        }];
+        ConfigStatus {
+            generation: 1,
+            applied_at: Some(moment(0)),
+            last_error: Some("proxy.yaml:12:7: listeners.edge.routes[0].clustr: unknown key".to_owned()),
+            failing_since: Some(moment(60)),
+            errors,
+        }
+    }
+
+    fn config_change(&self) -> ConfigChange {
+        let changes = vec!["cluster `a` was added".to_owned()];
+        ConfigChange { from: Some(1), to: 2, at: Some(moment(30)), changes }
     }
 }
 

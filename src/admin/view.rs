@@ -43,6 +43,8 @@ pub trait View: Send + Sync + 'static {
     fn config(&self) -> serde_json::Value;
     /// Which configuration is in force since when, and why a newer one is not.
     fn config_status(&self) -> ConfigStatus;
+    /// What the last reload changed.
+    fn config_change(&self) -> ConfigChange;
 }
 
 /// Instances by state: `new`, `healthy`, `unhealthy`, `lost`. A state without instances is listed with 0, so that a
@@ -286,4 +288,33 @@ pub struct ConfigStatus {
     pub applied_at: Option<Rfc3339>,
     /// Why a newer one was not taken; null if the newest is in force.
     pub last_error: Option<String>,
+    /// Since when none was taken.
+    pub failing_since: Option<Rfc3339>,
+    /// What is wrong with the newest, each with its place.
+    pub errors: Vec<ConfigProblem>,
+}
+
+/// Something that is wrong with a configuration.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct ConfigProblem {
+    pub file: String,
+    /// From 1; 0 where it is no matter of a line.
+    pub line: u64,
+    pub column: u64,
+    /// The key, such as `listeners.edge.routes[0]`.
+    pub path: String,
+    pub message: String,
+}
+
+/// `/config/diff`: what the last reload changed.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct ConfigChange {
+    /// The number of the configuration before; null before the first reload.
+    pub from: Option<u64>,
+    /// That of the one in force.
+    pub to: u64,
+    /// When it came into force.
+    pub at: Option<Rfc3339>,
+    /// A sentence each.
+    pub changes: Vec<String>,
 }

@@ -7,6 +7,7 @@ mod audit;
 mod clusters;
 mod desks;
 mod health;
+mod history;
 mod issuers;
 mod listening;
 pub mod online;
@@ -41,6 +42,7 @@ use crate::observe::{AccessLog, Metrics, access};
 use crate::store::Store;
 use crate::{edge, filters};
 use desks::Desks;
+use history::History;
 use listening::Listening;
 use reload::Running;
 use serve::Serving;
@@ -82,8 +84,7 @@ pub struct Proxy {
     listening: Mutex<Listening>,
     /// What a reload replaces, beside what calls share. Held by one that is under way.
     running: tokio::sync::Mutex<Running>,
-    /// Why the last configuration that was to replace the one in force did not.
-    failure: Arc<Mutex<Option<String>>>,
+    history: Arc<History>,
     /// The admin server: ends with the proxy.
     _background: JoinSet<()>,
 }
@@ -135,7 +136,7 @@ pub async fn start(loaded: Loaded) -> Result<Proxy, StartError> {
         access_log,
     });
     let (closing, closed) = watch::channel(false);
-    let mut running = Running::new(config.clone(), standings, store);
+    let mut running = Running::new(config.clone(), loaded.source.reads().files(), standings, store);
     running.serving.run(serving, &shared, &closed);
     running.keepers.keep(&snapshot);
     let mut background = JoinSet::new();
@@ -144,8 +145,8 @@ pub async fn start(loaded: Loaded) -> Result<Proxy, StartError> {
     let mut listening = Listening::new(Arc::clone(&shared), workers.deals());
     listening.listen(&snapshot, sockets);
 
-    let failure = Arc::default();
-    let view = view::Running::new(Arc::clone(&shared), closed, Arc::clone(&failure));
+    let history = Arc::default();
+    let view = view::Running::new(Arc::clone(&shared), closed, Arc::clone(&history));
     let state = AdminState { view: Arc::new(view), metrics };
     let (admin, public) = (desks.address, desks.public_address);
     for (socket, surface) in desks.into_sockets()? {
@@ -159,7 +160,7 @@ pub async fn start(loaded: Loaded) -> Result<Proxy, StartError> {
         workers,
         listening: Mutex::new(listening),
         running: tokio::sync::Mutex::new(running),
-        failure,
+        history,
         _background: background,
     })
 }

@@ -1,8 +1,11 @@
 //! Another configuration takes the place of the one in force. Everything that can fail is done before anything changes; then the place
 //! is taken, at one moment for every call.
 
+use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 
+use super::history::{self, Version};
 use super::standing::{Standings, World};
 use super::{Proxy, StartError, audit, clusters, issuers, serve};
 use crate::config::snapshot::{self, Snapshot};
@@ -11,11 +14,14 @@ use crate::filters;
 use crate::in_force::InForce;
 use crate::path;
 use crate::store::Store;
+use crate::watch::Print;
 
 /// What runs for the configuration in force, beside the calls.
 pub(super) struct Running {
     /// What the file says.
     pub(super) config: Config,
+    /// What it was made of.
+    pub(super) files: BTreeMap<PathBuf, Print>,
     pub(super) standings: Standings,
     pub(super) serving: serve::Serving,
     pub(super) keepers: issuers::Keepers,
@@ -25,9 +31,14 @@ pub(super) struct Running {
 
 impl Running {
     /// Nothing is served from within yet, and no keys are fetched.
-    pub(super) fn new(config: Config, standings: Standings, store: Option<Arc<Store>>) -> Self {
+    pub(super) fn new(
+        config: Config,
+        files: BTreeMap<PathBuf, Print>,
+        standings: Standings,
+        store: Option<Arc<Store>>,
+    ) -> Self {
         let (serving, keepers) = (serve::Serving::default(), issuers::Keepers::default());
-        Self { config, standings, serving, keepers, store }
+        Self { config, files, standings, serving, keepers, store }
     }
 }
 
@@ -40,18 +51,17 @@ impl Proxy {
         // One at a time.
         let mut running = self.running.lock().await;
         let result = self.replace(&mut running, loaded).await;
-        self.note(result.as_ref().err().map(ToString::to_string));
+        self.shared.metrics.reloaded(result.is_ok());
+        if let Err(error) = &result {
+            self.history.failed(error.to_string(), history::problems(error));
+        }
         result
     }
 
     /// A configuration that could not be loaded: `/config/status` says why.
     pub fn reload_failed(&self, why: &Errors) {
-        self.note(Some(why.to_string()));
-    }
-
-    fn note(&self, failure: Option<String>) {
-        self.shared.metrics.reloaded(failure.is_none());
-        *self.failure.lock() = failure;
+        self.shared.metrics.reloaded(false);
+        self.history.failed(why.to_string(), history::problems_of(why));
     }
 
     async fn replace(&self, running: &mut Running, loaded: Loaded) -> Result<(), StartError> {
@@ -84,7 +94,11 @@ impl Proxy {
         running.keepers.keep(&snapshot);
         snapshot.keep.settle();
         self.shared.metrics.set_generation(snapshot.generation);
-        running.config = loaded.config;
+        let files = loaded.source.reads().files();
+        let former = Version { config: &running.config, snapshot: &before.snapshot, files: &running.files };
+        let now = Version { config: &loaded.config, snapshot: &snapshot, files: &files };
+        self.history.changed(history::change(loaded.source.file(), &former, &now));
+        (running.config, running.files) = (loaded.config, files);
         for warning in snapshot.warnings() {
             tracing::warn!("{warning}");
         }

@@ -10,8 +10,8 @@ use tokio::task::JoinSet;
 use super::StartError;
 use super::desks::Desks;
 use crate::admin::{
-    self, AdminState, AgentView, ClusterView, ConfigStatus, IncompatibleView, InstanceView, Readiness, RouteView,
-    SchemaView, View,
+    self, AdminState, AgentView, ClusterView, ConfigChange, ConfigStatus, IncompatibleView, InstanceView, Readiness,
+    RouteView, SchemaView, View,
 };
 use crate::config::snapshot::Access;
 use crate::config::{KeptState, Loaded, State};
@@ -121,6 +121,10 @@ impl View for Standby {
     }
 
     fn config_status(&self) -> ConfigStatus {
-        ConfigStatus { generation: 0, applied_at: None, last_error: None }
+        ConfigStatus { generation: 0, applied_at: None, last_error: None, failing_since: None, errors: Vec::new() }
+    }
+
+    fn config_change(&self) -> ConfigChange {
+        ConfigChange { from: None, to: 0, at: None, changes: Vec::new() }
     }
 }

@@ -3,14 +3,14 @@
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use parking_lot::Mutex;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
+use super::history::History;
 use super::{audit, issuers, schemas};
 use crate::admin::{
-    AgentView, ClusterView, ConfigStatus, ConnectionCounts, CoreState, IncompatibleView, InstanceView, Readiness,
-    RouteView, SchemaView, StateCounts, View,
+    AgentView, ClusterView, ConfigChange, ConfigStatus, ConnectionCounts, CoreState, IncompatibleView, InstanceView,
+    Readiness, RouteView, SchemaView, StateCounts, View,
 };
 use crate::call::Shared;
 use crate::config::snapshot::{Access, Route, Snapshot, Target};
@@ -23,17 +23,12 @@ use crate::upstream::{Cluster, Group, Lister};
 pub(super) struct Running {
     shared: Arc<Shared>,
     closing: watch::Receiver<bool>,
-    /// Why the last configuration that was to replace the one in force did not.
-    failure: Arc<Mutex<Option<String>>>,
+    history: Arc<History>,
 }
 
 impl Running {
-    pub(super) fn new(
-        shared: Arc<Shared>,
-        closing: watch::Receiver<bool>,
-        failure: Arc<Mutex<Option<String>>>,
-    ) -> Self {
-        Self { shared, closing, failure }
+    pub(super) fn new(shared: Arc<Shared>, closing: watch::Receiver<bool>, history: Arc<History>) -> Self {
+        Self { shared, closing, history }
     }
 
     fn snapshot(&self) -> Arc<Snapshot> {
@@ -211,7 +206,24 @@ impl View for Running {
     fn config_status(&self) -> ConfigStatus {
         let snapshot = self.snapshot();
         let applied_at = Some(Rfc3339(snapshot.applied_at));
-        ConfigStatus { generation: snapshot.generation, applied_at, last_error: self.failure.lock().clone() }
+        let failure = self.history.failure();
+        ConfigStatus {
+            generation: snapshot.generation,
+            applied_at,
+            failing_since: failure.as_ref().map(|failure| Rfc3339(failure.since)),
+            errors: failure.as_ref().map(|failure| failure.problems.clone()).unwrap_or_default(),
+            last_error: failure.map(|failure| failure.why),
+        }
+    }
+
+    fn config_change(&self) -> ConfigChange {
+        let snapshot = self.snapshot();
+        self.history.change().unwrap_or_else(|| ConfigChange {
+            from: None,
+            to: snapshot.generation,
+            at: Some(Rfc3339(snapshot.applied_at)),
+            changes: Vec::new(),
+        })
     }
 }
 

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use crate::app::Proxy;
 use crate::config::{self, Reads};
 use crate::filters;
-use crate::watch::{Look, Watch};
+use crate::watch::{Print, Watch};
 
 /// The most files that a line of the log names.
 const MOST_NAMED: usize = 5;
@@ -16,7 +16,7 @@ pub(super) struct Following {
     file: PathBuf,
     watch: Watch,
     /// The files of the configuration in force.
-    in_force: BTreeMap<PathBuf, Look>,
+    in_force: BTreeMap<PathBuf, Print>,
 }
 
 impl Following {

@@ -6,6 +6,7 @@
 
 mod access;
 mod build;
+mod diff;
 mod env;
 mod error;
 mod expressions;
@@ -33,6 +34,7 @@ use std::path::Path as FilePath;
 
 use filter_api::Known;
 
+pub use diff::{Told, in_words};
 pub use env::{Environment, process};
 pub use error::{Errors, Path, Position, Problem, Step};
 pub use file::{

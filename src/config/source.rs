@@ -10,7 +10,7 @@ use parking_lot::Mutex;
 
 use super::yaml::{Entry, Kind, Node, Scalar};
 use super::{Errors, Path, Position, Problem, Step};
-use crate::watch::Look;
+use crate::watch::Print;
 
 /// A parsed file. Cheap to keep beside the configuration that was built from it.
 #[derive(Clone, Debug)]
@@ -23,7 +23,7 @@ pub struct Source {
 /// The files that a configuration is made of: its own, and those that it names to be read. Also those that could not be read. It grows
 /// as the configuration is built; a copy is the same.
 #[derive(Clone, Debug, Default)]
-pub struct Reads(Arc<Mutex<BTreeMap<PathBuf, Look>>>);
+pub struct Reads(Arc<Mutex<BTreeMap<PathBuf, Print>>>);
 
 impl Reads {
     /// Those of a configuration that is not read yet.
@@ -34,13 +34,16 @@ impl Reads {
     }
 
     /// Those so far, each as it was before it was read.
-    pub fn files(&self) -> BTreeMap<PathBuf, Look> {
+    pub fn files(&self) -> BTreeMap<PathBuf, Print> {
         self.0.lock().clone()
     }
 
     pub(super) fn add(&self, file: PathBuf) {
-        let look = Look::at(&file);
-        self.0.lock().entry(file).or_insert(look);
+        // The first time counts: it may be read once more.
+        if !self.0.lock().contains_key(&file) {
+            let print = Print::take(&file);
+            self.0.lock().entry(file).or_insert(print);
+        }
     }
 }
 

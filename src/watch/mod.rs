@@ -16,8 +16,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 pub use eyes::Eyes;
 use eyes::{System, folders_of};
-pub use print::Look;
-use print::Print;
+pub use print::Print;
 
 /// Who writes a file does more than one thing to it: looked is when nothing has happened for this long,
 const QUIET: Duration = Duration::from_millis(100);
@@ -44,7 +43,7 @@ struct Changed {
 }
 
 enum Order {
-    Files(BTreeMap<PathBuf, Look>),
+    Files(BTreeMap<PathBuf, Print>),
     Refresh(oneshot::Sender<()>),
 }
 
@@ -77,9 +76,9 @@ impl Watch {
         Self { orders, changed, _looking: AbortOnDropHandle::new(task) }
     }
 
-    /// These are looked after from now on, and no others; each was looked at before it was read. One that is new here, and is not what it
-    /// was then, has changed.
-    pub fn look_after(&self, files: BTreeMap<PathBuf, Look>) {
+    /// These are looked after from now on, and no others; each with what it was before it was read. One that is something else by now has
+    /// changed.
+    pub fn look_after(&self, files: BTreeMap<PathBuf, Print>) {
         // An error means that the task is gone, with the runtime.
         self.orders.send(Order::Files(files)).ok();
     }
@@ -170,26 +169,15 @@ impl Looking {
         changed
     }
 
-    async fn look_after(&mut self, files: BTreeMap<PathBuf, Look>) {
-        let known = std::mem::take(&mut self.prints);
-        let looked = tokio::task::spawn_blocking(move || {
-            let mut changed = Vec::new();
-            let of = |(path, look): (PathBuf, Look)| {
-                let print = known.get(&path).copied().unwrap_or_else(|| {
-                    let print = Print::take(&path);
-                    if !print.is_of(look) {
-                        changed.push(path.clone());
-                    }
-                    print
-                });
-                (path, print)
-            };
-            (files.into_iter().map(of).collect(), changed)
-        });
-        let (prints, changed) = looked.await.unwrap_or_default();
-        self.prints = prints;
-        self.open_eyes();
-        self.tell(changed);
+    async fn look_after(&mut self, mut files: BTreeMap<PathBuf, Print>) {
+        // What is known already was last seen before it was read.
+        for (path, print) in std::mem::take(&mut self.prints) {
+            if let Some(read) = files.get_mut(&path) {
+                *read = print;
+            }
+        }
+        self.prints = files;
+        self.see(false).await;
     }
 
     fn open_eyes(&mut self) {

@@ -11,14 +11,14 @@ const PIECE: usize = 64 * 1024;
 
 /// A file as it was at one moment; none where it could not be read.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Print {
+pub struct Print {
     look: Look,
     content: Option<u64>,
 }
 
 /// What is known of a file without reading it, at one moment: nothing, if there is none.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Look(Option<About>);
+struct Look(Option<About>);
 
 /// Through links: of the one that they lead to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,7 +32,7 @@ struct About {
 
 impl Print {
     /// Of what is there now.
-    pub(super) fn take(path: &Path) -> Self {
+    pub fn take(path: &Path) -> Self {
         // First what is known of it: what changes while it is read is seen at the next look.
         let look = Look::at(path);
         Self { look, content: look.0.and_then(|_| content(path).ok()) }
@@ -40,22 +40,22 @@ impl Print {
 
     /// Whether what is there now is something else. Unless it is to be `read`, a file that looks the same is the same.
     pub(super) fn has_changed(&mut self, path: &Path, read: bool) -> bool {
-        if !read && self.is_of(Look::at(path)) {
+        if !read && self.look == Look::at(path) {
             return false;
         }
         let before = std::mem::replace(self, Self::take(path));
         before.content != self.content
     }
 
-    /// Whether it is of the file that somebody saw.
-    pub(super) fn is_of(&self, look: Look) -> bool {
-        self.look == look
+    /// Whether what was in the file is the same in both.
+    pub fn is_like(&self, other: &Self) -> bool {
+        self.content == other.content
     }
 }
 
 impl Look {
     /// Of what is there now.
-    pub fn at(path: &Path) -> Self {
+    fn at(path: &Path) -> Self {
         Self(std::fs::metadata(path).ok().map(|data| About {
             device: data.dev(),
             inode: data.ino(),

@@ -9,7 +9,7 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::time::timeout;
 
-use super::{Eyes, Look, Watch};
+use super::{Eyes, Print, Watch};
 
 /// A folder that ends with its test.
 struct Folder(PathBuf);
@@ -44,8 +44,8 @@ impl Eyes for Silent {
     }
 }
 
-fn looks(files: &[&Path]) -> BTreeMap<PathBuf, Look> {
-    files.iter().map(|file| (file.to_path_buf(), Look::at(file))).collect()
+fn looks(files: &[&Path]) -> BTreeMap<PathBuf, Print> {
+    files.iter().map(|file| (file.to_path_buf(), Print::take(file))).collect()
 }
 
 async fn within(watch: &Watch, time: Duration) -> Option<Vec<PathBuf>> {

@@ -121,11 +121,21 @@ async fn what_is_wrong_changes_nothing_and_what_is_right_again_is_taken() {
         let before = at.to_string();
         run.write(wrong);
         run.is_refused(words, &before).await;
+        assert!(run.status("failing_since").await.is_string());
         let right = (at + 1).to_string();
         run.write(run.text(&right, ""));
         run.is_taken(&right).await;
     }
     assert_eq!(run.status("generation").await, wrong.len() + 1, "each that was right, and nothing else");
+    let status = run.process.json("/config/status").await;
+    assert_eq!((&status["failing_since"], &status["errors"]), (&Value::Null, &serde_json::json!([])));
+    run.write(run.text("x", "").replace("cluster: c}", "cluster: d}"));
+    run.is_refused("`d`", "5").await;
+    let error = &run.status("errors").await[0];
+    assert_eq!((&error["line"], &error["path"]), (&7.into(), &"listeners.edge.routes[0].cluster".into()), "{error}");
+    let diff = run.process.json("/config/diff").await;
+    let told = "listener `edge`: filters[0].metadata.set.x-mark was \"4\" and is \"5\"";
+    assert_eq!(diff["changes"], serde_json::json!([told]), "what is in force, and not what was refused");
     let log = run.end().await;
     assert!(log.contains("proxy.yaml changed"), "{log}");
 }
@@ -225,6 +235,10 @@ async fn what_the_file_names_is_followed_too_and_the_same_again_is_nothing_new()
         run.folder.write(file, text);
         eventually!(run.status("generation").await == generation + 3, "{file} is not followed");
     }
+    let diff = run.process.json("/config/diff").await;
+    assert_eq!((&diff["from"], &diff["to"]), (&3.into(), &4.into()));
+    let changes: Vec<_> = diff["changes"].as_array().unwrap().iter().map(|change| change.as_str().unwrap()).collect();
+    assert!(changes.len() == 1 && changes[0].contains("other.proto` has another content"), "{changes:?}");
     // An import that breaks is said, and its return is seen.
     run.folder.write("other.proto", "syntax = ");
     run.is_refused("rules.proto", "1").await;
