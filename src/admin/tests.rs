@@ -41,6 +41,10 @@ impl View for Sample {
         Arc::new(Access { hosts, token, ..Access::default() })
     }
 
+    fn drain(&self) -> bool {
+        true
+    }
+
     fn ready(&self) -> Readiness {
         let degraded = vec!["cluster agents: its core 127.0.0.1:3774 cannot be reached".to_owned()];
         Readiness { missing: self.missing.clone(), degraded }

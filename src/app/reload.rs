@@ -1,6 +1,7 @@
 //! Another configuration takes the place of the one in force. Everything that can fail is done before anything changes; then the place
 //! is taken, at one moment for every call.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::standing::{Standings, World};
@@ -21,13 +22,19 @@ pub(super) struct Running {
     pub(super) keepers: issuers::Keepers,
     /// Keeps what is registered.
     pub(super) store: Option<Arc<Store>>,
+    /// In this folder, if in one.
+    pub(super) folder: Option<PathBuf>,
 }
 
 impl Running {
     /// Nothing is served from within yet, and no keys are fetched.
-    pub(super) fn new(config: Config, standings: Standings, store: Option<Arc<Store>>) -> Self {
+    pub(super) fn new(
+        config: Config,
+        standings: Standings,
+        (store, folder): (Option<Arc<Store>>, Option<PathBuf>),
+    ) -> Self {
         let (serving, keepers) = (serve::Serving::default(), issuers::Keepers::default());
-        Self { config, standings, serving, keepers, store }
+        Self { config, standings, serving, keepers, store, folder }
     }
 }
 
@@ -59,8 +66,7 @@ impl Proxy {
         let before = self.shared.in_force.load_full();
         let (loaded, snapshot) = build_after(loaded, Arc::clone(&before.snapshot)).await?;
         let sockets = self.listening.lock().bind(&snapshot)?;
-        let own = [Some(self.admin), self.public].into_iter().flatten();
-        let reserved = clusters::reserved(&sockets, own);
+        let reserved = clusters::reserved(&sockets, self.desks.addresses());
         let store = running.store.clone();
         let world = World {
             config: &loaded.config,
@@ -78,7 +84,7 @@ impl Proxy {
         let snapshot = Arc::new(snapshot);
         super::know_methods(&self.shared.metrics, &snapshot, &loaded.config);
         running.standings.replace(prepared, &snapshot, store.as_deref());
-        running.serving.run(serving, &self.shared, &self.closing.subscribe());
+        running.serving.run(serving, &self.shared, &self.ending);
         self.shared.put_in_force(InForce { snapshot: Arc::clone(&snapshot), clusters });
         self.listening.lock().listen(&snapshot, sockets);
         running.keepers.keep(&snapshot);

@@ -4,9 +4,9 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use parking_lot::Mutex;
-use tokio::sync::watch;
 use tokio::time::Instant;
 
+use super::ending::Ending;
 use super::{audit, issuers, schemas};
 use crate::admin::{
     AgentView, ClusterView, ConfigStatus, ConnectionCounts, CoreState, IncompatibleView, InstanceView, Readiness,
@@ -22,18 +22,14 @@ use crate::upstream::{Cluster, Group, Lister};
 /// The running proxy.
 pub(super) struct Running {
     shared: Arc<Shared>,
-    closing: watch::Receiver<bool>,
+    ending: Arc<Ending>,
     /// Why the last configuration that was to replace the one in force did not.
     failure: Arc<Mutex<Option<String>>>,
 }
 
 impl Running {
-    pub(super) fn new(
-        shared: Arc<Shared>,
-        closing: watch::Receiver<bool>,
-        failure: Arc<Mutex<Option<String>>>,
-    ) -> Self {
-        Self { shared, closing, failure }
+    pub(super) fn new(shared: Arc<Shared>, ending: Arc<Ending>, failure: Arc<Mutex<Option<String>>>) -> Self {
+        Self { shared, ending, failure }
     }
 
     fn snapshot(&self) -> Arc<Snapshot> {
@@ -93,7 +89,7 @@ impl View for Running {
     }
 
     fn ready(&self) -> Readiness {
-        let missing = if *self.closing.borrow() { vec!["the proxy is draining".to_owned()] } else { Vec::new() };
+        let missing = if self.ending.is_leaving() { vec!["the proxy is draining".to_owned()] } else { Vec::new() };
         let mut degraded: Vec<String> = issuers::missing(&self.snapshot()).collect();
         for AuditFile { file, .. } in self.audit_files().into_iter().filter(|audit| audit.failing) {
             degraded.push(format!("the audit file `{file}` cannot be written"));
@@ -202,6 +198,10 @@ impl View for Running {
 
     fn key_ages(&self) -> Vec<KeyAge> {
         issuers::ages(&self.snapshot())
+    }
+
+    fn drain(&self) -> bool {
+        self.ending.ask()
     }
 
     fn config(&self) -> serde_json::Value {

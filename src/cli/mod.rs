@@ -7,6 +7,7 @@ mod demo;
 mod descriptors;
 mod dev;
 mod dial;
+mod notify;
 mod online;
 mod run;
 pub mod schema;

@@ -136,6 +136,22 @@ fn that_an_address_was_found_free_outlives_the_proxy() {
     stage.end();
 }
 
+/// The goodbye is three ways long, and calls of several threads are on the wire all the time.
+#[test]
+fn drains_fail_no_call_of_callers_that_are_slow() {
+    for (seed, latency) in [(30, 1), (31, 40), (32, 200)] {
+        let mut stage = Stage::new(seed);
+        stage.sim.set_link_latency("caller", "proxy", Duration::from_millis(latency));
+        for _ in 0..40 {
+            stage.world.drains.send_modify(|drains| *drains += 1);
+            stage.run(Duration::from_millis(1_930));
+        }
+        stage.none_failed(SETTLED, &format!("at {latency} ms"));
+        assert!(stage.calls("a", SETTLED).len() > 200, "hardly anybody called");
+        stage.end();
+    }
+}
+
 #[test]
 fn whatever_happens() {
     for seed in 10..16 {

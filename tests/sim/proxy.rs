@@ -63,7 +63,7 @@ pub(crate) async fn run(world: Arc<World>, disk: Disk) -> turmoil::Result {
     let (changed, _told) = std::sync::mpsc::sync_channel(1);
     registry.keep(changed);
     tokio::spawn(keep(Arc::clone(&registry), disk));
-    tokio::spawn(watch_over(Arc::clone(&registry), world));
+    tokio::spawn(watch_over(Arc::clone(&registry), Arc::clone(&world)));
 
     let network: Arc<dyn Network> = Arc::new(Simulated);
     let client = Arc::new(SideClient::new(Arc::clone(&network), Arc::default()));
@@ -92,7 +92,8 @@ pub(crate) async fn run(world: Arc<World>, disk: Disk) -> turmoil::Result {
     });
     let worker = Worker::new(shared, network);
     tokio::spawn(Arc::clone(&worker).keep());
-    let (_closing, closed) = watch::channel(false);
+    let closing = Arc::new(Mutex::new(watch::Sender::new(false)));
+    tokio::spawn(drain(world, Arc::clone(&closing)));
     let accept = async |name: &str, port: u16| {
         let (socket, listener) = (listen(port).await?, &listeners[name]);
         let (metrics, buffered) = (metrics.listener(name), Budget::new(listener.limits.buffered));
@@ -107,13 +108,21 @@ pub(crate) async fn run(world: Arc<World>, disk: Disk) -> turmoil::Result {
                 metrics: Arc::clone(&metrics),
                 buffered: Arc::clone(&buffered),
             };
-            tokio::spawn(edge::serve(Arc::clone(&worker), stream, arrival, closed.clone()));
+            tokio::spawn(edge::serve(Arc::clone(&worker), stream, arrival, closing.lock().subscribe()));
         }
         #[allow(unreachable_code, reason = "names the type of the loop above")]
         Ok::<(), std::io::Error>(())
     };
     tokio::try_join!(accept("sdk", SDK_PORT), accept("calls", CALL_PORT))?;
     Ok(())
+}
+
+/// Tells the connections that there are to go, whenever the world wants it. Who comes then is another process' in production.
+async fn drain(world: Arc<World>, closing: Arc<Mutex<watch::Sender<bool>>>) {
+    let mut drains = world.drains.subscribe();
+    while drains.changed().await.is_ok() {
+        std::mem::replace(&mut *closing.lock(), watch::Sender::new(false)).send_replace(true);
+    }
 }
 
 /// Writes what changed, as the store's thread does.
