@@ -32,7 +32,9 @@ pub(super) struct Ending {
 impl Ending {
     /// Asks for the end; false if it has been asked for before, or has begun.
     pub(super) fn ask(&self) -> bool {
-        !self.asked.send_replace(true) && !self.is_leaving()
+        // Looked at first: whoever waits for it may be quick.
+        let begun = self.is_leaving();
+        !self.asked.send_replace(true) && !begun
     }
 
     /// Until somebody asks for it.

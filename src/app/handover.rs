@@ -19,6 +19,7 @@ pub use self::inherited::Inherited;
 use self::line::Line;
 use super::reload::Running;
 use super::{Proxy, audit};
+use crate::registry::Registry;
 use crate::store::{File, Store};
 
 /// Tells a process that it takes the place of the one that started it.
@@ -203,9 +204,7 @@ impl Proxy {
         }
         let registries = running.standings.registries();
         if let Some(folder) = running.folder.clone() {
-            let kept = registries.clone();
-            match aside(move || Ok(Store::begin(open_again(&folder)?, kept).map_err(|error| error.to_string())?)).await
-            {
+            match keep_again(folder, registries.clone()).await {
                 Ok(store) => running.store = Some(Arc::new(store)),
                 Err(error) => {
                     tracing::error!(error, "the state cannot be had again: registrations are refused until a restart");
@@ -229,14 +228,16 @@ pub(super) async fn release(running: &mut Running) {
     drop(tokio::task::spawn_blocking(move || drop(store)).await);
 }
 
-/// The state of a process that has just ended.
-fn open_again(folder: &Path) -> Result<File, String> {
+/// Keeps registries again, once a process that has just ended has let go of the state.
+async fn keep_again(folder: PathBuf, registries: Vec<Arc<Registry>>) -> Result<Store, String> {
     let until = Instant::now() + RETURN;
-    loop {
-        match File::open(folder, false) {
-            Ok(file) => return Ok(file),
-            Err(error) if Instant::now() >= until => return Err(error.to_string()),
-            Err(_) => std::thread::sleep(AGAIN),
+    let file = loop {
+        let folder = folder.clone();
+        let opened = aside(move || File::open(&folder, false).map_err(|error| error.to_string())).await;
+        if opened.is_ok() || Instant::now() >= until {
+            break opened?;
         }
-    }
+        sleep(AGAIN).await;
+    };
+    Store::begin(file, registries).map_err(|error| error.to_string())
 }

@@ -223,10 +223,11 @@ async fn take_place(
 }
 
 fn bind(what: &str, address: SocketAddr, inherited: &Inherited) -> Result<std::net::TcpListener, StartError> {
-    if let Some(socket) = inherited.take(what, address) {
-        return Ok(socket);
-    }
-    edge::bind(address).map_err(|error| StartError::Bind { what: what.to_owned(), address, error })
+    let bound = match inherited.take(what, address) {
+        Some(socket) => edge::adopt(&socket).map(|()| socket),
+        None => edge::bind(address),
+    };
+    bound.map_err(|error| StartError::Bind { what: what.to_owned(), address, error })
 }
 
 /// Gives series of their own to the methods that routes name, and to those of the contract that Portunus carries.

@@ -82,8 +82,10 @@ async fn until_told((proxy, file): (app::Proxy, &Path), program: &Program, mut s
             () = proxy.asked_to_drain() => break false,
             _ = signals.hangup.recv() => reload(&proxy, file).await,
             _ = signals.upgrade.recv() => {
-                if upgrade(&proxy, program).await {
-                    break true;
+                tokio::select! {
+                    done = upgrade(&proxy, program) => if done { break true },
+                    // The new process has nobody to take over from then, or is on its way and does.
+                    () = signals.end.comes() => break false,
                 }
             }
         }

@@ -73,9 +73,7 @@ impl Inherited {
         // Of port 0 each has its own.
         let others = |given: &Given| given.asked == asked && asked.port() != 0;
         let at = sockets.iter().position(own).or_else(|| sockets.iter().position(others))?;
-        let socket = sockets.swap_remove(at).socket;
-        socket.set_nonblocking(true).ok()?;
-        Some(socket)
+        Some(sockets.swap_remove(at).socket)
     }
 
     /// Closes what nobody wanted.
