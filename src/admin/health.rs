@@ -1,4 +1,4 @@
-//! `/live` and `/ready`: what a supervisor asks. Alive means that this answers at all; ready means that traffic may come.
+//! `/live`, `/ready` and `/drain`: what a supervisor asks and says. Alive means that this answers at all; ready means that traffic may come.
 
 use http::StatusCode;
 use http::request::Parts;
@@ -33,6 +33,11 @@ fn answer(readiness: &Readiness) -> Reply {
     let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     let value = ReadyAnswer { ready, missing: &readiness.missing, degraded: &readiness.degraded };
     json(status, &value)
+}
+
+/// Begins what a SIGTERM begins. The process ends once it is done.
+pub(super) fn drain(state: &AdminState, _: &Parts) -> Reply {
+    json(StatusCode::ACCEPTED, &serde_json::json!({ "draining": true, "began": state.view.drain() }))
 }
 
 /// The body of `/ready`, in the order in which a person reads it.

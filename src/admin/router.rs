@@ -46,6 +46,7 @@ pub(super) const ENDPOINTS: &[Endpoint] = &[
     Endpoint { method: Method::GET, path: "/routes", public: None, answer: inventory::routes },
     Endpoint { method: Method::GET, path: "/schema", public: None, answer: schema::schemas },
     Endpoint { method: Method::POST, path: "/schema/accept", public: None, answer: schema::accept },
+    Endpoint { method: Method::POST, path: "/drain", public: None, answer: health::drain },
     Endpoint { method: Method::GET, path: "/config", public: None, answer: config::running },
     Endpoint { method: Method::GET, path: "/config/status", public: None, answer: config::status },
     Endpoint { method: Method::GET, path: "/config/diff", public: None, answer: config::diff },

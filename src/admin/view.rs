@@ -39,6 +39,8 @@ pub trait View: Send + Sync + 'static {
     fn key_ages(&self) -> Vec<KeyAge> {
         Vec::new()
     }
+    /// Begins to end, as at a SIGTERM; false if that has begun before.
+    fn drain(&self) -> bool;
     /// The running configuration with every default, secrets as `***`.
     fn config(&self) -> serde_json::Value;
     /// Which configuration is in force since when, and why a newer one is not.

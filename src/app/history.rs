@@ -61,7 +61,7 @@ impl History {
 pub(super) fn problems(error: &StartError) -> Vec<ConfigProblem> {
     match error {
         StartError::Config(errors) => problems_of(errors),
-        StartError::Bind { .. } | StartError::System(_) => Vec::new(),
+        StartError::Bind { .. } | StartError::System(_) | StartError::Told => Vec::new(),
     }
 }
 

@@ -10,9 +10,10 @@ use tokio::sync::watch;
 use tokio::task::AbortHandle;
 use tokio::task::JoinSet;
 
+use super::handover::Inherited;
 use super::{StartError, system};
 use crate::call::Shared;
-use crate::config::snapshot::{Listener, Snapshot};
+use crate::config::snapshot::{Listener, Snapshot, Target};
 use crate::edge::{self, Deal, Gate};
 use crate::observe::metrics::ListenerMetrics;
 
@@ -61,31 +62,36 @@ impl Sockets {
 }
 
 impl Bound {
-    fn new(what: &str, asked: SocketAddr) -> Result<Arc<Self>, StartError> {
-        let socket = super::bind(what, asked)?;
+    fn new(what: &str, asked: SocketAddr, inherited: &Inherited) -> Result<Arc<Self>, StartError> {
+        let socket = super::bind(what, asked, inherited)?;
         let address = super::local(&socket)?;
         Ok(Arc::new(Self { asked, address, socket: Arc::new(TcpListener::from_std(socket).map_err(system)?) }))
     }
 }
 
-/// Binds what a configuration listens on, at a start.
-pub(super) fn bind(snapshot: &Snapshot) -> Result<Sockets, StartError> {
-    bind_all(snapshot, |_, _| None)
+/// Binds what a configuration listens on, at a start: what was not given.
+pub(super) fn bind(snapshot: &Snapshot, inherited: &Inherited) -> Result<Sockets, StartError> {
+    bind_all(snapshot, inherited, |_, _| None)
 }
 
 fn bind_all(
     snapshot: &Snapshot,
+    inherited: &Inherited,
     mut have: impl FnMut(&Listener, SocketAddr) -> Option<Arc<Bound>>,
 ) -> Result<Sockets, StartError> {
     let one = |listener: &Arc<Listener>| {
-        let what = format!("listener `{}`", listener.name);
+        let what = called(&listener.name);
         let bound = listener.addresses.iter().map(|asked| match have(listener, *asked) {
             Some(bound) => Ok(bound),
-            None => Bound::new(&what, *asked),
+            None => Bound::new(&what, *asked, inherited),
         });
         Ok((Arc::clone(&listener.name), bound.collect::<Result<_, _>>()?))
     };
     snapshot.listeners.values().map(one).collect::<Result<_, _>>().map(Sockets)
+}
+
+fn called(listener: &str) -> String {
+    format!("listener `{listener}`")
 }
 
 impl Listening {
@@ -99,7 +105,7 @@ impl Listening {
     pub(super) fn bind(&self, snapshot: &Snapshot) -> Result<Sockets, StartError> {
         let mut left: Vec<(&Arc<str>, &Arc<Bound>)> =
             self.open.iter().flat_map(|(name, open)| open.sockets.iter().map(move |one| (name, &one.socket))).collect();
-        bind_all(snapshot, |listener, asked| {
+        bind_all(snapshot, &Inherited::default(), |listener, asked| {
             let own = |(name, bound): &(&Arc<str>, &Arc<Bound>)| **name == listener.name && bound.asked == asked;
             // Of port 0 each listener has its own.
             let others = |(_, bound): &(&Arc<str>, &Arc<Bound>)| asked.port() != 0 && bound.asked == asked;
@@ -128,17 +134,17 @@ impl Listening {
                 }
                 None => (self.gate(listener), watch::Sender::new(false)),
             };
-            let sockets = sockets.into_iter().map(|socket| {
+            let mut open = Open { gate, sockets: Vec::new(), closing, by_tls };
+            for socket in sockets {
                 let known = former.iter().position(|one| Arc::ptr_eq(&one.socket, &socket));
-                known.map(|known| former.swap_remove(known)).unwrap_or_else(|| {
-                    let accepts =
-                        edge::run(Arc::clone(&socket.socket), gate.clone(), self.deals.clone(), closing.subscribe());
-                    Accepting { accepts: self.accepting.spawn(accepts), socket }
-                })
-            });
-            let sockets = sockets.collect();
+                let accepting = match known.map(|known| former.swap_remove(known)) {
+                    Some(accepting) => accepting,
+                    None => Accepting { accepts: open.accept(&mut self.accepting, &socket, &self.deals), socket },
+                };
+                open.sockets.push(accepting);
+            }
             former.iter().for_each(|one| one.accepts.abort());
-            self.open.insert(name, Open { gate, sockets, closing, by_tls });
+            self.open.insert(name, open);
         }
         before.into_values().for_each(|gone| gone.close());
         // Those that have ended are forgotten.
@@ -151,6 +157,39 @@ impl Listening {
             self.counters.push(Arc::clone(gate.metrics()));
         }
         gate
+    }
+
+    /// Accepts nobody for now where instances register: their connections wait in the queue of the socket.
+    pub(super) fn pause(&self, snapshot: &Snapshot) {
+        for (name, open) in &self.open {
+            let listener = snapshot.listeners.get(name);
+            let mut routes = listener.iter().flat_map(|listener| listener.router.iter());
+            if routes.any(|(_, route)| matches!(route.target, Target::Register { .. })) {
+                open.sockets.iter().for_each(|one| one.accepts.abort());
+            }
+        }
+    }
+
+    /// Accepts again.
+    pub(super) fn resume(&mut self) {
+        for open in self.open.values_mut() {
+            let mut sockets = std::mem::take(&mut open.sockets);
+            for one in &mut sockets {
+                // That of one that was not paused begins anew, which is no different.
+                one.accepts.abort();
+                one.accepts = open.accept(&mut self.accepting, &one.socket, &self.deals);
+            }
+            open.sockets = sockets;
+        }
+    }
+
+    /// Every socket, with who listens there and by which address in the file.
+    pub(super) fn sockets(&self) -> Vec<(String, SocketAddr, Arc<TcpListener>)> {
+        let of = |(name, open): (&Arc<str>, &Open)| {
+            let one = |one: &Accepting| (called(name), one.socket.asked, Arc::clone(&one.socket.socket));
+            open.sockets.iter().map(one).collect::<Vec<_>>()
+        };
+        self.open.iter().flat_map(of).collect()
     }
 
     /// Where each listener listens.
@@ -170,6 +209,15 @@ impl Listening {
 }
 
 impl Open {
+    fn accept(&self, accepting: &mut JoinSet<()>, socket: &Bound, deals: &[Deal]) -> AbortHandle {
+        accepting.spawn(edge::run(
+            Arc::clone(&socket.socket),
+            self.gate.clone(),
+            deals.to_vec(),
+            self.closing.subscribe(),
+        ))
+    }
+
     fn close(&self) {
         self.closing.send_replace(true);
         self.sockets.iter().for_each(|one| one.accepts.abort());

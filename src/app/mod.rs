@@ -6,6 +6,8 @@
 mod audit;
 mod clusters;
 mod desks;
+mod ending;
+mod handover;
 mod health;
 mod history;
 mod issuers;
@@ -24,13 +26,11 @@ use std::collections::BTreeMap;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
-use tokio::time::Instant;
 
 use crate::admin::{self, AdminState};
 use crate::call::{HopId, Shared};
@@ -39,18 +39,17 @@ use crate::config::{AccessLog as LogConfig, Config, Errors, Loaded};
 use crate::in_force::InForce;
 use crate::observe::metrics::CallKind;
 use crate::observe::{AccessLog, Metrics, access};
-use crate::store::Store;
+use crate::store::{File, Store};
 use crate::{edge, filters};
 use desks::Desks;
+use ending::Ending;
+pub use handover::{Inherited, Program};
 use history::History;
-use listening::Listening;
+use listening::{Listening, Sockets};
 use reload::Running;
 use serve::Serving;
 use standing::{Standings, World};
 use workers::Workers;
-
-/// How often a drain looks whether it is done.
-const LOOK: Duration = Duration::from_millis(10);
 
 /// Why a start failed, or a reload.
 #[derive(Debug, thiserror::Error)]
@@ -71,15 +70,18 @@ pub enum StartError {
     /// Something of the system's.
     #[error("{0}")]
     System(String),
+    /// It stood by, and was told on its admin port to end.
+    #[error("told to end before it had begun")]
+    Told,
 }
 
 /// A proxy that runs. Dropping it ends it at once; [`drain`](Self::drain) ends it well.
 pub struct Proxy {
     /// What its calls share.
     pub shared: Arc<Shared>,
-    admin: SocketAddr,
-    public: Option<SocketAddr>,
-    closing: watch::Sender<bool>,
+    /// The sockets of its admin server, to be handed over.
+    desks: Desks,
+    ending: Arc<Ending>,
     workers: Workers,
     listening: Mutex<Listening>,
     /// What a reload replaces, beside what calls share. Held by one that is under way.
@@ -102,6 +104,14 @@ pub fn build(loaded: &Loaded) -> Result<Snapshot, Errors> {
 /// # Errors
 /// What cannot be built or bound. Nothing is left running then.
 pub async fn start(loaded: Loaded) -> Result<Proxy, StartError> {
+    Box::pin(start_with(loaded, &Inherited::default())).await
+}
+
+/// The same with sockets that this process was given.
+///
+/// # Errors
+/// As [`start`].
+pub async fn start_with(loaded: Loaded, inherited: &Inherited) -> Result<Proxy, StartError> {
     let snapshot = build(&loaded)?;
     for warning in snapshot.warnings() {
         tracing::warn!("{warning}");
@@ -111,9 +121,9 @@ pub async fn start(loaded: Loaded) -> Result<Proxy, StartError> {
     know_methods(&metrics, &snapshot, config);
     metrics.set_generation(snapshot.generation);
     let access_log = config.access_log.as_ref().map(|log| open_log(log, &loaded, &metrics)).transpose()?;
-    let desks = Desks::bind(&config.admin)?;
-    let state = state::open(&loaded, (&desks, &snapshot.access), &metrics).await?;
-    let sockets = listening::bind(&snapshot)?;
+    let desks = Desks::bind(&config.admin, inherited)?;
+    let ending = Arc::new(Ending::default());
+    let (state, sockets) = take_place(&loaded, &snapshot, inherited, (&desks, &metrics, &ending)).await?;
     audit::open(&snapshot)?;
 
     let kept = |cluster: &str| state.as_ref().map_or_else(|| Ok(Vec::new()), |file| file.read(cluster));
@@ -135,9 +145,9 @@ pub async fn start(loaded: Loaded) -> Result<Proxy, StartError> {
         visitors: Arc::default(),
         access_log,
     });
-    let (closing, closed) = watch::channel(false);
-    let mut running = Running::new(config.clone(), loaded.source.reads().files(), standings, store);
-    running.serving.run(serving, &shared, &closed);
+    let files = loaded.source.reads().files();
+    let mut running = Running::new((config.clone(), files), standings, (store, state::folder(&loaded)));
+    running.serving.run(serving, &shared, &ending);
     running.keepers.keep(&snapshot);
     let mut background = JoinSet::new();
     withdrawals::watch(&shared, &mut background);
@@ -146,17 +156,15 @@ pub async fn start(loaded: Loaded) -> Result<Proxy, StartError> {
     listening.listen(&snapshot, sockets);
 
     let history = Arc::default();
-    let view = view::Running::new(Arc::clone(&shared), closed, Arc::clone(&history));
+    let view = view::Running::new(Arc::clone(&shared), Arc::clone(&ending), Arc::clone(&history));
     let state = AdminState { view: Arc::new(view), metrics };
-    let (admin, public) = (desks.address, desks.public_address);
-    for (socket, surface) in desks.into_sockets()? {
-        background.spawn(admin::serve(socket, state.clone(), surface, std::future::pending()));
+    for (socket, surface) in desks.try_clone()?.into_sockets()? {
+        background.spawn(admin::serve(socket, state.clone(), surface, Arc::clone(&ending).handed_over()));
     }
     Ok(Proxy {
         shared,
-        admin,
-        public,
-        closing,
+        desks,
+        ending,
         workers,
         listening: Mutex::new(listening),
         running: tokio::sync::Mutex::new(running),
@@ -173,12 +181,12 @@ impl Proxy {
 
     /// Where the admin server listens.
     pub fn admin(&self) -> SocketAddr {
-        self.admin
+        self.desks.address
     }
 
     /// Where it answers anybody, if it does.
     pub fn public(&self) -> Option<SocketAddr> {
-        self.public
+        self.desks.public_address
     }
 
     /// Every listener with its addresses.
@@ -197,35 +205,31 @@ impl Proxy {
         let reopened = tokio::task::spawn_blocking(move || audit::reopen(&shared.in_force.load().snapshot)).await;
         reopened.unwrap_or_else(|error| vec![error.to_string()])
     }
-
-    /// Ends well: takes no new connections, says goodbye on those there are (GOAWAY), waits for open calls at most
-    /// `patience`, then ends what is left. True if nothing was left.
-    pub async fn drain(self, patience: Duration) -> bool {
-        let Self { shared, closing, workers, listening, running, _background, .. } = self;
-        closing.send_replace(true);
-        let listeners = listening.into_inner().close().await;
-        let deadline = Instant::now().checked_add(patience);
-        let is_over = || deadline.is_some_and(|deadline| Instant::now() >= deadline);
-        let open = || listeners.iter().map(|listener| listener.open_connections()).sum::<usize>();
-        while open() > 0 && !is_over() {
-            tokio::time::sleep(LOOK).await;
-        }
-        let clean = shared.metrics.open_calls() == 0;
-        workers.stop().await;
-        let Running { store, standings, .. } = running.into_inner();
-        // Waits for the writer's thread, so not on the runtime's own.
-        let flushed = tokio::task::spawn_blocking(move || {
-            // Writes what is left, and lets a standby have the state.
-            drop((standings, store));
-            let audited = audit::close(&shared.in_force.load().snapshot);
-            audited & shared.access_log.as_ref().is_none_or(|log| log.flush(Duration::from_secs(2)))
-        });
-        clean && flushed.await.unwrap_or(false)
-    }
 }
 
-fn bind(what: &str, address: SocketAddr) -> Result<std::net::TcpListener, StartError> {
-    edge::bind(address).map_err(|error| StartError::Bind { what: what.to_owned(), address, error })
+/// Takes the place in which the proxy is to be: its sockets, and the state. Where another process hands its place over, everything else is
+/// ready before that lets go of the state; where another has the state, this one stands by and listens nowhere.
+async fn take_place(
+    loaded: &Loaded,
+    snapshot: &Snapshot,
+    inherited: &Inherited,
+    (desks, metrics, ending): (&Desks, &Arc<Metrics>, &Arc<Ending>),
+) -> Result<(Option<File>, Sockets), StartError> {
+    let places = (desks, &snapshot.access);
+    let before = if inherited.is_heir() { Some(listening::bind(snapshot, inherited)?) } else { None };
+    inherited.await_turn().await?;
+    let state = state::open(loaded, places, (metrics, ending)).await?;
+    let sockets = before.map_or_else(|| listening::bind(snapshot, inherited), Ok)?;
+    inherited.close_rest();
+    Ok((state, sockets))
+}
+
+fn bind(what: &str, address: SocketAddr, inherited: &Inherited) -> Result<std::net::TcpListener, StartError> {
+    let bound = match inherited.take(what, address) {
+        Some(socket) => edge::adopt(&socket).map(|()| socket),
+        None => edge::bind(address),
+    };
+    bound.map_err(|error| StartError::Bind { what: what.to_owned(), address, error })
 }
 
 /// Gives series of their own to the methods that routes name, and to those of the contract that Portunus carries.

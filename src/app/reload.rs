@@ -27,18 +27,19 @@ pub(super) struct Running {
     pub(super) keepers: issuers::Keepers,
     /// Keeps what is registered.
     pub(super) store: Option<Arc<Store>>,
+    /// In this folder, if in one.
+    pub(super) folder: Option<PathBuf>,
 }
 
 impl Running {
     /// Nothing is served from within yet, and no keys are fetched.
     pub(super) fn new(
-        config: Config,
-        files: BTreeMap<PathBuf, Print>,
+        (config, files): (Config, BTreeMap<PathBuf, Print>),
         standings: Standings,
-        store: Option<Arc<Store>>,
+        (store, folder): (Option<Arc<Store>>, Option<PathBuf>),
     ) -> Self {
         let (serving, keepers) = (serve::Serving::default(), issuers::Keepers::default());
-        Self { config, files, standings, serving, keepers, store }
+        Self { config, files, standings, serving, keepers, store, folder }
     }
 }
 
@@ -69,8 +70,7 @@ impl Proxy {
         let before = self.shared.in_force.load_full();
         let (loaded, snapshot) = build_after(loaded, Arc::clone(&before.snapshot)).await?;
         let sockets = self.listening.lock().bind(&snapshot)?;
-        let own = [Some(self.admin), self.public].into_iter().flatten();
-        let reserved = clusters::reserved(&sockets, own);
+        let reserved = clusters::reserved(&sockets, self.desks.addresses());
         let store = running.store.clone();
         let world = World {
             config: &loaded.config,
@@ -88,7 +88,7 @@ impl Proxy {
         let snapshot = Arc::new(snapshot);
         super::know_methods(&self.shared.metrics, &snapshot, &loaded.config);
         running.standings.replace(prepared, &snapshot, store.as_deref());
-        running.serving.run(serving, &self.shared, &self.closing.subscribe());
+        running.serving.run(serving, &self.shared, &self.ending);
         self.shared.put_in_force(InForce { snapshot: Arc::clone(&snapshot), clusters });
         self.listening.lock().listen(&snapshot, sockets);
         running.keepers.keep(&snapshot);

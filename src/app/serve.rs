@@ -5,9 +5,10 @@ use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
 use tokio::io::DuplexStream;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::mpsc;
 use tokio_util::task::AbortOnDropHandle;
 
+use super::ending::Ending;
 use super::{StartError, schemas, standing};
 use crate::call::Shared;
 use crate::config::snapshot::Snapshot;
@@ -65,7 +66,7 @@ impl Serving {
     }
 
     /// Runs them, and ends those that nothing leads to any more.
-    pub(super) fn run(&mut self, Prepared(prepared): Prepared, shared: &Arc<Shared>, closing: &watch::Receiver<bool>) {
+    pub(super) fn run(&mut self, Prepared(prepared): Prepared, shared: &Arc<Shared>, ending: &Ending) {
         let Some(registrar) = schemas::bundled_bindu() else { return };
         let mut before = std::mem::take(&mut self.0);
         for (listener, place) in prepared {
@@ -76,7 +77,8 @@ impl Serving {
                         in_force: Arc::clone(&shared.in_force),
                         registrar: Arc::clone(registrar.schema()),
                         callers: Arc::new(Callers(Arc::clone(shared))),
-                        closing: closing.clone(),
+                        leaving: ending.leaving.subscribe(),
+                        closing: ending.closing.subscribe(),
                     };
                     let task = tokio::spawn(serve::run(Arc::clone(&listener), sources, arrivals));
                     Some(Server { cluster, task: AbortOnDropHandle::new(task) })

@@ -1,6 +1,6 @@
 //! The state of the registries at the start: opened, or waited for where another process has it.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,6 +9,7 @@ use tokio::task::JoinSet;
 
 use super::StartError;
 use super::desks::Desks;
+use super::ending::Ending;
 use crate::admin::{
     self, AdminState, AgentView, ClusterView, ConfigChange, ConfigStatus, IncompatibleView, InstanceView, Readiness,
     RouteView, SchemaView, View,
@@ -26,16 +27,21 @@ const LOOK: Duration = Duration::from_millis(500);
 pub(super) async fn open(
     loaded: &Loaded,
     (desks, access): (&Desks, &Arc<Access>),
-    metrics: &Arc<Metrics>,
+    (metrics, ending): (&Arc<Metrics>, &Arc<Ending>),
 ) -> Result<Option<File>, StartError> {
-    let Some(State::Kept(KeptState { dir, recover })) = &loaded.config.state else { return Ok(None) };
-    let folder = loaded.source.resolve(dir);
+    let (Some(State::Kept(KeptState { recover, .. })), Some(folder)) = (&loaded.config.state, folder(loaded)) else {
+        return Ok(None);
+    };
     let first = look(&folder, *recover).await?;
     if first.is_some() {
         return Ok(first);
     }
     tracing::info!(folder = %folder.display(), "another process has the state: standing by until it lets it go");
-    let view = Arc::new(Standby { config: crate::config::view(loaded), access: Arc::clone(access) });
+    let view = Arc::new(Standby {
+        config: crate::config::view(loaded),
+        access: Arc::clone(access),
+        ending: Arc::clone(ending),
+    });
     let state = AdminState { view, metrics: Arc::clone(metrics) };
     let (stop, stopped) = watch::channel(());
     let mut serving = JoinSet::new();
@@ -47,7 +53,10 @@ pub(super) async fn open(
         }));
     }
     let opened = loop {
-        tokio::time::sleep(LOOK).await;
+        tokio::select! {
+            () = tokio::time::sleep(LOOK) => {}
+            () = ending.asked() => break Err(StartError::Told),
+        }
         match look(&folder, *recover).await {
             Ok(None) => {}
             Ok(Some(file)) => break Ok(Some(file)),
@@ -56,8 +65,17 @@ pub(super) async fn open(
     };
     drop(stop);
     while serving.join_next().await.is_some() {}
+    let opened = opened?;
     tracing::info!("the state is ours: taking over");
-    opened
+    Ok(opened)
+}
+
+/// Where the state is, if it is in a folder.
+pub(super) fn folder(loaded: &Loaded) -> Option<PathBuf> {
+    match &loaded.config.state {
+        Some(State::Kept(KeptState { dir, .. })) => Some(loaded.source.resolve(dir)),
+        _ => None,
+    }
 }
 
 /// The state, if nobody has it.
@@ -76,6 +94,7 @@ async fn look(folder: &Path, recover: bool) -> Result<Option<File>, StartError> 
 struct Standby {
     config: serde_json::Value,
     access: Arc<Access>,
+    ending: Arc<Ending>,
 }
 
 impl View for Standby {
@@ -114,6 +133,10 @@ impl View for Standby {
 
     fn routes(&self) -> Vec<RouteView> {
         Vec::new()
+    }
+
+    fn drain(&self) -> bool {
+        self.ending.ask()
     }
 
     fn config(&self) -> serde_json::Value {

@@ -3,9 +3,9 @@
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use tokio::sync::watch;
 use tokio::time::Instant;
 
+use super::ending::Ending;
 use super::history::History;
 use super::{audit, issuers, schemas};
 use crate::admin::{
@@ -22,13 +22,13 @@ use crate::upstream::{Cluster, Group, Lister};
 /// The running proxy.
 pub(super) struct Running {
     shared: Arc<Shared>,
-    closing: watch::Receiver<bool>,
+    ending: Arc<Ending>,
     history: Arc<History>,
 }
 
 impl Running {
-    pub(super) fn new(shared: Arc<Shared>, closing: watch::Receiver<bool>, history: Arc<History>) -> Self {
-        Self { shared, closing, history }
+    pub(super) fn new(shared: Arc<Shared>, ending: Arc<Ending>, history: Arc<History>) -> Self {
+        Self { shared, ending, history }
     }
 
     fn snapshot(&self) -> Arc<Snapshot> {
@@ -88,7 +88,7 @@ impl View for Running {
     }
 
     fn ready(&self) -> Readiness {
-        let missing = if *self.closing.borrow() { vec!["the proxy is draining".to_owned()] } else { Vec::new() };
+        let missing = if self.ending.is_leaving() { vec!["the proxy is draining".to_owned()] } else { Vec::new() };
         let mut degraded: Vec<String> = issuers::missing(&self.snapshot()).collect();
         for AuditFile { file, .. } in self.audit_files().into_iter().filter(|audit| audit.failing) {
             degraded.push(format!("the audit file `{file}` cannot be written"));
@@ -197,6 +197,10 @@ impl View for Running {
 
     fn key_ages(&self) -> Vec<KeyAge> {
         issuers::ages(&self.snapshot())
+    }
+
+    fn drain(&self) -> bool {
+        self.ending.ask()
     }
 
     fn config(&self) -> serde_json::Value {

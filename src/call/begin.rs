@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use fields::{Method, RequestHead, ResponseHead};
-use filter_api::{CallInfo, Code, Depth, MethodKind, Reason, Refusal};
+use filter_api::{CallInfo, Depth, MethodKind, Reason, Refusal};
 use tokio::time::Instant;
 
 use super::away::Away;
@@ -64,6 +64,9 @@ impl Turn<'_> {
         let Side::Caller(origin) = &found.side else { return };
         let origin = Arc::clone(origin);
         let down = Leg { link, stream };
+        if self.hub.is_ending {
+            return self.refuse_unserved(&origin, down);
+        }
         // Loaded once: a call sees one version of the configuration, whatever happens meanwhile.
         let (in_force, era) = self.hub.config.look();
         let in_force = Arc::clone(in_force);
@@ -151,10 +154,10 @@ impl Turn<'_> {
         }
     }
 
-    /// The listener went with the last configuration, and its connections are on their way out.
+    /// The listener went with the last configuration, or the proxy ends: its connections are on their way out.
     fn refuse_unserved(&mut self, origin: &Origin, down: Leg) {
         origin.metrics.refused(Reason::Draining);
-        let refusal = Refusal::new(Code::Unavailable, Reason::Draining, "this listener is closing: connect again");
+        let Stop(refusal) = Stop::draining("this listener is closing: connect again");
         self.refuse(down, &refusal);
     }
 

@@ -36,6 +36,15 @@ impl Turn<'_> {
         self.finish(key, End::refused(&refusal));
     }
 
+    /// Ends all calls: the proxy ends.
+    pub(super) fn end_all(&mut self) {
+        self.hub.is_ending = true;
+        let open: Vec<_> = self.hub.calls.keys().map(CallKey).collect();
+        for key in open {
+            self.stop(key, Stop::draining("the proxy ends, and this call was open for too long: call again"));
+        }
+    }
+
     /// The caller reset its stream, or its connection is gone: nobody waits for an answer.
     pub(super) fn caller_left(&mut self, key: CallKey) {
         self.leave_lane(key);

@@ -43,6 +43,10 @@ pub(super) struct Link {
     at_once: usize,
     /// Requests that came over it.
     pub(super) requests: u64,
+    /// Calls to the registrar came over it.
+    pub(super) registers: bool,
+    /// Its owner is to say goodbye.
+    pub(super) dismissed: bool,
     /// It closes with its last call.
     pub(super) retired: bool,
     /// Its engine was dead when connections were last looked after.
@@ -86,6 +90,8 @@ pub struct Pulse {
     pub busy: bool,
     /// Requests that came so far.
     pub requests: u64,
+    /// It is time to say goodbye.
+    pub dismissed: bool,
 }
 
 /// A connection among those of a worker, for whoever has its socket. Dropping it ends what is open on it.
@@ -112,6 +118,8 @@ impl Attached {
                 looks: 0,
                 at_once: FIRST_READ,
                 requests: 0,
+                registers: false,
+                dismissed: false,
                 retired: false,
                 dead: false,
                 dropped: false,
@@ -162,6 +170,14 @@ impl Attached {
         })
     }
 
+    /// Announces that goodbye: the peer is to begin its next calls elsewhere, and may take a moment to.
+    pub fn announce_goodbye(&self) {
+        self.with(|link| {
+            link.engine.announce_goodbye();
+            link.wake();
+        });
+    }
+
     /// Says goodbye: what is open is served, then the connection is over.
     pub fn goodbye(&self) {
         self.with(|link| {
@@ -187,6 +203,7 @@ impl Attached {
         self.with(|link| Pulse {
             busy: link.engine.open_streams() > 0 || !link.engine.output().is_empty(),
             requests: link.requests,
+            dismissed: link.dismissed,
         })
         .unwrap_or_default()
     }

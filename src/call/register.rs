@@ -72,6 +72,11 @@ impl Registrar {
         }
     }
 
+    /// Whether another process takes registrations now.
+    pub fn is_handed_over(&self) -> bool {
+        self.registry.is_handed_over()
+    }
+
     /// RegisterAgent. Takes as long as the core does, at most 10 s. Dropping it gives the registration up.
     pub async fn register(&self, request: RegisterAgentRequest, caller: &Caller) -> RegisterAgentResponse {
         match self.try_register(request, caller).await {

@@ -99,6 +99,9 @@ impl Turn<'_> {
 
     fn ask_registry(&mut self, key: CallKey, request: Vec<u8>) {
         let Some(passage) = self.hub.calls.get_mut(key.0) else { return };
+        if let Some(link) = self.hub.links.get_mut(passage.down.link.0) {
+            link.registers = true;
+        }
         let (Some(call), Stage::Registering(registering)) = (&mut passage.call, &mut passage.stage) else { return };
         let Some(forward) = &call.forward else { return };
         call.tally.request_messages = 1;
@@ -184,6 +187,10 @@ async fn dispatch(
     request: &[u8],
 ) -> Result<Vec<u8>, Stop> {
     let registrar = registrar.ok_or_else(|| unimplemented("this cluster has no registry"))?;
+    let beats = &*info.method == "Heartbeat";
+    if registrar.is_handed_over() && !beats {
+        return Err(Stop::draining("another process takes registrations now: connect again"));
+    }
     Ok(match (&*info.service, &*info.method) {
         ("bindu.grpc.BinduService", "RegisterAgent") => {
             registrar.register(decode::<RegisterAgentRequest>(request)?, &caller).await.encode_to_vec()

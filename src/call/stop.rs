@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use fields::Fields;
 use filter_api::{Code, Detail, Reason, Refusal};
+use rand::Rng as _;
 use tokio::time::Instant;
 
 use crate::h2::{ErrorCode, StreamError};
@@ -13,6 +14,9 @@ use crate::wire::{FramingError, Unreadable, status_of_reset};
 /// A timer fires up to this much after its moment, and an upstream's may fire that much before ours: an upstream that
 /// cancels so close to the deadline does it for the deadline (FIELD.md §5, "the deadline race").
 const TIMER_SLACK: Duration = Duration::from_millis(10);
+
+/// When those whose calls a drain has ended are to call again, in milliseconds.
+const PUSHBACK: std::ops::RangeInclusive<u64> = 100..=1_000;
 
 /// Why the proxy ends a call: what its caller is told.
 #[derive(Debug)]
@@ -61,6 +65,14 @@ impl Stop {
         let message = "the listener holds as much of messages as it may (limits.buffered): come back a little later";
         let refusal = Refusal::new(Code::ResourceExhausted, Reason::Overloaded, message);
         Self(Box::new(refusal.with(Detail::RetryAfter(Duration::from_millis(250)))))
+    }
+
+    /// The proxy ends, or the listener does, and will not finish this call.
+    pub(super) fn draining(message: &'static str) -> Self {
+        let refusal = Refusal::new(Code::Unavailable, Reason::Draining, message);
+        // Many calls end at the same moment, and their callers must not all come back at another one.
+        let wait = Duration::from_millis(rand::rng().random_range(PUSHBACK));
+        Self(Box::new(refusal.with(Detail::RetryAfter(wait))))
     }
 
     /// A message has to be read, and cannot be.

@@ -70,6 +70,8 @@ pub(super) struct Hub {
     pub(super) waiting: usize,
     pub(super) timers: DelayQueue<CallKey>,
     pub(super) config: Sight,
+    /// The time for calls is up: none begins any more.
+    pub(super) is_ending: bool,
     /// Calls that are to be judged again by it.
     pub(super) unjudged: Unjudged,
     pub(super) spare: Spare,
@@ -138,6 +140,7 @@ impl Worker {
             waiting: 0,
             timers: DelayQueue::new(),
             config: Sight::of(&shared.in_force),
+            is_ending: false,
             unjudged: Unjudged::default(),
             spare: Spare::default(),
             growth: Growth::default(),
@@ -160,6 +163,21 @@ impl Worker {
             counted: hub.growth.used() + hub.growth.waiting() + hub.unread,
             allocated: engines.chain(uploads).sum(),
         }
+    }
+
+    /// Ends every call that is open, and those that come from now on, in words: the time that a drain gives them is up.
+    pub fn end_calls(self: &Arc<Self>) {
+        self.turn(|turn| turn.end_all());
+    }
+
+    /// Says goodbye on connections by which somebody has registered: they are to register, and to say that they live, elsewhere.
+    pub fn dismiss_registrars(self: &Arc<Self>) {
+        self.turn(|turn| {
+            for link in turn.hub.links.values_mut().filter(|link| link.registers) {
+                link.dismissed = true;
+                link.wake();
+            }
+        });
     }
 
     /// Does something with the worker's connections and calls, at one moment.

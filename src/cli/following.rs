@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use super::notify;
 use crate::app::Proxy;
 use crate::config::{self, Reads};
 use crate::filters;
@@ -40,6 +41,7 @@ impl Following {
 
     /// Reads everything anew. What is wrong is said, and nothing changes then. `cause` is for the log.
     pub(super) async fn reload(&mut self, proxy: &Proxy, cause: &str) {
+        notify::say_reloading();
         self.watch.refresh().await;
         let path = self.file.clone();
         let loaded = tokio::task::spawn_blocking(move || config::load(&path, &config::process, filters::ALL)).await;
@@ -55,6 +57,7 @@ impl Following {
             }
             Err(error) => Some(error.to_string()),
         };
+        notify::say(notify::READY);
         let (generation, read) = (proxy.generation(), reads.files());
         match failed {
             None => {

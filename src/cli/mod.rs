@@ -8,6 +8,7 @@ mod descriptors;
 mod dev;
 mod dial;
 mod following;
+mod notify;
 mod online;
 mod run;
 pub mod schema;

@@ -7,13 +7,13 @@ use std::time::Duration;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::following::Following;
-use crate::app::{self, StartError};
+use super::notify;
+use crate::app::{self, Inherited, Program, StartError};
+use crate::config::Drain;
 use crate::{config, filters, observe};
 
 /// A bad configuration ends with this, in `check` too.
 const BAD_CONFIGURATION: u8 = 2;
-/// How long calls that are open at a SIGTERM may go on. A second signal ends them at once.
-const DRAIN: Duration = Duration::from_secs(30);
 
 /// Runs the proxy with the configuration in `file`.
 pub(super) fn run(file: &Path) -> ExitCode {
@@ -25,6 +25,13 @@ pub(super) fn run(file: &Path) -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
+    // First of all: later its file may be another.
+    let (program, inherited) = match (app::Program::current(), Inherited::receive()) {
+        (Ok(program), Ok(inherited)) => (program, inherited),
+        (Err(error), _) => return refuse(&format!("the program's own file cannot be told: {error}"), 1),
+        (_, Err(error)) => return refuse(&error, 1),
+    };
+    notify::take_sockets(&inherited);
     let loaded = match config::load(file, &config::process, filters::ALL) {
         Ok(loaded) => loaded,
         Err(errors) => return refuse(&errors.to_string(), BAD_CONFIGURATION),
@@ -36,38 +43,35 @@ pub(super) fn run(file: &Path) -> ExitCode {
         Ok(runtime) => runtime,
         Err(error) => return refuse(&error.to_string(), 1),
     };
-    let code = runtime.block_on(async {
-        let (Ok(mut term), Ok(mut interrupt), Ok(hangup)) =
-            (signal(SignalKind::terminate()), signal(SignalKind::interrupt()), signal(SignalKind::hangup()))
-        else {
-            return refuse("signals cannot be received", 1);
-        };
-        let reads = loaded.source.reads().clone();
-        let started = tokio::select! {
-            started = app::start(loaded) => started,
-            // It stood by, and had nothing to end.
-            _ = term.recv() => return ExitCode::SUCCESS,
-            _ = interrupt.recv() => return ExitCode::SUCCESS,
-        };
-        match started {
-            Ok(proxy) => {
-                let following = Following::begin(file, &reads);
-                until_signal((proxy, following), hangup, term, interrupt).await
-            }
-            Err(error @ StartError::Config(_)) => refuse(&error.to_string(), BAD_CONFIGURATION),
-            Err(error) => refuse(&error.to_string(), 1),
-        }
-    });
+    let code = runtime.block_on(start((loaded, file), (&program, &inherited)));
     drop(log);
     runtime.shutdown_background();
     code
 }
 
-async fn until_signal(
+async fn start((loaded, file): (config::Loaded, &Path), (program, inherited): (&Program, &Inherited)) -> ExitCode {
+    let Ok(mut signals) = Signals::new() else { return refuse("signals cannot be received", 1) };
+    let reads = loaded.source.reads().clone();
+    let started = tokio::select! {
+        started = app::start_with(loaded, inherited) => started,
+        // It stood by, and had nothing to end.
+        () = signals.end.comes() => return ExitCode::SUCCESS,
+    };
+    match started {
+        Ok(proxy) => {
+            inherited.succeed();
+            until_told((proxy, Following::begin(file, &reads)), program, signals).await
+        }
+        Err(StartError::Told) => ExitCode::SUCCESS,
+        Err(error @ StartError::Config(_)) => refuse(&error.to_string(), BAD_CONFIGURATION),
+        Err(error) => refuse(&error.to_string(), 1),
+    }
+}
+
+async fn until_told(
     (proxy, mut following): (app::Proxy, Following),
-    mut hangup: Signal,
-    mut term: Signal,
-    mut interrupt: Signal,
+    program: &Program,
+    mut signals: Signals,
 ) -> ExitCode {
     for (name, addresses) in proxy.listeners() {
         let first = addresses.first().map(ToString::to_string).unwrap_or_default();
@@ -77,28 +81,99 @@ async fn until_signal(
     if let Some(address) = proxy.public() {
         tracing::info!(%address, "admin server is listening for anybody");
     }
-    loop {
+    notify::say(notify::READY);
+    let handed_over = loop {
         tokio::select! {
-            _ = term.recv() => break,
-            _ = interrupt.recv() => break,
+            () = signals.end.comes() => break false,
+            () = proxy.asked_to_drain() => break false,
             cause = following.changed() => following.reload(&proxy, &cause).await,
-            _ = hangup.recv() => {
+            _ = signals.hangup.recv() => {
                 following.reload(&proxy, "SIGHUP").await;
                 reopen_audit(&proxy).await;
             }
+            _ = signals.upgrade.recv() => {
+                tokio::select! {
+                    done = upgrade(&proxy, program) => if done { break true },
+                    // The new process has nobody to take over from then, or is on its way and does.
+                    () = signals.end.comes() => break false,
+                }
+            }
         }
+    };
+    end((proxy, handed_over), signals).await
+}
+
+/// Ends well, unless it is told a second time.
+async fn end((proxy, handed_over): (app::Proxy, bool), mut signals: Signals) -> ExitCode {
+    proxy.leave();
+    let Drain { mut delay, timeout } = proxy.drain_settings().await;
+    if handed_over {
+        // Nobody has to be told: whoever comes is served by the new process.
+        delay.0 = Duration::ZERO;
+    } else {
+        notify::say("STOPPING=1\nSTATUS=draining");
     }
     tracing::info!(
-        seconds = DRAIN.as_secs(),
-        "draining: no new connections, open calls go on; a second signal ends them"
+        delay = %delay,
+        timeout = %timeout,
+        "draining: open calls go on; after the delay no new connections are taken; a second signal ends everything at once"
     );
+    let drained = async {
+        tokio::time::sleep(delay.0).await;
+        proxy.drain(timeout.0).await
+    };
     let clean = tokio::select! {
-        clean = proxy.drain(DRAIN) => clean,
-        _ = term.recv() => false,
-        _ = interrupt.recv() => false,
+        clean = drained => clean,
+        () = signals.end.comes() => false,
     };
     tracing::info!(clean, "ended");
     if clean { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// The signals that say something to a proxy.
+struct Signals {
+    end: End,
+    hangup: Signal,
+    upgrade: Signal,
+}
+
+/// Those that end it.
+struct End {
+    term: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn new() -> std::io::Result<Self> {
+        let end = End { term: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? };
+        Ok(Self { end, hangup: signal(SignalKind::hangup())?, upgrade: signal(SignalKind::user_defined2())? })
+    }
+}
+
+impl End {
+    async fn comes(&mut self) {
+        tokio::select! {
+            _ = self.term.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+}
+
+/// Has the program that is there now take the place of this process; false if it cannot, and all goes on here.
+async fn upgrade(proxy: &app::Proxy, program: &Program) -> bool {
+    let path = program.path().display().to_string();
+    tracing::info!(path, "SIGUSR2: a new process is started to take the place of this one");
+    match proxy.hand_over(program).await {
+        Ok(pid) => {
+            tracing::info!(pid, "the new process has taken the place of this one");
+            notify::say(&format!("MAINPID={pid}"));
+            true
+        }
+        Err(error) => {
+            tracing::error!(error, path, "SIGUSR2: the new process cannot take the place of this one, which goes on");
+            false
+        }
+    }
 }
 
 /// Audit files that were moved aside go on under their names.

@@ -39,11 +39,11 @@ pub use env::{Environment, process};
 pub use error::{Errors, Path, Position, Problem, Step};
 pub use file::{
     AccessLog, Admin, Balance, Callback, CallbackPorts, CertificateFiles, ClientAuth, ClientAuthMode, ClientCertHeader,
-    Cluster, ClusterLimits, ClusterSchema, Config, Dns, Endpoint, Expr, Expression, FilterUse, Forwarded, HashBy,
-    HeaderMatch, HeaderPattern, Health, HoldFirst, Issuer, Jwks, KeptState, Listener, ListenerLimits, ListenerTls,
-    Match, Members, Memory, Present, ProxyProtocol, Reflection, ReflectionSettings, Registry, RegistryLimits, Route,
-    SchemaMode, Serve, ServeSettings, Served, ServedHealth, ServedReflection, SplitShare, State, Target,
-    WeightedEndpoint,
+    Cluster, ClusterLimits, ClusterSchema, Config, Dns, Drain, Endpoint, Expr, Expression, FilterUse, Forwarded,
+    HashBy, HeaderMatch, HeaderPattern, Health, HoldFirst, Issuer, Jwks, KeptState, Listener, ListenerLimits,
+    ListenerTls, Match, Members, Memory, Present, ProxyProtocol, Reflection, ReflectionSettings, Registry,
+    RegistryLimits, Route, SchemaMode, Serve, ServeSettings, Served, ServedHealth, ServedReflection, SplitShare, State,
+    Target, WeightedEndpoint,
 };
 pub use render::{render_defaults, view};
 pub use schema::compose;

@@ -24,6 +24,9 @@ use crate::h2;
 use crate::observe::metrics::{ListenerMetrics, OpenConnection};
 use crate::registry::Connection;
 
+/// Between the two phases of a goodbye, beside the round trip that they take in any case: a client whose threads make calls learns of the
+/// first one from another thread, and what it has begun meanwhile need not be begun again.
+const ANNOUNCED: Duration = Duration::from_millis(100);
 /// A peer answers our goodbye (it acknowledges a PING between its two phases) within a round trip; one that never does must
 /// not keep its connection, nor a drain.
 const LINGER: Duration = Duration::from_secs(1);
@@ -192,7 +195,7 @@ async fn run<T>(
     T: AsyncRead + AsyncWrite + Unpin,
 {
     let mut closed = std::pin::pin!(closing.wait_for(|closing| *closing));
-    let (mut leaving, mut ousted, mut requests) = (false, false, 0);
+    let (mut leaving, mut ousted, mut requests) = (Leaving::No, false, 0);
     poll_fn(|cx| {
         loop {
             // First the connection: it takes what came and writes what is queued.
@@ -202,27 +205,45 @@ async fn run<T>(
             let fate = secured.as_mut().map_or(Poll::Pending, |secured| secured.poll_fate(cx));
             if let Poll::Ready(Fate::Oust(refusal)) = &fate {
                 attached.oust(refusal);
-                (leaving, ousted, secured) = (true, true, None);
+                (leaving, ousted, secured) = (Leaving::Said, true, None);
                 pace.linger();
                 continue;
             }
             let pulse = attached.pulse();
-            if leaving {
+            match leaving {
+                Leaving::No => {}
+                Leaving::Announced if pace.poll_announced(cx) => {
+                    leaving = Leaving::Said;
+                    attached.goodbye();
+                    pace.linger();
+                    continue;
+                }
+                Leaving::Announced => return Poll::Pending,
                 // Who was told to go has its time to read why, and no more.
-                return if pace.poll_left(cx, pulse.busy && !ousted) { Poll::Ready(()) } else { Poll::Pending };
+                Leaving::Said if pace.poll_left(cx, pulse.busy && !ousted) => return Poll::Ready(()),
+                Leaving::Said => return Poll::Pending,
             }
             if std::mem::replace(&mut requests, pulse.requests) != pulse.requests {
                 pace.called();
             }
-            if fate.is_pending() && !closed.as_mut().poll(cx).is_ready() && !pace.poll_end(cx, pulse.busy) {
+            let stays = fate.is_pending() && !pulse.dismissed;
+            if stays && !closed.as_mut().poll(cx).is_ready() && !pace.poll_end(cx, pulse.busy) {
                 return Poll::Pending;
             }
-            leaving = true;
-            attached.goodbye();
-            pace.linger();
+            leaving = Leaving::Announced;
+            attached.announce_goodbye();
+            pace.announce();
         }
     })
     .await;
+}
+
+/// How far our goodbye is.
+#[derive(Clone, Copy)]
+enum Leaving {
+    No,
+    Announced,
+    Said,
 }
 
 /// How long a connection may live: without calls, and at all.
@@ -265,6 +286,16 @@ impl Pace {
             self.rewind();
         }
         false
+    }
+
+    /// Goodbye was announced, and is to be said a moment later.
+    fn announce(&mut self) {
+        self.timer.as_mut().reset(Instant::now() + ANNOUNCED);
+    }
+
+    /// Whether that moment has come.
+    fn poll_announced(&mut self, cx: &mut Context<'_>) -> bool {
+        self.timer.as_mut().poll(cx).is_ready()
     }
 
     /// Goodbye was said: from now on the timer is for the peer that does not answer it.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use socket2::{Domain, Protocol, Socket, TcpKeepalive, Type};
+use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
 
@@ -40,14 +40,20 @@ pub fn bind(address: SocketAddr) -> io::Result<std::net::TcpListener> {
         // What is written is what is bound: `[::]` is IPv6 only, whatever the system's default is.
         socket.set_only_v6(true)?;
     }
+    adopt(&socket)?;
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    Ok(socket.into())
+}
+
+/// Has a socket that somebody else has bound behave as our own.
+pub fn adopt<'s>(socket: impl Into<SockRef<'s>>) -> io::Result<()> {
+    let socket = socket.into();
     // Accepted sockets inherit it (Linux): a caller whose host vanishes in the middle of a stream would hold it for ever.
     let silence =
         TcpKeepalive::new().with_time(Duration::from_secs(60)).with_interval(Duration::from_secs(10)).with_retries(3);
     socket.set_tcp_keepalive(&silence)?;
-    socket.set_nonblocking(true)?;
-    socket.bind(&address.into())?;
-    socket.listen(BACKLOG)?;
-    Ok(socket.into())
+    socket.set_nonblocking(true)
 }
 
 /// What of a listener outlives a configuration: its name, and what is counted of it. A copy is the same.

@@ -12,5 +12,5 @@ pub mod proxy_protocol;
 mod secure;
 
 pub use conn::{Accepted, Arrival, drive, serve};
-pub use listener::{Deal, Gate, bind, run};
+pub use listener::{Deal, Gate, adopt, bind, run};
 pub use secure::identity_of;

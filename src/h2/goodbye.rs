@@ -14,7 +14,9 @@ const MARK: [u8; 8] = *b"goodbye!";
 pub(super) enum Leaving {
     /// Not begun.
     No,
-    /// Said, without a last stream: requests that were on the wire are still taken.
+    /// Announced, without a last stream: requests go on being taken.
+    Announced,
+    /// The same, and the peer is asked whether it has heard it: requests that were on the wire are still taken.
     Said,
     /// The peer has heard it. Streams above this number never start.
     Heard(u32),
@@ -23,21 +25,28 @@ pub(super) enum Leaving {
 }
 
 impl Connection {
+    /// Announces the goodbye: the peer is to begin its next calls elsewhere. Those that it begins all the same are served until
+    /// [`goodbye`](Self::goodbye) is said and heard.
+    pub fn announce_goodbye(&mut self) {
+        if self.leaving == Leaving::No {
+            self.leaving = Leaving::Announced;
+            // The largest number of a stream is 2^31 - 1, as the largest window is.
+            frame::put_goaway(self.out.frames(), LARGEST_WINDOW, ErrorCode::NO_ERROR);
+        }
+    }
+
     /// Says goodbye: calls under way and on the wire are served, then the connection is over.
     pub fn goodbye(&mut self) {
-        if self.leaving != Leaving::No {
-            return;
+        self.announce_goodbye();
+        if self.leaving == Leaving::Announced {
+            self.leaving = Leaving::Said;
+            frame::put(self.out.frames(), kind::PING, 0, 0, &MARK);
         }
-        self.leaving = Leaving::Said;
-        let out = self.out.frames();
-        // The largest number of a stream is 2^31 - 1, as the largest window is.
-        frame::put_goaway(out, LARGEST_WINDOW, ErrorCode::NO_ERROR);
-        frame::put(out, kind::PING, 0, 0, &MARK);
     }
 
     /// Says goodbye at once: what is open may end, and no stream begins any more, even of those that are on the wire.
     pub fn farewell(&mut self) {
-        if matches!(self.leaving, Leaving::No | Leaving::Said) {
+        if matches!(self.leaving, Leaving::No | Leaving::Announced | Leaving::Said) {
             let last = self.last_taken();
             self.leaving = Leaving::Heard(last);
             frame::put_goaway(self.out.frames(), last, ErrorCode::NO_ERROR);
@@ -54,7 +63,7 @@ impl Connection {
         match self.leaving {
             Leaving::Dead => true,
             Leaving::Heard(_) => self.streams.len() == 0,
-            Leaving::No | Leaving::Said => {
+            Leaving::No | Leaving::Announced | Leaving::Said => {
                 // One whose numbers have run out is of no more use than one that its peer has said goodbye to.
                 let used_up = self.peer_leaves || self.last > LARGEST_WINDOW;
                 self.role == Role::Client && used_up && self.streams.len() == 0

@@ -29,6 +29,7 @@ mod warrant;
 use std::net::SocketAddr;
 use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::sync::mpsc::SyncSender;
 
 use arc_swap::ArcSwap;
@@ -79,6 +80,8 @@ pub struct Registry {
     settled: Notify,
     /// Told that something changed that is to be kept, where it is.
     keeper: Mutex<Option<SyncSender<()>>>,
+    /// Another process keeps it from now on.
+    handed_over: AtomicBool,
     /// How far that has come.
     kept: watch::Sender<Kept>,
     /// A probe is due sooner than was last answered.
@@ -103,6 +106,7 @@ impl Registry {
             wishing: Notify::new(),
             settled: Notify::new(),
             keeper: Mutex::default(),
+            handed_over: AtomicBool::new(false),
             kept: watch::Sender::default(),
             probing: Notify::new(),
             altering: Notify::new(),

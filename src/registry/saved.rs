@@ -3,6 +3,7 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::sync::mpsc::SyncSender;
 use std::time::{Duration, SystemTime};
 
@@ -120,6 +121,16 @@ impl Registry {
         *self.keeper.lock() = None;
     }
 
+    /// Another process keeps the registry from now on, or does no more. Nobody is told meanwhile that what changes here is kept.
+    pub fn hand_over(&self, handed_over: bool) {
+        self.handed_over.store(handed_over, Ordering::Release);
+    }
+
+    /// Whether it does.
+    pub fn is_handed_over(&self) -> bool {
+        self.handed_over.load(Ordering::Acquire)
+    }
+
     /// What has changed since it was asked last.
     pub fn take_changes(&self) -> Option<Changes> {
         let (now, wall) = (Instant::now(), SystemTime::now());
@@ -157,6 +168,9 @@ impl Registry {
     /// Waits until what was so far at `revision` is kept; at once where nothing is.
     pub async fn is_kept(&self, revision: u64) -> Result<(), Arc<str>> {
         if self.keeper.lock().is_none() {
+            if self.is_handed_over() {
+                return Err("another process takes registrations now: register again".into());
+            }
             return Ok(());
         }
         let mut kept = self.kept.subscribe();

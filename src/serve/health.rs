@@ -34,20 +34,28 @@ pub(super) struct Health {
 #[derive(Clone)]
 struct State {
     directory: Arc<Directory>,
+    leaving: watch::Receiver<bool>,
     closing: watch::Receiver<bool>,
 }
 
 impl Health {
-    pub(super) fn new(directory: Arc<Directory>, closing: watch::Receiver<bool>) -> Self {
+    pub(super) fn new(
+        directory: Arc<Directory>,
+        leaving: watch::Receiver<bool>,
+        closing: watch::Receiver<bool>,
+    ) -> Self {
         let [room, for_strangers] = [WATCHES, STRANGERS].map(|most| Arc::new(Semaphore::new(most)));
-        Self { state: State { directory, closing }, room, for_strangers }
+        Self { state: State { directory, leaving, closing }, room, for_strangers }
     }
 }
 
 impl State {
+    fn is_leaving(&self) -> bool {
+        is_so(&self.leaving) || self.is_closing()
+    }
+
     fn is_closing(&self) -> bool {
-        // Whoever would tell is gone: so are we.
-        *self.closing.borrow() || self.closing.has_changed().is_err()
+        is_so(&self.closing)
     }
 
     /// How a service is, `""` being the listener; none if it is not known.
@@ -57,12 +65,17 @@ impl State {
     }
 
     fn of_known(&self, service: &str) -> ServingStatus {
-        if !self.is_closing() && (service.is_empty() || self.directory.is_serving(service)) {
+        if !self.is_leaving() && (service.is_empty() || self.directory.is_serving(service)) {
             ServingStatus::Serving
         } else {
             ServingStatus::NotServing
         }
     }
+}
+
+/// What was told. Whoever would tell is gone: so are we.
+fn is_so(told: &watch::Receiver<bool>) -> bool {
+    *told.borrow() || told.has_changed().is_err()
 }
 
 fn answer(status: ServingStatus) -> HealthCheckResponse {
@@ -117,7 +130,7 @@ impl Watch {
             return None;
         }
         loop {
-            let closing = self.state.is_closing();
+            let (leaving, closing) = (self.state.is_leaving(), self.state.is_closing());
             let status = self.state.of(&self.service).await.unwrap_or(ServingStatus::ServiceUnknown);
             if self.told != Some(status) {
                 self.told = Some(status);
@@ -128,9 +141,10 @@ impl Watch {
                 self.over = true;
                 return Some((Err(super::draining()), self));
             }
-            let mut closing = self.state.closing.clone();
+            let State { leaving: mut soon, closing: mut now, .. } = self.state.clone();
             tokio::select! {
-                _ = closing.wait_for(|closing| *closing) => {}
+                _ = soon.wait_for(|leaving| *leaving), if !leaving => {}
+                _ = now.wait_for(|closing| *closing) => {}
                 () = tokio::time::sleep(LOOK) => {}
             }
         }

@@ -49,7 +49,9 @@ pub struct Sources {
     pub registrar: Arc<Schema>,
     /// Who asks.
     pub callers: Arc<dyn Callers>,
-    /// Whether the proxy is to end.
+    /// Whether the proxy is to end soon: it serves as before, and says that nobody new is to come.
+    pub leaving: watch::Receiver<bool>,
+    /// Whether it ends now: streams that would never end by themselves do.
     pub closing: watch::Receiver<bool>,
 }
 
@@ -70,12 +72,12 @@ pub fn definitions() -> Option<Arc<Definitions>> {
 
 /// Serves for a listener, for as long as it is polled.
 pub async fn run(listener: Arc<str>, sources: Sources, arrivals: mpsc::Receiver<DuplexStream>) {
-    let Sources { in_force, registrar, callers, closing } = sources;
+    let Sources { in_force, registrar, callers, leaving, closing } = sources;
     let directory = Arc::new(Directory::new(in_force, listener, registrar));
     let reflection = Reflection::new(Arc::clone(&directory), callers, closing.clone());
     let services = Services {
         reflection: ServerReflectionServer::new(reflection).max_decoding_message_size(QUESTION),
-        health: HealthServer::new(Health::new(directory, closing)).max_decoding_message_size(QUESTION),
+        health: HealthServer::new(Health::new(directory, leaving, closing)).max_decoding_message_size(QUESTION),
     };
     let arrivals = ReceiverStream::new(arrivals).map(Ok::<_, io::Error>);
     let server = Server::builder().max_concurrent_streams(STREAMS);

@@ -154,7 +154,10 @@ async fn a_drain_ends_what_outlasts_its_patience() {
     let mut open = caller.open(Ask::echo("Unary").with("x-delay-ms", "60000")).await;
     open.finish(framed(&chunk(b"x")));
     eventually!(echo.handle().calls().in_flight == 1);
-    assert!(!soon(proxy.drain(Duration::from_millis(200))).await, "something was left");
-    assert!(soon(open.answer()).await.code() != Some(0));
+    assert!(soon(proxy.drain(Duration::from_millis(200))).await, "what was left was told");
+    let answer = soon(open.answer()).await;
+    assert_eq!(answer.refusal(), (14, "draining".into()), "{answer:?}");
+    let pushback: u64 = answer.field("grpc-retry-pushback-ms").unwrap().parse().unwrap();
+    assert!((100..=1_000).contains(&pushback), "{pushback}");
     eventually!(echo.handle().calls().cancelled == 1);
 }

@@ -181,11 +181,36 @@ async fn a_second_process_stands_by_and_takes_over() {
 }
 
 #[tokio::test]
+async fn a_standby_does_not_wait_for_the_calls_of_one_that_drains() {
+    let site = Site::new("standby-drain", "");
+    let mut process = site.start().await;
+    let agent = bindu::Agent::start(bindu::Options::default()).await.unwrap();
+    assert!(site.register(registration("n", agent.address().port())).await.unwrap().success);
+    let caller = Caller::connect(site.callback).await;
+    let mut open = caller.open(crate::agents::ask()).await;
+    let mut standby = site.standby().await;
+    process.signal("TERM").await;
+    let since = Instant::now();
+    standby.until_ready(200).await;
+    assert!(since.elapsed() < Duration::from_secs(2), "{:?}", since.elapsed());
+    assert!(process.child.try_wait().unwrap().is_none(), "it has a call open");
+    open.finish(crate::harness::framed(&crate::agents::hello()));
+    assert_eq!(soon(open.answer()).await.code(), Some(0));
+    assert_eq!(soon(process.child.wait()).await.unwrap().code(), Some(0));
+    let answer = Caller::connect(site.callback).await.unary(crate::agents::ask(), &crate::agents::hello()).await;
+    assert_eq!(answer.code(), Some(0), "{answer:?}");
+    assert_eq!(standby.stop().await, Some(0));
+}
+
+#[tokio::test]
 async fn a_standby_ends_when_it_is_told() {
     let site = Site::new("standby-ends", "");
     let _process = site.start().await;
     let standby = site.standby().await;
     assert_eq!(standby.stop().await, Some(0));
+    let mut standby = site.standby().await;
+    assert_eq!(crate::harness::post(standby.admin, "/drain").await.unwrap().0, 202);
+    assert_eq!(soon(standby.child.wait()).await.unwrap().code(), Some(0));
 }
 
 /// A disk that takes no more: files that may not grow, whose signal is not taken.

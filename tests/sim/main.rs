@@ -136,6 +136,30 @@ fn that_an_address_was_found_free_outlives_the_proxy() {
     stage.end();
 }
 
+/// The goodbye is three ways long, and calls of several threads are on the wire all the time.
+#[test]
+fn drains_fail_no_call_of_callers_that_are_slow() {
+    for (seed, latency) in [(30, 1), (31, 40), (32, 200)] {
+        let mut stage = Stage::new(seed);
+        stage.sim.set_link_latency("caller", "proxy", Duration::from_millis(latency));
+        for _ in 0..40 {
+            stage.world.drains.send_modify(|drains| *drains += 1);
+            stage.run(Duration::from_millis(1_930));
+        }
+        for agent in AGENTS {
+            let calls = stage.calls(agent, SETTLED);
+            assert!(calls.len() > 200, "hardly anybody called: {}", calls.len());
+            // One that hyper's client puts into the queue of a connection which has just been said goodbye to never leaves it, and tonic
+            // does not try it again.
+            let unsent = |why: &str| why == "Cancelled operation was canceled after 0ns";
+            let failed: Vec<_> =
+                calls.iter().filter(|(_, outcome)| outcome.as_ref().is_err_and(|why| !unsent(why))).collect();
+            assert!(failed.is_empty(), "{agent} at {latency} ms: {failed:?}");
+        }
+        stage.end();
+    }
+}
+
 #[test]
 fn reloads_under_calls_cost_none_whatever_the_network_does() {
     let mut stage = Stage::new(8);

@@ -78,7 +78,7 @@ pub(crate) async fn run(world: Arc<World>, disk: Disk, wanted: watch::Receiver<u
     let (changed, _told) = std::sync::mpsc::sync_channel(1);
     registry.keep(changed);
     tokio::spawn(keep(Arc::clone(&registry), disk));
-    tokio::spawn(watch_over(Arc::clone(&registry), world));
+    tokio::spawn(watch_over(Arc::clone(&registry), Arc::clone(&world)));
 
     let network: Arc<dyn Network> = Arc::new(Simulated);
     let client = Arc::new(SideClient::new(Arc::clone(&network), Arc::default()));
@@ -108,7 +108,8 @@ pub(crate) async fn run(world: Arc<World>, disk: Disk, wanted: watch::Receiver<u
     tokio::spawn(reload(Arc::clone(&shared), wanted));
     let worker = Worker::new(shared, network);
     tokio::spawn(Arc::clone(&worker).keep());
-    let (_closing, closed) = watch::channel(false);
+    let closing = Arc::new(Mutex::new(watch::Sender::new(false)));
+    tokio::spawn(drain(world, Arc::clone(&closing)));
     let accept = async |name: &str, port: u16| {
         let (socket, listener) = (listen(port).await?, &listeners[name]);
         let (metrics, buffered) = (metrics.listener(name), Budget::new(listener.limits.buffered));
@@ -123,7 +124,7 @@ pub(crate) async fn run(world: Arc<World>, disk: Disk, wanted: watch::Receiver<u
                 metrics: Arc::clone(&metrics),
                 buffered: Arc::clone(&buffered),
             };
-            tokio::spawn(edge::serve(Arc::clone(&worker), stream, arrival, closed.clone()));
+            tokio::spawn(edge::serve(Arc::clone(&worker), stream, arrival, closing.lock().subscribe()));
         }
         #[allow(unreachable_code, reason = "names the type of the loop above")]
         Ok::<(), std::io::Error>(())
@@ -138,6 +139,14 @@ async fn reload(shared: Arc<Shared>, mut wanted: watch::Receiver<u64>) {
         let before = shared.in_force.load_full();
         let snapshot = build(*wanted.borrow_and_update(), Some(&before.snapshot)).unwrap();
         shared.put_in_force(InForce { snapshot: Arc::new(snapshot), clusters: before.clusters.clone() });
+    }
+}
+
+/// Tells the connections that there are to go, whenever the world wants it. Who comes then is another process' in production.
+async fn drain(world: Arc<World>, closing: Arc<Mutex<watch::Sender<bool>>>) {
+    let mut drains = world.drains.subscribe();
+    while drains.changed().await.is_ok() {
+        std::mem::replace(&mut *closing.lock(), watch::Sender::new(false)).send_replace(true);
     }
 }
 

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use parking_lot::{Mutex, MutexGuard};
+use tokio::sync::watch;
 
 /// An instance that nobody could reach may be thought lost for so long after it can be reached again: the longest pause between two
 /// checks of a lost one, and the check.
@@ -29,6 +30,8 @@ type Version = tonic::metadata::AsciiMetadataValue;
 #[derive(Default)]
 pub(crate) struct World {
     facts: Mutex<Facts>,
+    /// How often the proxy was told to drain.
+    pub(crate) drains: watch::Sender<u64>,
 }
 
 #[derive(Default)]

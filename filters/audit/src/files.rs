@@ -1,9 +1,10 @@
 //! All audit files of a process: each is written by one thread, however many filters name it.
 
 use std::collections::BTreeMap;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Weak};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use parking_lot::Mutex;
 use tokio::time::Instant;
@@ -71,6 +72,20 @@ impl Files {
             Err(why) => Some(why),
         };
         self.all().iter().filter_map(reopen).collect()
+    }
+
+    /// Moves all aside, so that another process can begin files under their names; lines go on in those that are open. Answers what went
+    /// wrong.
+    pub fn move_aside(&self) -> Vec<String> {
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_millis();
+        let aside = |trail: &Arc<Trail>| {
+            let path = trail.path();
+            let mut other = path.as_os_str().to_owned();
+            other.push(format!(".until-{now}"));
+            let moved = std::fs::rename(path, other).err().filter(|error| error.kind() != ErrorKind::NotFound)?;
+            Some(format!("{}: {moved}", path.display()))
+        };
+        self.all().iter().filter_map(aside).collect()
     }
 
     /// What each tells of itself.

@@ -52,6 +52,9 @@ pub struct Config {
     /// One JSON line a call. Default: off.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub access_log: Option<AccessLog>,
+    /// How the proxy ends when it is told to.
+    #[serde(default)]
+    pub drain: Drain,
     /// Bounds on expressions.
     #[serde(default)]
     pub expr: Expr,
@@ -131,6 +134,17 @@ pub struct AccessLog {
     pub when: Option<Expression>,
 }
 
+/// How the proxy ends when it is told to (SIGTERM, `POST /drain`).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Drain {
+    /// How long it goes on as before, but that `/ready` answers 503 and `serve: [health]` NOT_SERVING: as long as a balancer takes to send
+    /// no more.
+    pub delay: Period,
+    /// How long calls that are open may then go on. What is left ends with UNAVAILABLE.
+    pub timeout: Period,
+}
+
 /// Bounds on expressions.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
@@ -150,6 +164,12 @@ pub struct Expression(#[schemars(length(min = 1, max = 8192))] pub String);
 impl Default for Expr {
     fn default() -> Self {
         Self { max_cost: expr::MAX_COST }
+    }
+}
+
+impl Default for Drain {
+    fn default() -> Self {
+        Self { delay: seconds(0), timeout: seconds(30) }
     }
 }
 

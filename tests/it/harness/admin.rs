@@ -34,11 +34,16 @@ async fn said(admin: SocketAddr, request: &str) -> std::io::Result<(u16, String)
     Ok((head[9..12].parse().unwrap(), body.to_owned()))
 }
 
+/// Asks for something to be done.
+pub(crate) async fn post(admin: SocketAddr, path: &str) -> std::io::Result<(u16, String)> {
+    let request = format!("POST {path} HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n");
+    said(admin, &format!("{request}content-length: 0\r\nconnection: close\r\n\r\n")).await
+}
+
 impl TestProxy {
     /// Asks for something to be done.
     pub(crate) async fn post(&self, path: &str) -> (u16, String) {
-        let request = format!("POST {path} HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n");
-        said(self.admin_address(), &format!("{request}content-length: 0\r\nconnection: close\r\n\r\n")).await.unwrap()
+        post(self.admin_address(), path).await.unwrap()
     }
 
     /// The body of a page.

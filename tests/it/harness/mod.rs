@@ -23,8 +23,8 @@ use std::time::Duration;
 
 use portunus_agents::echo;
 
-pub(crate) use admin::{Series, get};
-pub(crate) use caller::{Answer, Ask, Caller};
+pub(crate) use admin::{Series, get, post};
+pub(crate) use caller::{Answer, Ask, Caller, Open};
 pub(crate) use filters::seen;
 pub(crate) use folder::Folder;
 pub(crate) use front::Front;
