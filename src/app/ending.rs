@@ -30,10 +30,10 @@ pub(super) struct Ending {
 }
 
 impl Ending {
-    /// Asks for the end; false if it has been asked for before, or has begun.
+    /// Asks for the end; false if it has been asked for before, or has begun. Balancers are told at once, whatever whoever ends it does
+    /// first.
     pub(super) fn ask(&self) -> bool {
-        // Looked at first: whoever waits for it may be quick.
-        let begun = self.is_leaving();
+        let begun = self.leaving.send_replace(true);
         !self.asked.send_replace(true) && !begun
     }
 

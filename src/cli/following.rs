@@ -2,15 +2,20 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep_until};
 
 use super::notify;
-use crate::app::Proxy;
+use crate::app::{Proxy, StartError};
 use crate::config::{self, Reads};
 use crate::filters;
 use crate::watch::{Print, Watch};
 
 /// The most files that a line of the log names.
 const MOST_NAMED: usize = 5;
+/// What failed for a reason that is in no file (an address in use) is tried again after this.
+const AGAIN: Duration = Duration::from_secs(5);
 
 /// Follows a file.
 pub(super) struct Following {
@@ -18,6 +23,8 @@ pub(super) struct Following {
     watch: Watch,
     /// The files of the configuration in force.
     in_force: BTreeMap<PathBuf, Print>,
+    /// When to try again, though no file has changed.
+    again: Option<Instant>,
 }
 
 impl Following {
@@ -25,12 +32,21 @@ impl Following {
     pub(super) fn begin(file: &Path, reads: &Reads) -> Self {
         let (watch, in_force) = (Watch::new(), reads.files());
         watch.look_after(in_force.clone());
-        Self { file: file.to_owned(), watch, in_force }
+        Self { file: file.to_owned(), watch, in_force, again: None }
     }
 
-    /// Waits until something has changed: says what.
+    /// Waits until something has changed, or another try is due: says what.
     pub(super) async fn changed(&self) -> String {
-        let files = self.watch.changed().await;
+        let due = async {
+            match self.again {
+                Some(again) => sleep_until(again).await,
+                None => std::future::pending().await,
+            }
+        };
+        let files = tokio::select! {
+            files = self.watch.changed() => files,
+            () = due => return "what failed is tried again".to_owned(),
+        };
         let named: Vec<_> = files.iter().take(MOST_NAMED).map(|file| file.display().to_string()).collect();
         let more = match files.len().saturating_sub(MOST_NAMED) {
             0 => String::new(),
@@ -46,10 +62,14 @@ impl Following {
         let path = self.file.clone();
         let loaded = tokio::task::spawn_blocking(move || config::load(&path, &config::process, filters::ALL)).await;
         let mut reads = Reads::of(&self.file);
+        self.again = None;
         let failed = match loaded {
             Ok(Ok(loaded)) => {
                 reads = loaded.source.reads().clone();
-                proxy.reload(loaded).await.err().map(|error| error.to_string())
+                let failed = proxy.reload(loaded).await.err();
+                let elsewhere = failed.as_ref().is_some_and(|error| !matches!(error, StartError::Config(_)));
+                self.again = elsewhere.then(|| Instant::now() + AGAIN);
+                failed.map(|error| error.to_string())
             }
             Ok(Err(errors)) => {
                 proxy.reload_failed(&errors);

@@ -141,6 +141,18 @@ async fn what_is_wrong_changes_nothing_and_what_is_right_again_is_taken() {
 }
 
 #[tokio::test]
+async fn a_port_that_was_in_use_is_taken_once_it_is_free() {
+    let run = Run::new("port").await;
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = taken.local_addr().unwrap();
+    run.write(run.text("1", &format!("  more: {{address: \"{port}\", routes: [{{cluster: c}}]}}\n")));
+    run.is_refused("cannot listen on", "0").await;
+    drop(taken);
+    run.is_taken("1").await;
+    run.end().await;
+}
+
+#[tokio::test]
 async fn half_a_file_is_no_configuration_and_the_rest_makes_it_one() {
     let run = Run::new("half").await;
     let whole = run.text("1", "");
