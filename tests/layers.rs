@@ -101,8 +101,8 @@ const AT_THE_RIM: [(&str, &[&str]); 35] = [
     ("x509_parser", &[]),
     ("redb", &["store"]),
     ("notify", &["watch::eyes"]),
-    ("rustix", &["app::handover::line", "cli::notify"]),
-    ("listenfd", &["cli::notify"]),
+    ("rustix", &["app::handover::line", "cli::systemd"]),
+    ("listenfd", &["cli::systemd"]),
     // One hash for all proxies: whoever needs a key's asks `balance::hash_of`.
     ("twox_hash", &["balance::keyed"]),
     ("flate2", &["wire::compress"]),

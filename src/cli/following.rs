@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep_until};
 
-use super::notify;
+use super::systemd;
 use crate::app::{Proxy, StartError};
 use crate::config::{self, Reads};
 use crate::filters;
@@ -57,7 +57,7 @@ impl Following {
 
     /// Reads everything anew. What is wrong is said, and nothing changes then. `cause` is for the log.
     pub(super) async fn reload(&mut self, proxy: &Proxy, cause: &str) {
-        notify::say_reloading();
+        systemd::say_reloading();
         self.watch.refresh().await;
         let path = self.file.clone();
         let loaded = tokio::task::spawn_blocking(move || config::load(&path, &config::process, filters::ALL)).await;
@@ -77,7 +77,7 @@ impl Following {
             }
             Err(error) => Some(error.to_string()),
         };
-        notify::say(notify::READY);
+        systemd::say(systemd::READY);
         let (generation, read) = (proxy.generation(), reads.files());
         match failed {
             None => {

@@ -8,10 +8,10 @@ mod descriptors;
 mod dev;
 mod dial;
 mod following;
-mod notify;
 mod online;
 mod run;
 pub mod schema;
+mod systemd;
 
 use std::io::{BufReader, stderr, stdin, stdout};
 use std::path::PathBuf;

@@ -1,5 +1,6 @@
 //! `portunus run`: the proxy, until a signal ends it.
 
+use std::io;
 use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -7,7 +8,7 @@ use std::time::Duration;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::following::Following;
-use super::notify;
+use super::systemd;
 use crate::app::{self, Inherited, Program, StartError};
 use crate::config::Drain;
 use crate::{config, filters, observe};
@@ -26,12 +27,12 @@ pub(super) fn run(file: &Path) -> ExitCode {
         }
     };
     // First of all: later its file may be another.
-    let (program, inherited) = match (app::Program::current(), Inherited::receive()) {
-        (Ok(program), Ok(inherited)) => (program, inherited),
-        (Err(error), _) => return refuse(&format!("the program's own file cannot be told: {error}"), 1),
-        (_, Err(error)) => return refuse(&error, 1),
+    let program = Program::current();
+    let inherited = match Inherited::receive() {
+        Ok(inherited) => inherited,
+        Err(error) => return refuse(&error, 1),
     };
-    notify::take_sockets(&inherited);
+    systemd::take_sockets(&inherited);
     let loaded = match config::load(file, &config::process, filters::ALL) {
         Ok(loaded) => loaded,
         Err(errors) => return refuse(&errors.to_string(), BAD_CONFIGURATION),
@@ -49,7 +50,10 @@ pub(super) fn run(file: &Path) -> ExitCode {
     code
 }
 
-async fn start((loaded, file): (config::Loaded, &Path), (program, inherited): (&Program, &Inherited)) -> ExitCode {
+async fn start(
+    (loaded, file): (config::Loaded, &Path),
+    (program, inherited): (&io::Result<Program>, &Inherited),
+) -> ExitCode {
     let Ok(mut signals) = Signals::new() else { return refuse("signals cannot be received", 1) };
     let reads = loaded.source.reads().clone();
     let started = tokio::select! {
@@ -70,7 +74,7 @@ async fn start((loaded, file): (config::Loaded, &Path), (program, inherited): (&
 
 async fn until_told(
     (proxy, mut following): (app::Proxy, Following),
-    program: &Program,
+    program: &io::Result<Program>,
     mut signals: Signals,
 ) -> ExitCode {
     for (name, addresses) in proxy.listeners() {
@@ -81,7 +85,7 @@ async fn until_told(
     if let Some(address) = proxy.public() {
         tracing::info!(%address, "admin server is listening for anybody");
     }
-    notify::say(notify::READY);
+    systemd::say(systemd::READY);
     let handed_over = loop {
         tokio::select! {
             () = signals.end.comes() => break false,
@@ -111,7 +115,7 @@ async fn end((proxy, handed_over): (app::Proxy, bool), mut signals: Signals) -> 
         // Nobody has to be told: whoever comes is served by the new process.
         delay.0 = Duration::ZERO;
     } else {
-        notify::say("STOPPING=1\nSTATUS=draining");
+        systemd::say("STOPPING=1\nSTATUS=draining");
     }
     tracing::info!(
         delay = %delay,
@@ -160,13 +164,20 @@ impl End {
 }
 
 /// Has the program that is there now take the place of this process; false if it cannot, and all goes on here.
-async fn upgrade(proxy: &app::Proxy, program: &Program) -> bool {
+async fn upgrade(proxy: &app::Proxy, program: &io::Result<Program>) -> bool {
+    let program = match program {
+        Ok(program) => program,
+        Err(error) => {
+            tracing::error!(%error, "SIGUSR2: the system does not say which file this program is (is /proc there?)");
+            return false;
+        }
+    };
     let path = program.path().display().to_string();
     tracing::info!(path, "SIGUSR2: a new process is started to take the place of this one");
     match proxy.hand_over(program).await {
         Ok(pid) => {
             tracing::info!(pid, "the new process has taken the place of this one");
-            notify::say(&format!("MAINPID={pid}"));
+            systemd::say(&format!("MAINPID={pid}"));
             true
         }
         Err(error) => {

@@ -63,7 +63,7 @@ async function attack({ targets, agent, redirects, quick }) {
       request.onerror = () => failed('refused');
       request.send();
     }));
-    for (const [path, method] of [['/schema/accept', 'POST'], ['/drain', 'POST'], [`/agents/${agent}`, 'POST']]) {
+    for (const [path, method] of [['/schema/accept', 'POST'], [`/agents/${agent}`, 'POST']]) {
       for (const type of ['text/plain', 'application/x-www-form-urlencoded']) {
         const options = { method, mode: 'no-cors', headers: { 'content-type': type }, body: '{}' };
         await attempt(one(`${method} ${path} ${type}`), async () => read(await fetch(at + path, options)));
@@ -133,9 +133,14 @@ async function attack({ targets, agent, redirects, quick }) {
       opened?.close();
       return seen + frames;
     });
-    // Last: where it works, the agent is gone.
+    // Last: where it works, the agent is gone, and then the proxy.
     await attempt(one('DELETE'), async () =>
       read(await fetch(`${at}/agents/${agent}`, { method: 'DELETE', headers: json })));
+    for (const type of ['text/plain', 'application/x-www-form-urlencoded', 'application/json']) {
+      const options = { method: 'POST', headers: { 'content-type': type }, body: '{}' };
+      const mode = type === 'application/json' ? {} : { mode: 'no-cors' };
+      await attempt(one(`POST /drain ${type}`), async () => read(await fetch(`${at}/drain`, { ...options, ...mode })));
+    }
   }
   return attempts;
 }

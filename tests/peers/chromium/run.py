@@ -42,7 +42,7 @@ def main() -> int:
                 tally.check(f"{name}: nothing has changed", same(before, after), f"{before}\n{after}")
             tally.check("there were pages of every kind", len(said["pages"]) == 6, str([page["name"] for page in said["pages"]]))
             people(tally, said["people"])
-            own(tally, said["own"], admin, agent)
+            own(tally, said["own"], agent, proxy)
     return tally.close()
 
 
@@ -126,11 +126,15 @@ def people(tally: harness.Tally, visits: list) -> None:
     tally.check("and reads it", bool(shown) and all(MARKER in visit["text"] for visit in shown), str(shown)[:500])
 
 
-def own(tally: harness.Tally, attempts: list, admin: int, agent: str) -> None:
+def own(tally: harness.Tally, attempts: list, agent: str, proxy: harness.Proxy) -> None:
     """The same attempts from the admin port's own origin, as a console would make them: reading and changing work."""
     read = {attempt["what"]: attempt["read"] for attempt in attempts}
     tally.check("its own page reads", any(MARKER in text for text in read.values()), str(read)[:1000])
-    tally.check("its own page changes", f'"{agent}"' not in get(admin, "/agents"), get(admin, "/agents"))
+    deleted = next((text for what, text in read.items() if what.startswith("DELETE ")), "")
+    tally.check("its own page changes", MARKER in deleted, deleted)
+    # It asked for a drain at last.
+    code = proxy.process.wait(harness.PATIENCE)
+    tally.check("and ends it", code == 0, f"{code}\n{proxy.output()[-2000:]}")
 
 
 if __name__ == "__main__":
