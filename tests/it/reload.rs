@@ -395,7 +395,7 @@ async fn sighup_reads_the_file_anew_and_says_what_is_wrong_with_it() {
     );
     fs::write(&file, text(two.address())).unwrap();
     process.signal("HUP").await;
-    eventually!(process.json("/config/status").await["generation"] == 2);
+    eventually!(process.json("/config/status").await["generation"].as_u64() >= Some(2));
     assert_eq!(who(&caller).await, "two", "on the connection that was there");
     drop(caller);
     assert_eq!(process.stop().await, Some(0));
