@@ -1,4 +1,5 @@
-//! `/config` and what is below it: which configuration is in force, since when, and what it changed. Secrets are removed by whoever implements the view.
+//! `/config` and what is below it: which configuration is in force, since when, and what it changed. Secrets are removed by whoever
+//! implements the view.
 
 use http::StatusCode;
 use http::request::Parts;

@@ -13,7 +13,7 @@ use tokio::task::JoinSet;
 use super::handover::Inherited;
 use super::{StartError, system};
 use crate::call::Shared;
-use crate::config::snapshot::{Listener, Snapshot, Target};
+use crate::config::snapshot::{Listener, Snapshot};
 use crate::edge::{self, Deal, Gate};
 use crate::observe::metrics::ListenerMetrics;
 
@@ -162,9 +162,7 @@ impl Listening {
     /// Accepts nobody for now where instances register: their connections wait in the queue of the socket.
     pub(super) fn pause(&self, snapshot: &Snapshot) {
         for (name, open) in &self.open {
-            let listener = snapshot.listeners.get(name);
-            let mut routes = listener.iter().flat_map(|listener| listener.router.iter());
-            if routes.any(|(_, route)| matches!(route.target, Target::Register { .. })) {
+            if snapshot.listeners.get(name).is_some_and(|listener| listener.registers()) {
                 open.sockets.iter().for_each(|one| one.accepts.abort());
             }
         }

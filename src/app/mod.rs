@@ -34,7 +34,7 @@ use tokio::task::JoinSet;
 
 use crate::admin::{self, AdminState};
 use crate::call::{HopId, Shared};
-use crate::config::snapshot::{self, Snapshot, Target};
+use crate::config::snapshot::{self, Snapshot};
 use crate::config::{AccessLog as LogConfig, Config, Errors, Loaded};
 use crate::in_force::InForce;
 use crate::observe::metrics::CallKind;
@@ -243,9 +243,7 @@ fn know_methods(metrics: &Metrics, snapshot: &Snapshot, config: &Config) {
             None => metrics.know_service(&service),
         }
     }
-    let mut targets =
-        snapshot.listeners.values().flat_map(|listener| listener.router.iter()).map(|(_, route)| &route.target);
-    if targets.any(|target| matches!(target, Target::Register { .. })) {
+    if snapshot.listeners.values().any(|listener| listener.registers()) {
         for (service, method, kind) in BINDU {
             metrics.know(service, method, kind);
         }

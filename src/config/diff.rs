@@ -5,12 +5,12 @@ use std::collections::HashMap;
 
 use serde_json::{Map, Value};
 
+use super::render::HIDDEN;
+
 /// The most changes that are told.
 const MOST: usize = 1_000;
 /// The most characters of a value that are shown.
 const MOST_SHOWN: usize = 120;
-/// Stands for a value that is not shown.
-const HIDDEN: &str = "***";
 
 /// A configuration: as it is, and as it may be shown.
 #[derive(Clone, Copy, Debug)]

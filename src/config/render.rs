@@ -8,6 +8,9 @@ use serde_json::Value;
 use super::yaml::Scalar;
 use super::{Config, Loaded, Path, Step};
 
+/// Stands for a value that is not shown.
+pub(super) const HIDDEN: &str = "***";
+
 /// `config` as YAML, defaults included. Loads to the same configuration again. Values from the environment are in it.
 pub fn render_defaults(config: &Config) -> String {
     let mut text = String::new();
@@ -41,7 +44,7 @@ fn mask(value: &mut Value, path: &Path) {
         let Some(next) = next else { return };
         value = next;
     }
-    *value = Value::from("***");
+    *value = Value::from(HIDDEN);
 }
 
 /// Lists and maps as blocks, one key a line. `in_item` says that the cursor stands behind a `- `.

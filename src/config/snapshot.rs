@@ -86,6 +86,13 @@ pub struct Listener {
     pub forwarded: Option<Sources>,
 }
 
+impl Listener {
+    /// Whether instances register here.
+    pub fn registers(&self) -> bool {
+        self.router.iter().any(|(_, route)| matches!(route.target, Target::Register { .. }))
+    }
+}
+
 /// Addresses, as ranges of them.
 #[derive(Clone, Debug)]
 pub struct Sources(Vec<IpNet>);

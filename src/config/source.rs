@@ -1,7 +1,7 @@
 //! The file behind a configuration: turns a path of the configuration into a line and column, so that whoever finds
 //! something wrong later (rules, the snapshot builder) can say where. Also knows which values must not be shown.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, btree_map};
 use std::io::Read as _;
 use std::path::{Path as FilePath, PathBuf};
 use std::sync::Arc;
@@ -40,9 +40,9 @@ impl Reads {
 
     pub(super) fn add(&self, file: PathBuf) {
         // The first time counts: it may be read once more.
-        if !self.0.lock().contains_key(&file) {
-            let print = Print::take(&file);
-            self.0.lock().entry(file).or_insert(print);
+        if let btree_map::Entry::Vacant(new) = self.0.lock().entry(file) {
+            let print = Print::take(new.key());
+            new.insert(print);
         }
     }
 }

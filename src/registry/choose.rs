@@ -194,8 +194,8 @@ impl Index {
             Some(Callback::Pattern { host, .. }) => Some(host),
             _ => None,
         };
-        let patterns = callback.into_iter().chain(&self.settings.authorities);
-        let Some(label) = patterns.into_iter().find_map(|pattern| pattern.label(host)) else {
+        let mut patterns = callback.into_iter().chain(&self.settings.authorities);
+        let Some(label) = patterns.find_map(|pattern| pattern.label(host)) else {
             return self.told.by_host.get(host).map(Ok);
         };
         Some(match self.by_id.get(label) {

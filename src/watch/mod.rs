@@ -51,26 +51,22 @@ impl Watch {
     /// Nothing is looked after yet. It sees as the system does; where the system cannot, it looks more often, and the log says so.
     pub fn new() -> Self {
         let bell = Arc::new(Notify::new());
-        let eyes = System::new(Arc::clone(&bell)).map(|eyes| Box::new(eyes) as Box<dyn Eyes>);
-        let (eyes, blind) = match eyes {
-            Ok(eyes) => (Some(eyes), None),
-            Err(error) => (None, Some(error)),
-        };
-        Self::by(eyes, blind, bell)
+        Self::by(System::new(Arc::clone(&bell)).map(|eyes| Box::new(eyes) as Box<dyn Eyes>), bell)
     }
 
     /// The same with eyes of somebody's own, who ring this bell.
     pub fn seeing(eyes: Box<dyn Eyes>, bell: Arc<Notify>) -> Self {
-        Self::by(Some(eyes), None, bell)
+        Self::by(Ok(eyes), bell)
     }
 
-    fn by(eyes: Option<Box<dyn Eyes>>, blind: Option<String>, bell: Arc<Notify>) -> Self {
+    fn by(eyes: Result<Box<dyn Eyes>, String>, bell: Arc<Notify>) -> Self {
         let (orders, ordered) = mpsc::unbounded_channel();
         let changed = Arc::new(Changed::default());
         let mut looking =
-            Looking { prints: BTreeMap::new(), changed: Arc::clone(&changed), eyes, bell, every: NOW_AND_THEN };
-        if let Some(why) = blind {
-            looking.is_blind(&why);
+            Looking { prints: BTreeMap::new(), changed: Arc::clone(&changed), eyes: None, bell, every: NOW_AND_THEN };
+        match eyes {
+            Ok(eyes) => looking.eyes = Some(eyes),
+            Err(why) => looking.is_blind(&why),
         }
         let task = tokio::spawn(looking.run(ordered));
         Self { orders, changed, _looking: AbortOnDropHandle::new(task) }

@@ -12,10 +12,10 @@ use tokio::time::timeout;
 use super::{Eyes, Print, Watch};
 
 /// A folder that ends with its test.
-struct Folder(PathBuf);
+pub(super) struct Folder(pub(super) PathBuf);
 
 impl Folder {
-    fn new(name: &str) -> Self {
+    pub(super) fn new(name: &str) -> Self {
         let path = std::env::temp_dir().join(format!("portunus-watch-{}-{name}", std::process::id()));
         fs::remove_dir_all(&path).ok();
         fs::create_dir_all(&path).unwrap();

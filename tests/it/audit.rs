@@ -14,7 +14,8 @@ use tokio::process::Command;
 use tokio::task::JoinSet;
 
 use crate::harness::{
-    Ask, Caller, Folder, Got, Process, Reflecting, Setup, TestProxy, Upstream, chunk, echo, eventually, full_at,
+    Ask, Caller, Folder, Got, Process, Reflecting, Setup, TestProxy, Upstream, chunk, echo, eventually, free_addresses,
+    full_at, running,
 };
 
 fn key(folder: &Folder) -> PathBuf {
@@ -65,8 +66,7 @@ struct Site {
 impl Site {
     fn new(name: &str, instance: SocketAddr, audit: &str) -> Self {
         let folder = Folder::new(&format!("audit-{name}"));
-        let held: Vec<_> = (0..2).map(|_| std::net::TcpListener::bind("127.0.0.1:0").unwrap()).collect();
-        let [admin, edge] = [0, 1].map(|at: usize| held[at].local_addr().unwrap());
+        let [admin, edge] = free_addresses();
         key(&folder);
         let text = format!(
             "workers: 2\nadmin: {{address: {admin}}}\nclusters: {{c: {{endpoints: [\"{instance}\"], schema: {{reflection: false}}}}}}\n\
@@ -78,11 +78,7 @@ impl Site {
     }
 
     async fn start(&self, command: Option<Command>) -> Process {
-        let command = command.unwrap_or_else(|| {
-            let mut command = Command::new(env!("CARGO_BIN_EXE_portunus"));
-            command.arg("run").arg("-c").arg(self.folder.at("proxy.yaml"));
-            command
-        });
+        let command = command.unwrap_or_else(|| running(self.folder.at("proxy.yaml")));
         let mut process = Process::spawn(command, &self.folder.at("log"), self.admin);
         process.until_ready(200).await;
         process

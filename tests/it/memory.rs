@@ -6,11 +6,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::Value;
-use tokio::process::Command;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-use crate::harness::{Ask, Authority, Caller, Folder, Process, Reflecting, echo, eventually, get};
+use crate::harness::{
+    Ask, Authority, Caller, Folder, Process, Reflecting, echo, eventually, free_addresses, get, running,
+};
 use crate::schemas::{hostile, odd, one};
 
 /// How much more it may hold at any time than before. Eight are asked at once, each for at most 16 MiB.
@@ -48,18 +49,14 @@ async fn servers_that_mean_ill_are_held_within_bounds() {
         routes += &format!("      - {{match: {{service: t.{name}}}, cluster: {name}}}\n");
         servers.push((server, manner.clone()));
     }
-    let ports: Vec<_> = (0..2).map(|_| std::net::TcpListener::bind("127.0.0.1:0").unwrap()).collect();
-    let [admin, edge] = [0, 1].map(|at: usize| ports[at].local_addr().unwrap());
-    drop(ports);
+    let [admin, edge] = free_addresses();
     let text = format!(
         "workers: 1\nadmin: {{address: {admin}}}\nclusters:\n{clusters}  good: {{endpoints: [{}], schema: {{}}}}\nlisteners:\n  edge:\n    \
          address: {edge}\n    routes:\n{routes}      - {{cluster: good}}\n",
         good.address()
     );
     let folder = Folder::new("memory");
-    let mut command = Command::new(env!("CARGO_BIN_EXE_portunus"));
-    command.arg("run").arg("-c").arg(folder.write("proxy.yaml", text));
-    let mut process = Process::spawn(command, &folder.at("log"), admin);
+    let mut process = Process::spawn(running(folder.write("proxy.yaml", text)), &folder.at("log"), admin);
     process.until_ready(200).await;
     let pid = process.child.id().unwrap();
     for name in manners.iter().map(|(name, ..)| *name).chain(["good"]) {
@@ -123,18 +120,14 @@ async fn shake_hands(ca: &Arc<Authority>, edge: SocketAddr, times: usize) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn ten_thousand_handshakes_leave_nothing() {
     let (ca, echo, folder) = (Arc::new(Authority::new()), echo("e").await, Folder::new("handshakes"));
-    let ports: Vec<_> = (0..2).map(|_| std::net::TcpListener::bind("127.0.0.1:0").unwrap()).collect();
-    let [admin, edge] = [0, 1].map(|at: usize| ports[at].local_addr().unwrap());
-    drop(ports);
+    let [admin, edge] = free_addresses();
     let text = format!(
         "workers: 2\nadmin: {{address: {admin}}}\nclusters: {{echo: {{endpoints: [\"{}\"], schema: {{reflection: false}}}}}}\nlisteners:\n  \
          edge:\n    address: {edge}\n    {}\n    routes: [{{cluster: echo}}]\n",
         echo.address(),
         ca.listener("mode: required")
     );
-    let mut command = Command::new(env!("CARGO_BIN_EXE_portunus"));
-    command.arg("run").arg("-c").arg(folder.write("proxy.yaml", text));
-    let mut process = Process::spawn(command, &folder.at("log"), admin);
+    let mut process = Process::spawn(running(folder.write("proxy.yaml", text)), &folder.at("log"), admin);
     process.until_ready(200).await;
     let quiet = async || {
         eventually!(metric(admin, "portunus_open_connections{listener=\"edge\"}").await == 0);

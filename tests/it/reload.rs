@@ -7,13 +7,12 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use tokio::net::TcpStream;
-use tokio::process::Command;
 use tokio::task::JoinSet;
 
 use crate::agents::sdk;
 use crate::harness::{
     Ask, Authority, Caller, Folder, Got, Process, Reflecting, TestProxy, Upstream, chunk, echo, eventually, fields,
-    framed, head, refused_port, soon,
+    framed, free_addresses, head, refused_port, running, soon,
 };
 
 /// Says which `x-gen` a request had.
@@ -357,9 +356,7 @@ async fn counters_of_filters_and_what_a_listener_serves_itself_go_on() {
 #[tokio::test]
 async fn sighup_reads_the_file_anew_and_says_what_is_wrong_with_it() {
     let (folder, one, two) = (Folder::new("reload-process"), answering("one").await, answering("two").await);
-    let held: Vec<_> = (0..2).map(|_| std::net::TcpListener::bind("127.0.0.1:0").unwrap()).collect();
-    let [admin, edge] = [0, 1].map(|at: usize| held[at].local_addr().unwrap());
-    drop(held);
+    let [admin, edge] = free_addresses();
     let text = |instance: SocketAddr| {
         format!(
             "admin: {{address: {admin}}}\nclusters: {{c: {{endpoints: [\"{instance}\"], schema: {{reflection: false}}}}}}\n\
@@ -367,9 +364,7 @@ async fn sighup_reads_the_file_anew_and_says_what_is_wrong_with_it() {
         )
     };
     let file = folder.write("proxy.yaml", text(one.address()));
-    let mut command = Command::new(env!("CARGO_BIN_EXE_portunus"));
-    command.arg("run").arg("-c").arg(&file);
-    let mut process = Process::spawn(command, &folder.at("log"), admin);
+    let mut process = Process::spawn(running(&file), &folder.at("log"), admin);
     process.until_ready(200).await;
     let caller = Caller::connect(edge).await;
     assert_eq!(who(&caller).await, "one");

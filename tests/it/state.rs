@@ -14,7 +14,7 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tonic::transport::Channel;
 
-use crate::harness::{Caller, Folder, Process, full_at, get, soon};
+use crate::harness::{Caller, Folder, Process, free_addresses, full_at, get, running, soon};
 use crate::registrar::registration;
 
 /// A folder with a configuration, and ports that nobody else has.
@@ -28,9 +28,8 @@ struct Site {
 impl Site {
     fn new(name: &str, registry: &str) -> Self {
         let folder = Folder::new(&format!("state-{name}"));
-        // Held together, so that they differ; a listener that comes back takes its port again.
-        let held: Vec<_> = (0..3).map(|_| std::net::TcpListener::bind("127.0.0.1:0").unwrap()).collect();
-        let [admin, sdk, callback] = [0, 1, 2].map(|at: usize| held[at].local_addr().unwrap());
+        // A listener that comes back takes its port again.
+        let [admin, sdk, callback] = free_addresses();
         let site = Self { folder, admin, sdk, callback };
         site.configure("proxy.yaml", admin, registry);
         site
@@ -48,9 +47,7 @@ impl Site {
     }
 
     fn command(&self, file: &str) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_portunus"));
-        command.arg("run").arg("-c").arg(self.folder.at(file));
-        command
+        running(self.folder.at(file))
     }
 
     fn spawn(&self, command: Command, admin: SocketAddr) -> Process {

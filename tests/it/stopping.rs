@@ -6,11 +6,12 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use tokio::net::TcpStream;
-use tokio::process::Command;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
-use crate::harness::{Answer, Ask, Caller, Folder, Process, chunk, echo, eventually, framed, get, post, soon};
+use crate::harness::{
+    Answer, Ask, Caller, Folder, Process, chunk, echo, eventually, framed, free_addresses, get, post, running, soon,
+};
 
 /// A process with a listener `edge` before one instance.
 struct Site {
@@ -22,9 +23,7 @@ struct Site {
 impl Site {
     async fn start(name: &str, top: &str, instance: SocketAddr) -> Self {
         let folder = Folder::new(&format!("stopping-{name}"));
-        let held: Vec<_> = (0..2).map(|_| std::net::TcpListener::bind("127.0.0.1:0").unwrap()).collect();
-        let [admin, edge] = [0, 1].map(|at: usize| held[at].local_addr().unwrap());
-        drop(held);
+        let [admin, edge] = free_addresses();
         let file = folder.write(
             "proxy.yaml",
             format!(
@@ -32,9 +31,7 @@ impl Site {
                  listeners:\n  edge: {{address: {edge}, serve: [health], routes: [{{cluster: c}}]}}\n"
             ),
         );
-        let mut command = Command::new(env!("CARGO_BIN_EXE_portunus"));
-        command.arg("run").arg("-c").arg(&file);
-        let mut process = Process::spawn(command, &folder.at("log"), admin);
+        let mut process = Process::spawn(running(&file), &folder.at("log"), admin);
         process.until_ready(200).await;
         Self { folder, process, edge }
     }

@@ -18,7 +18,7 @@ use tokio::process::Command;
 use tokio::task::JoinHandle;
 use tonic::transport::Channel;
 
-use crate::harness::{Ask, Caller, Folder, Process, chunk, echo, eventually, framed, get, soon};
+use crate::harness::{Ask, Caller, Folder, Process, chunk, echo, eventually, framed, free_addresses, get, soon};
 use crate::registrar::registration;
 
 const BINARY: &str = env!("CARGO_BIN_EXE_portunus");
@@ -35,8 +35,7 @@ struct Site {
 impl Site {
     fn new(name: &str, echo: SocketAddr) -> Self {
         let folder = Folder::new(&format!("upgrade-{name}"));
-        let held: Vec<_> = (0..4).map(|_| TcpListener::bind("127.0.0.1:0").unwrap()).collect();
-        let [admin, sdk, edge, callback] = [0, 1, 2, 3].map(|at: usize| held[at].local_addr().unwrap());
+        let [admin, sdk, edge, callback] = free_addresses();
         folder.write(
             "proxy.yaml",
             format!(

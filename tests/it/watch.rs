@@ -9,10 +9,11 @@ use std::time::Duration;
 use rand::rngs::SmallRng;
 use rand::{Rng as _, SeedableRng as _};
 use serde_json::Value;
-use tokio::process::Command;
 use tokio::time::{Instant, sleep};
 
-use crate::harness::{Ask, Caller, Folder, Got, Process, Upstream, chunk, eventually, fields, framed, head};
+use crate::harness::{
+    Ask, Caller, Folder, Got, Process, Upstream, chunk, eventually, fields, framed, free_addresses, head, running,
+};
 
 /// Says which mark a request had.
 async fn marked() -> Upstream {
@@ -43,13 +44,9 @@ impl Run {
     /// `place` puts the file where it is to be, and says where that is.
     async fn of(name: &str, place: impl FnOnce(&Folder, &str) -> PathBuf) -> Self {
         let (folder, instance) = (Folder::new(&format!("watch-{name}")), marked().await);
-        let held: Vec<_> = (0..2).map(|_| std::net::TcpListener::bind("127.0.0.1:0").unwrap()).collect();
-        let [admin, edge] = [0, 1].map(|at: usize| held[at].local_addr().unwrap());
-        drop(held);
+        let [admin, edge] = free_addresses();
         let file = place(&folder, &text(admin, edge, instance.address(), "0", ""));
-        let mut command = Command::new(env!("CARGO_BIN_EXE_portunus"));
-        command.arg("run").arg("-c").arg(&file);
-        let mut process = Process::spawn(command, &folder.at("log"), admin);
+        let mut process = Process::spawn(running(&file), &folder.at("log"), admin);
         process.until_ready(200).await;
         let caller = Caller::connect(edge).await;
         let run = Self { folder, file, process, caller, instance, edge };

@@ -5,11 +5,12 @@ use std::os::unix::fs::symlink;
 use std::path::Path;
 
 use super::folders_of;
+use crate::watch::tests::Folder;
 
 #[test]
 fn a_file_of_a_configmap_is_watched_where_its_links_are() {
-    let root = std::env::temp_dir().join(format!("portunus-eyes-{}", std::process::id()));
-    fs::remove_dir_all(&root).ok();
+    let folder = Folder::new("eyes");
+    let root = &folder.0;
     fs::create_dir_all(root.join("mount/..v1")).unwrap();
     fs::create_dir_all(root.join("etc")).unwrap();
     fs::write(root.join("mount/..v1/file"), "").unwrap();
@@ -29,5 +30,4 @@ fn a_file_of_a_configmap_is_watched_where_its_links_are() {
     assert!(folders_of(&root.join("etc/linked/file")).iter().any(|folder| folder.ends_with("mount/..v1")));
     assert!(folders_of(&root.join("etc/loop")).len() < 5);
     assert!(folders_of(Path::new("bare.yaml")).contains(Path::new(".")));
-    fs::remove_dir_all(&root).unwrap();
 }

@@ -30,7 +30,7 @@ pub(crate) use folder::Folder;
 pub(crate) use front::Front;
 pub(crate) use grpc::{chunk, framed, framed_with, messages, unchunk};
 pub(crate) use issuer::{KeyServer, Signer, claims, now};
-pub(crate) use process::{Process, full_at};
+pub(crate) use process::{Process, free_addresses, full_at, running};
 pub(crate) use proxy::{Setup, TestProxy};
 pub(crate) use raw::{Frame, RawUpstream, RawWire, Say, kind};
 pub(crate) use reflecting::{Manner, Reflecting, Said, set};

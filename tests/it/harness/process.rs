@@ -1,7 +1,7 @@
 //! A proxy in a process of its own: to be killed, and to be short of disk.
 
 use std::fs;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
@@ -15,6 +15,20 @@ use super::{get, soon};
 pub(crate) struct Process {
     pub(crate) child: Child,
     pub(crate) admin: SocketAddr,
+}
+
+/// Addresses that nobody else has: for a proxy of another process, which cannot say what port 0 became.
+pub(crate) fn free_addresses<const N: usize>() -> [SocketAddr; N] {
+    // Held together, so that they differ.
+    let held = [(); N].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
+    held.map(|socket| socket.local_addr().unwrap())
+}
+
+/// A proxy by the configuration in this file.
+pub(crate) fn running(file: impl AsRef<Path>) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_portunus"));
+    command.arg("run").arg("-c").arg(file.as_ref());
+    command
 }
 
 /// A proxy whose files may not grow over so many octets, as if the disk was full: a signal that would end it is not taken.
