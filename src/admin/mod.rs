@@ -1,6 +1,7 @@
 //! The admin server: what the proxy looks like from inside, over HTTP/1.1 on an address of its own. `app` starts it on
 //! the control runtime and implements [`View`]; it carries no calls and must never slow one down.
 
+mod body;
 mod config;
 mod guard;
 mod health;
@@ -19,8 +20,9 @@ use std::sync::Arc;
 
 pub use server::serve;
 pub use view::{
-    AgentView, ChangeView, ClusterView, ConfigChange, ConfigProblem, ConfigStatus, ConnectionCounts, CoreState,
-    DriftView, IncompatibleView, InstanceSchemaView, InstanceView, Readiness, RouteView, SchemaView, StateCounts, View,
+    AgentView, ChangeView, ClusterView, ConfigChange, ConfigProblem, ConfigStatus, ConfigTrial, ConnectionCounts,
+    CoreState, DriftView, IncompatibleView, InstanceSchemaView, InstanceView, Readiness, RouteView, SchemaView,
+    StateCounts, View,
 };
 
 use crate::observe::Metrics;

@@ -18,9 +18,10 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::{sleep, timeout};
 
+use super::body::Turns;
 use super::guard::Shown;
 use super::recent::Recent;
-use super::router::{self, Site};
+use super::router::{self, Next, Site};
 use super::{AdminState, Surface};
 
 /// What strangers may hold here.
@@ -66,7 +67,7 @@ pub(super) async fn serve_within(
     (state, surface): (AdminState, Surface),
     shutdown: impl Future<Output = ()>,
 ) {
-    let site = Arc::new(Site { state, surface, recent: Recent::default() });
+    let site = Arc::new(Site { state, surface, recent: Recent::default(), turns: Turns::default() });
     let mut connections = JoinSet::new();
     let mut by_age = VecDeque::new();
     tokio::pin!(shutdown);
@@ -159,11 +160,13 @@ async fn exchange<T: AsyncRead + AsyncWrite + Unpin>(
     site: Arc<Site>,
     shown: Shown,
 ) -> io::Result<()> {
-    let service = service_fn(move |request: hyper::Request<Incoming>| {
-        // The body is dropped unread: no endpoint takes one.
-        let (request, _) = request.into_parts();
-        let reply = router::answer(&site, &shown, &request);
-        async { Ok::<_, Infallible>(reply) }
+    let (site, shown) = (&*site, &shown);
+    let service = service_fn(async move |request: hyper::Request<Incoming>| {
+        let (request, body) = request.into_parts();
+        Ok::<_, Infallible>(match router::answer(site, shown, &request) {
+            Next::Send(reply) => reply,
+            Next::Take(takes) => site.turns.answer(&site.state, takes, body).await,
+        })
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())

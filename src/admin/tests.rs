@@ -88,6 +88,51 @@ async fn every_endpoint_answers_json() {
     insta::assert_snapshot!(pages);
 }
 
+/// A request with a body.
+fn tries(body: &str) -> String {
+    let head = "POST /config/check HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n";
+    format!("{head}Content-Length: {}\r\n\r\n{body}", body.len())
+}
+
+#[tokio::test]
+async fn a_body_is_read_where_an_endpoint_takes_one() {
+    let server = start().await;
+    let fine = exchange(server.address, &tries("a: 1")).await;
+    assert_eq!((fine.status, fine.body.contains("4 octets")), (200, true), "{}", fine.body);
+    assert_eq!(exchange(server.address, &tries("wrong")).await.status, 422);
+    let mut longer = tries("a: 1");
+    longer = longer.replace("Content-Length: 4", &format!("Content-Length: {}", (8 << 20) + 1));
+    let refused = exchange(server.address, &longer).await;
+    assert_eq!(refused.status, 413, "before it is read: {}", refused.body);
+    let chunk = format!("100000\r\n{}\r\n", "#".repeat(1 << 20));
+    let head = tries("").replace("Content-Length: 0", "Transfer-Encoding: chunked");
+    let refused = exchange(server.address, &format!("{head}{}", chunk.repeat(9))).await;
+    assert_eq!(refused.status, 413, "as it comes: {}", refused.body);
+    assert_eq!(exchange(server.address, "GET /config/check HTTP/1.1\r\nHost: localhost\r\n\r\n").await.status, 405);
+    let html = tries("a: 1").replace("application/json", "text/plain");
+    assert_eq!(exchange(server.address, &html).await.status, 415, "a form of another page");
+}
+
+#[tokio::test]
+async fn one_body_is_worked_on_at_a_time() {
+    let server = start().await;
+    let slow = tokio::spawn({
+        let address = server.address;
+        async move { exchange(address, &tries("slow")).await.status }
+    });
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    let other = exchange(server.address, &tries("a: 1")).await;
+    assert_eq!(other.status, 429, "{}", other.body);
+    assert_eq!(ask(&server, "GET", "/live").await.status, 200, "others are answered meanwhile");
+    assert_eq!(slow.await.unwrap(), 200);
+    assert_eq!(exchange(server.address, &tries("a: 1")).await.status, 200);
+    // Whoever does not send what it announced loses its turn with its connection.
+    let bounds = Bounds { request: Duration::from_millis(200), ..Bounds::default() };
+    let server = start_with(Sample::default(), Surface::Full, bounds).await;
+    exchange(server.address, &tries("a: 1").replace("Content-Length: 4", "Content-Length: 5")).await;
+    assert_eq!(exchange(server.address, &tries("a: 1")).await.status, 200);
+}
+
 #[tokio::test]
 async fn not_ready_is_503_and_says_what_is_missing() {
     let view = Sample { missing: vec!["listener edge is not bound".to_owned()], ..Sample::default() };

@@ -2,6 +2,7 @@
 //! implements [`View`]; these types know nothing of how it works.
 
 use std::collections::BTreeMap;
+use std::pin::Pin;
 use std::sync::Arc;
 
 use serde::Serialize;
@@ -47,6 +48,8 @@ pub trait View: Send + Sync + 'static {
     fn config_status(&self) -> ConfigStatus;
     /// What the last reload changed.
     fn config_change(&self) -> ConfigChange;
+    /// Whether a text could take the place of the configuration in force, and what that would change. Nothing changes by it.
+    fn try_config(&self, text: String) -> Pin<Box<dyn Future<Output = ConfigTrial> + Send>>;
 }
 
 /// Instances by state: `new`, `healthy`, `unhealthy`, `lost`. A state without instances is listed with 0, so that a
@@ -62,6 +65,19 @@ pub struct Readiness {
     /// What does not work as it should and leaves the proxy ready, a sentence each: a core that cannot be reached, a
     /// cluster without instances.
     pub degraded: Vec<String>,
+}
+
+/// `/config/check`.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct ConfigTrial {
+    /// It could take the place of the one in force.
+    pub ok: bool,
+    /// Why it could not.
+    pub errors: Vec<ConfigProblem>,
+    /// What works, and would be better otherwise.
+    pub warnings: Vec<String>,
+    /// What it would change, in words.
+    pub changes: Vec<String>,
 }
 
 /// An element of `/instances`.

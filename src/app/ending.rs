@@ -8,7 +8,6 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::handover::{self, DISMISSAL};
-use super::reload::Running;
 use super::{Proxy, audit};
 use crate::config::Drain;
 
@@ -73,7 +72,7 @@ impl Proxy {
     /// what is left with UNAVAILABLE. True if everything is told and written.
     pub async fn drain(self, patience: Duration) -> bool {
         let Self { shared, ending, workers, listening, running, desks, _background, .. } = self;
-        let mut running = running.into_inner();
+        let mut running = running.lock().await;
         ending.leaving.send_replace(true);
         ending.closing.send_replace(true);
         let listeners = listening.into_inner().close().await;
@@ -98,7 +97,7 @@ impl Proxy {
         }
         let told = shared.metrics.open_calls() == 0;
         workers.stop().await;
-        let Running { standings, .. } = running;
+        let standings = std::mem::take(&mut running.standings);
         // Waits for the writer's thread, so not on the runtime's own.
         let flushed = tokio::task::spawn_blocking(move || {
             drop(standings);

@@ -1,7 +1,7 @@
 //! What became of the last reloads: what the last one changed, and why those after it were refused. For whoever asks the admin port.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::SystemTime;
 
 use parking_lot::Mutex;
@@ -10,9 +10,9 @@ use serde_json::Value;
 use super::StartError;
 use crate::admin::{ConfigChange, ConfigProblem};
 use crate::config::snapshot::Snapshot;
-use crate::config::{Config, Errors, Told, in_words};
+use crate::config::{Config, Errors, Source, Told, in_words};
 use crate::observe::Rfc3339;
-use crate::watch::Print;
+use crate::watch::{Print, is_pattern};
 
 /// The most problems of one file that are kept.
 const MOST_PROBLEMS: usize = 100;
@@ -68,7 +68,7 @@ pub(super) fn problems(error: &StartError) -> Vec<ConfigProblem> {
 /// The same of a file that could not be loaded.
 pub(super) fn problems_of(errors: &Errors) -> Vec<ConfigProblem> {
     let one = |problem: &crate::config::Problem| ConfigProblem {
-        file: errors.file().to_owned(),
+        file: errors.file(problem.at).to_owned(),
         line: problem.at.line as u64,
         column: problem.at.column as u64,
         path: problem.path.to_string(),
@@ -84,15 +84,15 @@ pub(super) struct Version<'v> {
     pub(super) files: &'v BTreeMap<PathBuf, Print>,
 }
 
-/// What is different. `file` is the configuration's own: of that, what it says is compared.
-pub(super) fn change(file: &Path, before: &Version<'_>, after: &Version<'_>) -> ConfigChange {
+/// What is different. Of files that hold the configuration itself, what they say is compared.
+pub(super) fn change(source: &Source, before: &Version<'_>, after: &Version<'_>) -> ConfigChange {
     let plain = |version: &Version<'_>| serde_json::to_value(version.config).unwrap_or(Value::Null);
     let (one, other) = (plain(before), plain(after));
     let mut changes = in_words(
         Told { plain: &one, shown: &before.snapshot.view },
         Told { plain: &other, shown: &after.snapshot.view },
     );
-    for (path, print) in after.files.iter().filter(|(path, _)| *path != file) {
+    for (path, print) in after.files.iter().filter(|(path, _)| !source.is_part(path) && !is_pattern(path)) {
         if before.files.get(path).is_some_and(|before| !before.is_like(print)) {
             changes.push(format!("file `{}` has another content", path.display()));
         }

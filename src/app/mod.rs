@@ -18,6 +18,7 @@ mod schemas;
 mod serve;
 mod standing;
 mod state;
+mod trial;
 mod view;
 mod withdrawals;
 mod workers;
@@ -85,7 +86,7 @@ pub struct Proxy {
     workers: Workers,
     listening: Mutex<Listening>,
     /// What a reload replaces, beside what calls share. Held by one that is under way.
-    running: tokio::sync::Mutex<Running>,
+    running: Arc<tokio::sync::Mutex<Running>>,
     history: Arc<History>,
     /// The admin server: ends with the proxy.
     _background: JoinSet<()>,
@@ -145,18 +146,19 @@ pub async fn start_with(loaded: Loaded, inherited: &Inherited) -> Result<Proxy, 
         visitors: Arc::default(),
         access_log,
     });
-    let files = loaded.source.reads().files();
-    let mut running = Running::new((config.clone(), files), standings, (store, state::folder(&loaded)));
+    let (workers, folder) = (Workers::start(usize::from(config.workers), &shared)?, state::folder(&loaded));
+    let mut running = Running::new(loaded, standings, (store, folder));
     running.serving.run(serving, &shared, &ending);
     running.keepers.keep(&snapshot);
     let mut background = JoinSet::new();
     withdrawals::watch(&shared, &mut background);
-    let workers = Workers::start(usize::from(config.workers), &shared)?;
     let mut listening = Listening::new(Arc::clone(&shared), workers.deals());
     listening.listen(&snapshot, sockets);
 
     let history = Arc::default();
-    let view = view::Running::new(Arc::clone(&shared), Arc::clone(&ending), Arc::clone(&history));
+    let running = Arc::new(tokio::sync::Mutex::new(running));
+    let view =
+        view::Running::new(Arc::clone(&shared), Arc::clone(&ending), (Arc::clone(&history), Arc::downgrade(&running)));
     let state = AdminState { view: Arc::new(view), metrics };
     for (socket, surface) in desks.try_clone()?.into_sockets()? {
         background.spawn(admin::serve(socket, state.clone(), surface, Arc::clone(&ending).handed_over()));
@@ -167,7 +169,7 @@ pub async fn start_with(loaded: Loaded, inherited: &Inherited) -> Result<Proxy, 
         ending,
         workers,
         listening: Mutex::new(listening),
-        running: tokio::sync::Mutex::new(running),
+        running,
         history,
         _background: background,
     })

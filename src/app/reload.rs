@@ -18,7 +18,9 @@ use crate::watch::Print;
 
 /// What runs for the configuration in force, beside the calls.
 pub(super) struct Running {
-    /// What the file says.
+    /// Where its file is.
+    pub(super) file: PathBuf,
+    /// What that says.
     pub(super) config: Config,
     /// What it was made of.
     pub(super) files: BTreeMap<PathBuf, Print>,
@@ -34,12 +36,13 @@ pub(super) struct Running {
 impl Running {
     /// Nothing is served from within yet, and no keys are fetched.
     pub(super) fn new(
-        (config, files): (Config, BTreeMap<PathBuf, Print>),
+        Loaded { config, source }: Loaded,
         standings: Standings,
         (store, folder): (Option<Arc<Store>>, Option<PathBuf>),
     ) -> Self {
         let (serving, keepers) = (serve::Serving::default(), issuers::Keepers::default());
-        Self { config, files, standings, serving, keepers, store, folder }
+        let (file, files) = (source.file().to_owned(), source.reads().files());
+        Self { file, config, files, standings, serving, keepers, store, folder }
     }
 }
 
@@ -66,9 +69,8 @@ impl Proxy {
     }
 
     async fn replace(&self, running: &mut Running, loaded: Loaded) -> Result<(), StartError> {
-        needs_no_restart(&running.config, &loaded)?;
         let before = self.shared.in_force.load_full();
-        let (loaded, snapshot) = build_after(loaded, Arc::clone(&before.snapshot)).await?;
+        let (loaded, snapshot) = build(&running.config, loaded, Arc::clone(&before.snapshot)).await?;
         let sockets = self.listening.lock().bind(&snapshot)?;
         let reserved = clusters::reserved(&sockets, self.desks.addresses());
         let store = running.store.clone();
@@ -97,7 +99,7 @@ impl Proxy {
         let files = loaded.source.reads().files();
         let former = Version { config: &running.config, snapshot: &before.snapshot, files: &running.files };
         let now = Version { config: &loaded.config, snapshot: &snapshot, files: &files };
-        self.history.changed(history::change(loaded.source.file(), &former, &now));
+        self.history.changed(history::change(&loaded.source, &former, &now));
         (running.config, running.files) = (loaded.config, files);
         for warning in snapshot.warnings() {
             tracing::warn!("{warning}");
@@ -106,8 +108,14 @@ impl Proxy {
     }
 }
 
-/// Builds what is to follow a snapshot: reads files and compiles, so not on the control runtime's own thread.
-async fn build_after(loaded: Loaded, before: Arc<Snapshot>) -> Result<(Loaded, Snapshot), StartError> {
+/// Builds what is to follow a snapshot: reads files and compiles, so not on the control runtime's own thread. Nothing that runs is changed
+/// by it.
+pub(super) async fn build(
+    running: &Config,
+    loaded: Loaded,
+    before: Arc<Snapshot>,
+) -> Result<(Loaded, Snapshot), StartError> {
+    needs_no_restart(running, &loaded)?;
     let built = tokio::task::spawn_blocking(move || {
         let built = snapshot::build_after(&loaded, filters::ALL, before.generation + 1, Some(&before));
         built.map(|snapshot| (loaded, snapshot))

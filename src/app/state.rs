@@ -1,6 +1,7 @@
 //! The state of the registries at the start: opened, or waited for where another process has it.
 
 use std::path::{Path, PathBuf};
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,9 +11,10 @@ use tokio::task::JoinSet;
 use super::StartError;
 use super::desks::Desks;
 use super::ending::Ending;
+use super::trial;
 use crate::admin::{
-    self, AdminState, AgentView, ClusterView, ConfigChange, ConfigStatus, IncompatibleView, InstanceView, Readiness,
-    RouteView, SchemaView, View,
+    self, AdminState, AgentView, ClusterView, ConfigChange, ConfigStatus, ConfigTrial, IncompatibleView, InstanceView,
+    Readiness, RouteView, SchemaView, View,
 };
 use crate::config::snapshot::Access;
 use crate::config::{KeptState, Loaded, State};
@@ -149,5 +151,10 @@ impl View for Standby {
 
     fn config_change(&self) -> ConfigChange {
         ConfigChange { from: None, to: 0, at: None, changes: Vec::new() }
+    }
+
+    fn try_config(&self, _: String) -> Pin<Box<dyn Future<Output = ConfigTrial> + Send>> {
+        let why = "this process stands by, and nothing is in force here: ask the one that has the state";
+        Box::pin(async move { trial::refused(Vec::new(), why.to_owned()) })
     }
 }

@@ -1,16 +1,18 @@
 //! The running proxy, as the admin port shows it.
 
-use std::sync::Arc;
+use std::pin::Pin;
+use std::sync::{Arc, Weak};
 use std::time::{Duration, SystemTime};
 
+use tokio::sync::Mutex;
 use tokio::time::Instant;
 
 use super::ending::Ending;
 use super::history::History;
-use super::{audit, issuers, schemas};
+use super::{audit, issuers, reload, schemas, trial};
 use crate::admin::{
-    AgentView, ClusterView, ConfigChange, ConfigStatus, ConnectionCounts, CoreState, IncompatibleView, InstanceView,
-    Readiness, RouteView, SchemaView, StateCounts, View,
+    AgentView, ClusterView, ConfigChange, ConfigStatus, ConfigTrial, ConnectionCounts, CoreState, IncompatibleView,
+    InstanceView, Readiness, RouteView, SchemaView, StateCounts, View,
 };
 use crate::call::Shared;
 use crate::config::snapshot::{Access, Route, Snapshot, Target};
@@ -24,11 +26,17 @@ pub(super) struct Running {
     shared: Arc<Shared>,
     ending: Arc<Ending>,
     history: Arc<History>,
+    /// None once the proxy is gone.
+    running: Weak<Mutex<reload::Running>>,
 }
 
 impl Running {
-    pub(super) fn new(shared: Arc<Shared>, ending: Arc<Ending>, history: Arc<History>) -> Self {
-        Self { shared, ending, history }
+    pub(super) fn new(
+        shared: Arc<Shared>,
+        ending: Arc<Ending>,
+        (history, running): (Arc<History>, Weak<Mutex<reload::Running>>),
+    ) -> Self {
+        Self { shared, ending, history, running }
     }
 
     fn snapshot(&self) -> Arc<Snapshot> {
@@ -218,6 +226,10 @@ impl View for Running {
             errors: failure.as_ref().map(|failure| failure.problems.clone()).unwrap_or_default(),
             last_error: failure.map(|failure| failure.why),
         }
+    }
+
+    fn try_config(&self, text: String) -> Pin<Box<dyn Future<Output = ConfigTrial> + Send>> {
+        Box::pin(trial::try_out(Weak::clone(&self.running), Arc::clone(&self.shared), text))
     }
 
     fn config_change(&self) -> ConfigChange {

@@ -59,13 +59,13 @@ impl Following {
     pub(super) async fn reload(&mut self, proxy: &Proxy, cause: &str) {
         systemd::say_reloading();
         self.watch.refresh().await;
-        let path = self.file.clone();
-        let loaded = tokio::task::spawn_blocking(move || config::load(&path, &config::process, filters::ALL)).await;
-        let mut reads = Reads::of(&self.file);
+        let (path, reads) = (self.file.clone(), Reads::of(&self.file));
+        let noting = reads.clone();
+        let load = move || config::load_noting(&path, noting, &config::process, filters::ALL);
+        let loaded = tokio::task::spawn_blocking(load).await;
         self.again = None;
         let failed = match loaded {
             Ok(Ok(loaded)) => {
-                reads = loaded.source.reads().clone();
                 let failed = proxy.reload(loaded).await.err();
                 let elsewhere = failed.as_ref().is_some_and(|error| !matches!(error, StartError::Config(_)));
                 self.again = elsewhere.then(|| Instant::now() + AGAIN);

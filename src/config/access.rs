@@ -42,7 +42,7 @@ impl Access {
             made.map_err(|problem| problems.push(problem)).ok()
         });
         let token = admin.token_file.as_ref().and_then(|file| {
-            let read = read_secret(&source.to_read(file)).and_then(|secret| Token::of(&secret));
+            let read = source.to_read(file).and_then(|file| read_secret(&file)).and_then(|secret| Token::of(&secret));
             let told = |why: String| source.error_at(&at.with("token_file"), format!("`{}` {why}", file.display()));
             read.map_err(|why| problems.push(told(why))).ok()
         });

@@ -193,17 +193,34 @@ impl Builder<'_> {
         let mut schemas = FxHashMap::default();
         for (name, cluster) in config.clusters.iter().filter(|(_, cluster)| !cluster.schema.files.is_empty()) {
             let files = &cluster.schema.files;
-            let paths: Vec<_> = files.iter().map(|file| self.source.to_read(file)).collect();
-            let (root, reads) = (self.source.resolve(FilePath::new("")), self.source.reads());
-            match schema::from_files(&paths, &root, &mut |import| reads.add(import.to_owned())) {
+            let source = self.source;
+            let in_files = path!["clusters", name, "schema", "files"];
+            let admitted = files.iter().enumerate().map(|(at, file)| {
+                source.to_read(file).map_err(|why| (in_files.with(at), format!("`{}` {why}", file.display())))
+            });
+            let paths = match admitted.collect::<Result<Vec<_>, _>>() {
+                Ok(paths) => paths,
+                Err((place, why)) => {
+                    self.problems.push(source.error_at(&place, why));
+                    continue;
+                }
+            };
+            let mut imports = Vec::new();
+            let root = source.resolve(FilePath::new(""));
+            let schema = schema::from_files(&paths, &root, &mut |import| imports.push(import.to_owned()));
+            let refused = imports.iter().find_map(|import| Some((import, source.reads().note(import).err()?)));
+            if let Some((import, why)) = refused {
+                self.problems.push(source.error_at(&in_files, format!("the import `{}` {why}", import.display())));
+                continue;
+            }
+            match schema {
                 Ok(schema) => {
                     schemas.insert(Arc::from(name.as_str()), Arc::new(Definitions::of(Arc::new(schema))));
                 }
                 Err((at, error)) => {
-                    let place = path!["clusters", name, "schema", "files"];
                     let (place, what) = match at.and_then(|at| Some((at, files.get(at)?))) {
-                        Some((at, file)) => (place.with(at), format!("`{}` cannot be used", file.display())),
-                        None => (place, "the files cannot be used together".to_owned()),
+                        Some((at, file)) => (in_files.with(at), format!("`{}` cannot be used", file.display())),
+                        None => (in_files, "the files cannot be used together".to_owned()),
                     };
                     self.problems.push(self.source.error_at(&place, format!("{what}: {error}")));
                 }
@@ -383,7 +400,7 @@ impl Builder<'_> {
             let text = place.to_string();
             let readers = self.compiler.for_filters(known.phase, around.calls.clone(), Arc::clone(&around.hiding));
             let cx = BuildCx::new(&text, &readers).with_issuers(&self.issuers);
-            let read = |file: PathBuf| self.source.reads().add(file);
+            let read = |file: &FilePath| self.source.reads().note(file);
             let mut cx = cx.within(&self.folder).telling(&read).keeping(&self.keep);
             let built = (known.build)(entry.config.clone(), &mut cx);
             self.identity.extend(cx.into_identity());

@@ -6,9 +6,11 @@ use std::fmt;
 /// The most problems that are printed; a file that is not a configuration at all could have thousands.
 const MOST_PRINTED: usize = 100;
 
-/// A place in the file, both counted from 1 (columns in characters).
+/// A place in a file, line and column counted from 1 (columns in characters).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Position {
+    /// Which of the configuration's files, from 0: the one that includes the others.
+    pub file: u16,
     pub line: usize,
     pub column: usize,
 }
@@ -38,24 +40,25 @@ pub struct Problem {
     pub message: String,
 }
 
-/// Everything that is wrong with a file, in the order of the file. Prints one problem a line.
+/// Everything that is wrong with a configuration, in the order of its files. Prints one problem a line.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub struct Errors {
-    file: String,
+    /// By [`Position::file`], as the user named them.
+    files: Vec<String>,
     problems: Vec<Problem>,
 }
 
 impl Errors {
-    /// `problems` must not be empty; they may be in any order.
-    pub fn new(file: impl Into<String>, mut problems: Vec<Problem>) -> Self {
+    /// `files` are as the user named them; `problems` must not be empty, and may be in any order.
+    pub fn new(files: Vec<String>, mut problems: Vec<Problem>) -> Self {
         problems.sort_by(|a, b| (a.at, &a.path, &a.message).cmp(&(b.at, &b.path, &b.message)));
         problems.dedup();
-        Self { file: file.into(), problems }
+        Self { files, problems }
     }
 
-    /// The file as the user named it.
-    pub fn file(&self) -> &str {
-        &self.file
+    /// The file in which a place is, as the user named it.
+    pub fn file(&self, at: Position) -> &str {
+        self.files.get(usize::from(at.file)).map(String::as_str).unwrap_or_default()
     }
 
     pub fn problems(&self) -> &[Problem] {
@@ -66,17 +69,17 @@ impl Errors {
 impl fmt::Display for Errors {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (index, problem) in self.problems.iter().take(MOST_PRINTED).enumerate() {
-            let Position { line, column } = problem.at;
+            let (file, Position { line, column, .. }) = (self.file(problem.at), problem.at);
             let newline = if index == 0 { "" } else { "\n" };
             // A file that could not be read at all has no line to point at.
             match line {
-                0 => write!(f, "{newline}{}: {}", self.file, problem.message)?,
-                _ => write!(f, "{newline}{}:{line}:{column}: {problem}", self.file)?,
+                0 => write!(f, "{newline}{file}: {}", problem.message)?,
+                _ => write!(f, "{newline}{file}:{line}:{column}: {problem}")?,
             }
         }
         match self.problems.len().saturating_sub(MOST_PRINTED) {
             0 => Ok(()),
-            more => write!(f, "\n{}: and {more} more", self.file),
+            more => write!(f, "\n{}: and {more} more", self.file(Position::default())),
         }
     }
 }

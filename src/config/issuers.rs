@@ -150,7 +150,11 @@ fn fixed(jwks: &Jwks, source: &Source, place: &Path) -> Result<Option<KeySet>, W
 
 fn published(jwks: &Jwks, source: &Source, place: &Path) -> Result<Option<Published>, Wrong> {
     let Some(url) = &jwks.url else { return Ok(None) };
-    let ca = jwks.ca.as_ref().map(|file| source.to_read(file));
+    let ca = jwks
+        .ca
+        .as_ref()
+        .map(|file| source.to_read(file).map_err(|why| (place.with("ca"), format!("`{}` {why}", file.display()))));
+    let ca = ca.transpose()?;
     let tls = url.0.is_secure.then(|| Client::for_web(ca.as_deref(), SystemTime::now()));
     let tls = tls.transpose().map_err(|unusable| (place.with(unusable.key), unusable.message))?;
     Ok(Some(Published { location: url.0.clone(), tls: tls.map(Arc::new), refresh: jwks.refresh().0 }))

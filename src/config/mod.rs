@@ -1,7 +1,7 @@
-//! The configuration: one YAML file, read with positions, checked as a whole, and turned into [`Config`]. Called by the
-//! commands and the reload; the snapshot is built from what this returns. Does no I/O but reading the file.
+//! The configuration: a YAML file and those that it includes, read with positions, checked as a whole, and turned into [`Config`].
+//! Called by the commands and the reload; the snapshot is built from what this returns. Does no I/O but reading files.
 //!
-//! The way of a file: `yaml` (tree with positions) → `env` (`${NAME}`) → `shape` (against the JSON Schema) → `file`
+//! The way of a file: `yaml` (tree with positions) → `env` (`${NAME}`) → `include` (one tree of all files) → `shape` (against the JSON Schema) → `file`
 //! (types) → `rules` (what no schema can say). Each step reports everything it finds; none stops at its first error.
 
 mod access;
@@ -13,11 +13,13 @@ mod expressions;
 mod file;
 mod formats;
 mod health;
+mod include;
 mod issuers;
 pub mod names;
 pub mod net;
 pub mod policies;
 mod readers;
+mod reads;
 mod render;
 mod rules;
 mod schema;
@@ -45,9 +47,12 @@ pub use file::{
     RegistryLimits, Route, SchemaMode, Serve, ServeSettings, Served, ServedHealth, ServedReflection, SplitShare, State,
     Target, WeightedEndpoint,
 };
+use include::{Joining, Part};
+pub use reads::Reads;
 pub use render::{render_defaults, view};
 pub use schema::compose;
-pub use source::{Reads, Source};
+pub use source::Source;
+pub use yaml::MOST_BYTES;
 
 /// A configuration without errors, and where everything in it stands.
 #[derive(Clone, Debug)]
@@ -56,16 +61,28 @@ pub struct Loaded {
     pub source: Source,
 }
 
-/// Reads and checks the file at `path`.
+/// Reads and checks the file at `path`, and those that it includes.
 ///
 /// # Errors
-/// Everything that is wrong with the file, or that it could not be read.
+/// Everything that is wrong with them, or that they could not be read.
 pub fn load(path: &FilePath, environment: Environment<'_>, filters: &[Known]) -> Result<Loaded, Errors> {
     // Before it is read: what is written while it is read is seen then.
-    let reads = Reads::of(path);
+    load_noting(path, Reads::of(path), environment, filters)
+}
+
+/// As [`load`], for whoever wants to know which files were read also where something is wrong with them.
+///
+/// # Errors
+/// As [`load`].
+pub fn load_noting(
+    path: &FilePath,
+    reads: Reads,
+    environment: Environment<'_>,
+    filters: &[Known],
+) -> Result<Loaded, Errors> {
     let unreadable = |message: String| {
         let problem = Problem { at: Position::default(), path: Path::default(), message };
-        Errors::new(path.display().to_string(), vec![problem])
+        Errors::new(vec![path.display().to_string()], vec![problem])
     };
     let too_long = |length: u64| length > yaml::MOST_BYTES as u64;
     let metadata = std::fs::metadata(path).map_err(|error| unreadable(format!("cannot be read: {error}")))?;
@@ -75,7 +92,7 @@ pub fn load(path: &FilePath, environment: Environment<'_>, filters: &[Known]) ->
     }
     let bytes = std::fs::read(path).map_err(|error| unreadable(format!("cannot be read: {error}")))?;
     let text = String::from_utf8(bytes).map_err(|_| unreadable("is not UTF-8: save it as UTF-8".to_owned()))?;
-    load_text(&text, (path, reads), environment, filters)
+    Text { text: &text, name: path.display().to_string(), file: path, reads }.load(environment, filters)
 }
 
 /// As [`load`], with the text at hand; `path` is for messages and for relative paths in the file.
@@ -88,21 +105,54 @@ pub fn load_str(
     environment: Environment<'_>,
     filters: &[Known],
 ) -> Result<Loaded, Errors> {
-    load_text(text, (path, Reads::of(path)), environment, filters)
+    Text { text, name: path.display().to_string(), file: path, reads: Reads::of(path) }.load(environment, filters)
 }
 
-fn load_text(
-    text: &str,
-    (path, reads): (&FilePath, Reads),
-    environment: Environment<'_>,
-    filters: &[Known],
-) -> Result<Loaded, Errors> {
-    let errors = |problems| Errors::new(path.display().to_string(), problems);
-    let mut problems = Vec::new();
-    let Some(mut root) = yaml::parse(text, &mut problems) else { return Err(errors(problems)) };
-    env::substitute(&mut root, environment, &mut problems);
-    let source = Source::new(path.to_owned(), root, reads);
+/// The text of a configuration.
+pub struct Text<'t> {
+    pub text: &'t str,
+    /// As messages name it.
+    pub name: String,
+    /// Where it is, or would be: what relative paths are relative to.
+    pub file: &'t FilePath,
+    /// What it is made of, and may be.
+    pub reads: Reads,
+}
 
+impl Text<'_> {
+    /// Reads what the text includes, and checks all of it.
+    ///
+    /// # Errors
+    /// Everything that is wrong.
+    pub fn load(self, environment: Environment<'_>, filters: &[Known]) -> Result<Loaded, Errors> {
+        let Self { text, name, file, reads } = self;
+        let first = Part { file: file.to_owned(), name };
+        let errors =
+            |parts: &[Part], problems| Errors::new(parts.iter().map(|part| part.name.clone()).collect(), problems);
+        let mut problems = Vec::new();
+        let Some(mut root) = yaml::parse(text, 0, &mut problems) else { return Err(errors(&[first], problems)) };
+        env::substitute(&mut root, environment, &mut problems);
+        let mut joining = Joining {
+            folder: file.parent().unwrap_or(FilePath::new("")),
+            reads: &reads,
+            environment,
+            parts: vec![first],
+            left: yaml::MOST_BYTES.saturating_sub(text.len()),
+        };
+        let mut missing = Vec::new();
+        joining.join(&mut root, &mut missing);
+        let parts = joining.parts;
+        if !missing.is_empty() {
+            // What else would be found is mostly that a part is not there.
+            problems.extend(missing);
+            return Err(errors(&parts, problems));
+        }
+        let source = Source::new(file.to_owned(), (root, parts), reads);
+        check(source, problems, filters)
+    }
+}
+
+fn check(source: Source, mut problems: Vec<Problem>, filters: &[Known]) -> Result<Loaded, Errors> {
     let checked = shape::check(source.root(), &compose(filters));
     problems.extend(checked.problems);
     let config = match checked.value.map(serde_path_to_error::deserialize::<_, Config>) {
@@ -123,7 +173,7 @@ fn load_text(
     });
     match config {
         Some(config) if problems.is_empty() => Ok(Loaded { config, source }),
-        _ => Err(errors(problems)),
+        _ => Err(source.errors(problems)),
     }
 }
 

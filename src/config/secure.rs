@@ -1,6 +1,6 @@
 //! Makes what TLS needs out of the files that a configuration names: certificates, keys, CAs, revocation lists.
 
-use std::path::Path as FilePath;
+use std::path::{Path as FilePath, PathBuf};
 use std::time::SystemTime;
 
 use portunus_tls::{Asks, Certificate, Client, Server, Trust, Unusable};
@@ -22,9 +22,9 @@ pub(super) fn server(
 ) -> Result<Server, Problem> {
     let now = SystemTime::now();
     let serving = before.map(Server::certificates).unwrap_or_default();
-    let file = |path: &FilePath| source.to_read(path);
     let load = |at: &Path, certificate: &FilePath, key: &FilePath| {
-        let loaded = Certificate::load(&file(certificate), &file(key), now, serving);
+        let certificate = file(source, (at, "certificate"), certificate)?;
+        let loaded = Certificate::load(&certificate, &file(source, (at, "key"), key)?, now, serving);
         loaded.map_err(|error| unusable(source, at, &error))
     };
     let mut certificates = Vec::new();
@@ -37,8 +37,10 @@ pub(super) fn server(
     let auth = tls.client_auth.as_ref();
     let auth = auth.and_then(|auth @ ClientAuth { ca, crl, .. }| Some((asks(auth)?, ca.as_ref()?, crl.as_ref())));
     let trust = auth.map(|(asks, ca, crl)| {
-        let loaded = Trust::load(asks, &file(ca), crl.map(|crl| file(crl)).as_deref(), now);
-        loaded.map_err(|error| unusable(source, &at.with("client_auth"), &error))
+        let at = at.with("client_auth");
+        let crl = crl.map(|crl| file(source, (&at, "crl"), crl)).transpose()?;
+        let loaded = Trust::load(asks, &file(source, (&at, "ca"), ca)?, crl.as_deref(), now);
+        loaded.map_err(|error| unusable(source, &at, &error))
     });
     let made = Server::new(certificates, trust.transpose()?, protocols, before);
     made.map_err(|error| unusable(source, at, &error))
@@ -52,14 +54,20 @@ pub(super) fn client(
     before: Option<&Client>,
 ) -> Result<Option<Client>, Problem> {
     let Some(tls) = &cluster.tls else { return Ok(None) };
-    let file = |path: &FilePath| source.to_read(path);
-    let own = tls.certificate.as_deref().map(file).zip(tls.key.as_deref().map(file));
+    let file = |key, path: &FilePath| file(source, (at, key), path);
+    let certificate = tls.certificate.as_deref().map(|path| file("certificate", path)).transpose()?;
+    let own = certificate.zip(tls.key.as_deref().map(|path| file("key", path)).transpose()?);
     let own = own.as_ref().map(|(certificate, key)| (certificate.as_path(), key.as_path()));
     // Its addresses are what a name server says, and only the name is whom the file means.
     let listed = cluster.dns.as_ref().map(|dns| &dns.name);
     let name = tls.server_name.as_ref().or(listed).map(ToString::to_string);
-    let loaded = Client::load(&file(&tls.ca), own, name.as_deref(), SystemTime::now(), before);
+    let loaded = Client::load(&file("ca", &tls.ca)?, own, name.as_deref(), SystemTime::now(), before);
     loaded.map(Some).map_err(|error| unusable(source, at, &error))
+}
+
+/// A file that is about to be read.
+fn file(source: &Source, (at, key): (&Path, &str), path: &FilePath) -> Result<PathBuf, Problem> {
+    source.to_read(path).map_err(|why| source.error_at(&at.with(key), format!("`{}` {why}", path.display())))
 }
 
 fn asks(auth: &ClientAuth) -> Option<Asks> {

@@ -1,62 +1,32 @@
-//! The file behind a configuration: turns a path of the configuration into a line and column, so that whoever finds
+//! The files behind a configuration: turns a path of the configuration into a line and column, so that whoever finds
 //! something wrong later (rules, the snapshot builder) can say where. Also knows which values must not be shown.
 
-use std::collections::{BTreeMap, btree_map};
-use std::io::Read as _;
 use std::path::{Path as FilePath, PathBuf};
-use std::sync::Arc;
 
-use parking_lot::Mutex;
-
+use super::include::Part;
 use super::yaml::{Entry, Kind, Node, Scalar};
-use super::{Errors, Path, Position, Problem, Step};
-use crate::watch::Print;
+use super::{Errors, Path, Position, Problem, Reads, Step};
 
-/// A parsed file. Cheap to keep beside the configuration that was built from it.
+/// Parsed files. Cheap to keep beside the configuration that was built from them.
 #[derive(Clone, Debug)]
 pub struct Source {
     file: PathBuf,
+    /// By [`Position::file`](super::Position): that file first, then those that it includes.
+    parts: Vec<Part>,
     root: Node,
     reads: Reads,
 }
 
-/// The files that a configuration is made of: its own, and those that it names to be read. Also those that could not be read. It grows
-/// as the configuration is built; a copy is the same.
-#[derive(Clone, Debug, Default)]
-pub struct Reads(Arc<Mutex<BTreeMap<PathBuf, Print>>>);
-
-impl Reads {
-    /// Those of a configuration that is not read yet.
-    pub fn of(file: &FilePath) -> Self {
-        let reads = Self::default();
-        reads.add(file.to_owned());
-        reads
-    }
-
-    /// Those so far, each as it was before it was read.
-    pub fn files(&self) -> BTreeMap<PathBuf, Print> {
-        self.0.lock().clone()
-    }
-
-    pub(super) fn add(&self, file: PathBuf) {
-        // The first time counts: it may be read once more.
-        if let btree_map::Entry::Vacant(new) = self.0.lock().entry(file) {
-            let print = Print::take(new.key());
-            new.insert(print);
-        }
-    }
-}
-
 impl Source {
-    pub(super) fn new(file: PathBuf, root: Node, reads: Reads) -> Self {
-        Self { file, root, reads }
+    pub(super) fn new(file: PathBuf, (root, parts): (Node, Vec<Part>), reads: Reads) -> Self {
+        Self { file, parts, root, reads }
     }
 
     pub(super) fn root(&self) -> &Node {
         &self.root
     }
 
-    /// The file as the user named it.
+    /// The file that includes the others, as the user named it.
     pub fn file(&self) -> &FilePath {
         &self.file
     }
@@ -67,10 +37,12 @@ impl Source {
     }
 
     /// The same for a file that is about to be read: what is made of it depends on it from now on.
-    pub fn to_read(&self, path: &FilePath) -> PathBuf {
+    ///
+    /// # Errors
+    /// It may not be read: why, in words that follow its name.
+    pub fn to_read(&self, path: &FilePath) -> Result<PathBuf, String> {
         let file = self.resolve(path);
-        self.reads.add(file.clone());
-        file
+        self.reads.note(&file).map(|()| file)
     }
 
     /// The files that it is made of.
@@ -78,23 +50,17 @@ impl Source {
         &self.reads
     }
 
+    /// Whether a file is one of those that hold the configuration itself, and not one that it names.
+    pub fn is_part(&self, file: &FilePath) -> bool {
+        self.parts.iter().any(|part| part.file == file)
+    }
+
     /// What is in a file that a configuration names: all of it, of at most `most` octets.
     ///
     /// # Errors
     /// Why not, in words that follow its name.
     pub(super) fn read(&self, path: &FilePath, most: u64) -> Result<Vec<u8>, String> {
-        let unreadable = |error: std::io::Error| format!("cannot be read: {error}");
-        let opened = std::fs::File::open(self.to_read(path)).map_err(unreadable)?;
-        // Somebody may have named a device, which has no end.
-        if !opened.metadata().map_err(unreadable)?.is_file() {
-            return Err("is no file".to_owned());
-        }
-        let mut octets = Vec::new();
-        opened.take(most + 1).read_to_end(&mut octets).map_err(unreadable)?;
-        if octets.len() as u64 > most {
-            return Err(format!("is over {most} octets"));
-        }
-        Ok(octets)
+        self.reads.read(&self.resolve(path), most)
     }
 
     /// A problem at `path`, or at the nearest thing around it that is in the file (a default is not).
@@ -107,9 +73,17 @@ impl Source {
         Problem { at: self.position(path), path: path.clone(), message }
     }
 
-    /// `problems` as the errors of this file.
+    /// `problems` as the errors of this configuration.
     pub fn errors(&self, problems: Vec<Problem>) -> Errors {
-        Errors::new(self.file.display().to_string(), problems)
+        Errors::new(self.parts.iter().map(|part| part.name.clone()).collect(), problems)
+    }
+
+    /// The place of `path`, for a message that stands at `from`: `line 7`, or `line 7 of conf.d/a.yaml`.
+    pub(super) fn line(&self, path: &Path, from: &Path) -> String {
+        let (at, seen_from) = (self.position(path), self.position(from));
+        let file = self.parts.get(usize::from(at.file)).filter(|_| at.file != seen_from.file);
+        let of = file.map(|part| format!(" of {}", part.name)).unwrap_or_default();
+        format!("line {}{of}", at.line)
     }
 
     /// Where `path` stands: a value's own place, but for a list or map its key's, which is where people look.

@@ -25,7 +25,7 @@ fn read(text: &str) -> Result<Loaded, Errors> {
 fn a_source_finds_what_is_asked_for_later() {
     let Loaded { config, source } = read(SMALL).unwrap();
     let at = |path: &Path| {
-        let Position { line, column } = source.position(path);
+        let Position { line, column, .. } = source.position(path);
         (line, column)
     };
     assert_eq!(at(&path!["listeners", "edge", "routes", 0, "cluster"]), (8, 18));
@@ -150,7 +150,7 @@ fn what_only_the_types_refuse_has_its_place_too() {
     let problem = residual(&source, &error);
     assert_eq!(
         (problem.at, problem.path.to_string().as_str()),
-        (Position { line: 8, column: 18 }, "listeners.edge.routes[0].cluster")
+        (Position { file: 0, line: 8, column: 18 }, "listeners.edge.routes[0].cluster")
     );
     assert!(problem.message.contains("expected a string"), "{}", problem.message);
 }

@@ -8,7 +8,7 @@ use saphyr_parser::{Event, Marker, Parser, ScalarStyle, ScanError, Span};
 use super::{Path, Position, Problem};
 
 /// The longest file that is read, in bytes. A configuration of 10,000 routes is about 2 MB.
-pub(super) const MOST_BYTES: usize = 8 * 1024 * 1024;
+pub const MOST_BYTES: usize = 8 * 1024 * 1024;
 /// Lists and maps inside each other. Our deepest key is at about 10; JSON inside a filter may go deeper.
 const MOST_DEPTH: usize = 64;
 /// Mostly somebody meant `*.example.com`.
@@ -52,18 +52,19 @@ pub(super) struct Scalar {
     pub(super) written: Option<String>,
 }
 
-/// The tree of `text`, or `None` if there is nothing that could be a tree. Problems that leave a tree (a key twice)
+/// The tree of `text`, which is in the file of this number, or `None` if there is nothing that could be a tree. Problems that leave a tree (a key twice)
 /// come with it, so that all problems of a file can be shown at once.
-pub(super) fn parse(text: &str, problems: &mut Vec<Problem>) -> Option<Node> {
+pub(super) fn parse(text: &str, file: u16, problems: &mut Vec<Problem>) -> Option<Node> {
+    let start = Position { file, line: 1, column: 1 };
     if text.len() > MOST_BYTES {
-        problems.push(problem(start(), format!("is over {MOST_BYTES} bytes: a configuration cannot be that long")));
+        problems.push(problem(start, format!("is over {MOST_BYTES} bytes: a configuration cannot be that long")));
         return None;
     }
-    let mut builder = Builder { problems, open: Vec::new(), root: None, documents: 0 };
+    let mut builder = Builder { file, problems, open: Vec::new(), root: None, documents: 0 };
     for event in Parser::new_from_str(text) {
         let ended = match event {
             Ok((event, span)) => builder.take(event, span),
-            Err(error) => Err(syntax_problem(&error, text)),
+            Err(error) => Err(syntax_problem(file, &error, text)),
         };
         if let Err(problem) = ended {
             builder.problems.push(problem);
@@ -74,7 +75,7 @@ pub(super) fn parse(text: &str, problems: &mut Vec<Problem>) -> Option<Node> {
     let empty = matches!(&root, Some(Node { kind: Kind::Scalar(scalar), .. }) if scalar.is_null());
     if root.is_none() || empty {
         problems.push(problem(
-            start(),
+            start,
             "the file is empty: write at least `listeners:` and `clusters:`; config/endpoints.yaml is a start"
                 .to_owned(),
         ));
@@ -92,6 +93,10 @@ impl Entries {
         self.list.iter()
     }
 
+    pub(super) fn find_mut(&mut self, key: &str) -> Option<&mut Entry> {
+        self.places.get(key).and_then(|place| self.list.get_mut(*place))
+    }
+
     pub(super) fn iter_mut(&mut self) -> std::slice::IterMut<'_, Entry> {
         self.list.iter_mut()
     }
@@ -100,8 +105,12 @@ impl Entries {
         self.list.len()
     }
 
+    pub(super) fn into_list(self) -> Vec<Entry> {
+        self.list
+    }
+
     /// `entry` must have a key of its own.
-    fn push(&mut self, entry: Entry) {
+    pub(super) fn push(&mut self, entry: Entry) {
         self.places.insert(entry.key.clone(), self.list.len());
         self.list.push(entry);
     }
@@ -169,6 +178,7 @@ enum Open {
 
 /// Builds the tree without recursion, so that no input can overflow the stack.
 struct Builder<'a> {
+    file: u16,
     problems: &'a mut Vec<Problem>,
     open: Vec<Open>,
     root: Option<Node>,
@@ -178,7 +188,7 @@ struct Builder<'a> {
 impl Builder<'_> {
     /// An error ends the reading: what follows could not be understood.
     fn take(&mut self, event: Event<'_>, span: Span) -> Result<(), Problem> {
-        let at = position(span.start);
+        let at = position(self.file, span.start);
         let (anchor, tag) = match &event {
             Event::Scalar(_, _, anchor, tag) => (*anchor, tag.is_some()),
             Event::SequenceStart(anchor, tag) | Event::MappingStart(anchor, tag) => (*anchor, tag.is_some()),
@@ -286,8 +296,8 @@ fn key_of(node: Node) -> Result<(String, Position), Problem> {
 }
 
 /// The parser's own words, with what to do for the mistakes that it words worst.
-fn syntax_problem(error: &ScanError, text: &str) -> Problem {
-    let at = position(*error.marker());
+fn syntax_problem(file: u16, error: &ScanError, text: &str) -> Problem {
+    let at = position(file, *error.marker());
     let line = text.lines().nth(at.line.saturating_sub(1)).unwrap_or_default();
     if error.info().contains("unknown anchor") {
         return problem(at, NO_ALIAS.to_owned());
@@ -310,12 +320,8 @@ fn problem(at: Position, message: String) -> Problem {
     Problem { at, path: Path::default(), message }
 }
 
-fn position(marker: Marker) -> Position {
-    Position { line: marker.line(), column: marker.col() + 1 }
-}
-
-fn start() -> Position {
-    Position { line: 1, column: 1 }
+fn position(file: u16, marker: Marker) -> Position {
+    Position { file, line: marker.line(), column: marker.col() + 1 }
 }
 
 #[cfg(test)]

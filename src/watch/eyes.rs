@@ -78,21 +78,22 @@ pub(super) fn folders_of(file: &Path) -> BTreeSet<PathBuf> {
     let mut folders = BTreeSet::new();
     let mut path = file.to_owned();
     for _ in 0..MOST_LINKS {
-        folders.insert(parent(&path));
+        folders.insert(folder(&path));
         // The first link on the way, if there is one.
         let mut way: Vec<&Path> = path.ancestors().filter(|part| !part.as_os_str().is_empty()).collect();
         way.reverse();
         let link = way.into_iter().find_map(|part| Some((part, std::fs::read_link(part).ok()?)));
         let Some((part, to)) = link else { break };
-        folders.insert(parent(part));
+        folders.insert(folder(part));
         let rest = path.strip_prefix(part).unwrap_or(Path::new(""));
-        let target = parent(part).join(to);
+        let target = folder(part).join(to);
         path = if rest.as_os_str().is_empty() { target } else { target.join(rest) };
     }
     folders
 }
 
-fn parent(path: &Path) -> PathBuf {
+/// The one in which a file is.
+pub(super) fn folder(path: &Path) -> PathBuf {
     match path.parent() {
         Some(folder) if !folder.as_os_str().is_empty() => folder.to_owned(),
         Some(_) => PathBuf::from("."),

@@ -2,6 +2,7 @@
 //! what it fails to say is found by looking now and then. Knows nothing of configurations.
 
 mod eyes;
+mod listing;
 mod print;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -16,6 +17,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 pub use eyes::Eyes;
 use eyes::{System, folders_of};
+pub use listing::{has_wildcards, is_pattern, listing};
 pub use print::Print;
 
 /// Who writes a file does more than one thing to it: looked is when nothing has happened for this long,

@@ -1,10 +1,13 @@
 //! What a file is, as far as one can tell without reading it, and by reading it.
 
 use std::collections::hash_map::DefaultHasher;
-use std::hash::Hasher as _;
+use std::hash::{Hash as _, Hasher as _};
 use std::io::{Read as _, Result};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
+
+use super::eyes::folder;
+use super::listing::listing;
 
 /// Read at once.
 const PIECE: usize = 64 * 1024;
@@ -12,8 +15,18 @@ const PIECE: usize = 64 * 1024;
 /// A file as it was at one moment; none where it could not be read.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Print {
+    of: Of,
     look: Look,
     content: Option<u64>,
+}
+
+/// What a path stands for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Of {
+    #[default]
+    File,
+    /// The names that a pattern stands for, and not what is in the files.
+    Listing,
 }
 
 /// What is known of a file without reading it, at one moment: nothing, if there is none.
@@ -31,25 +44,54 @@ struct About {
 }
 
 impl Print {
-    /// Of what is there now.
+    /// Of what is in a file now.
     pub fn take(path: &Path) -> Self {
+        Self::of(Of::File, path)
+    }
+
+    /// Of the files that a pattern stands for now.
+    pub fn of_listing(pattern: &Path) -> Self {
+        Self::of(Of::Listing, pattern)
+    }
+
+    fn of(of: Of, path: &Path) -> Self {
         // First what is known of it: what changes while it is read is seen at the next look.
-        let look = Look::at(path);
-        Self { look, content: look.0.and_then(|_| content(path).ok()) }
+        let look = of.look(path);
+        Self { of, look, content: look.0.and_then(|_| of.content(path)) }
     }
 
     /// Whether what is there now is something else. Unless it is to be `read`, a file that looks the same is the same.
     pub(super) fn has_changed(&mut self, path: &Path, read: bool) -> bool {
-        if !read && self.look == Look::at(path) {
+        if !read && self.look == self.of.look(path) {
             return false;
         }
-        let before = std::mem::replace(self, Self::take(path));
+        let before = std::mem::replace(self, Self::of(self.of, path));
         before.content != self.content
     }
 
     /// Whether what was in the file is the same in both.
     pub fn is_like(&self, other: &Self) -> bool {
         self.content == other.content
+    }
+}
+
+impl Of {
+    fn look(self, path: &Path) -> Look {
+        match self {
+            Self::File => Look::at(path),
+            Self::Listing => Look::at(&folder(path)),
+        }
+    }
+
+    fn content(self, path: &Path) -> Option<u64> {
+        match self {
+            Self::File => content(path).ok(),
+            Self::Listing => {
+                let mut hasher = DefaultHasher::new();
+                listing(path).ok()?.hash(&mut hasher);
+                Some(hasher.finish())
+            }
+        }
     }
 }
 

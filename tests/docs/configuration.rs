@@ -16,7 +16,7 @@ instead; `portunus check --defaults -c FILE` prints the file with every default 
 - A duration has a unit (`250ms`, `30s`, `5m`, `1h`), and so has a size (`512B`, `64KiB`, `4MiB`).
 - `${NAME}` and `${NAME:-default}` in a value are replaced from the environment; a name that is not set and has no default is an
   error, and `$${` is a literal `${`.
-- A relative path is relative to the file.
+- A relative path is relative to the file that the proxy is started with, in the files that it includes too.
 - NAME stands for a name of your choice, and [] for each entry of a list.
 ";
 

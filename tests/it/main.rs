@@ -55,6 +55,7 @@ mod state;
 mod stopping;
 mod systems;
 mod tls;
+mod trial;
 mod upgrade;
 mod upstream_tls;
 mod validate;

@@ -265,6 +265,59 @@ async fn what_the_file_names_is_followed_too_and_the_same_again_is_nothing_new()
 }
 
 #[tokio::test]
+async fn files_that_are_included_are_followed_as_they_come_and_go() {
+    let run = Run::new("include").await;
+    fs::create_dir(run.folder.at("conf.d")).unwrap();
+    let included = |mark: &str| format!("include: [conf.d/*.yaml]\n{}", run.text(mark, ""));
+    run.write(included("1"));
+    run.is_taken("1").await;
+    let part = |name: &str, service: &str| {
+        let instance = run.instance.address();
+        let listener =
+            format!("{{address: \"127.0.0.1:0\", routes: [{{cluster: {name}, match: {{service: {service}}}}}]}}");
+        format!(
+            "clusters: {{{name}: {{endpoints: [\"{instance}\"], schema: {{reflection: false}}}}}}\nlisteners: {{{name}: {listener}}}\n"
+        )
+    };
+    let routes = || async {
+        let routes = run.process.json("/routes").await;
+        let named = |route: &Value| route["listener"].as_str().unwrap().to_owned();
+        routes.as_array().unwrap().iter().map(named).collect::<Vec<_>>().join(" ")
+    };
+    // One comes, by the name that it gets last; another; one is changed; one goes.
+    run.folder.write("conf.d/a.yaml.tmp", part("a", "x.A"));
+    fs::rename(run.folder.at("conf.d/a.yaml.tmp"), run.folder.at("conf.d/a.yaml")).unwrap();
+    eventually!(routes().await == "a edge", "a file that came");
+    assert_eq!(run.status("generation").await, 3, "not the one by another name");
+    run.folder.write("conf.d/b.yaml", part("b", "x.B"));
+    eventually!(routes().await == "a b edge", "another one");
+    let diff = run.process.json("/config/diff").await;
+    assert_eq!(diff["changes"], serde_json::json!(["cluster `b` was added", "listener `b` was added"]));
+    run.folder.write("conf.d/b.yaml", part("g", "x.G"));
+    eventually!(routes().await == "a edge g", "one that is changed");
+    // What is there twice changes nothing, and both places are named.
+    run.folder.write("conf.d/d.yaml", part("a", "x.D"));
+    run.is_refused("conf.d/d.yaml:1:12: clusters.a: is in line 1 of ", "1").await;
+    let error = &run.status("errors").await[0];
+    assert!(error["file"].as_str().unwrap().ends_with("conf.d/d.yaml"), "{error}");
+    assert_eq!((&error["line"], &error["path"]), (&1.into(), &"clusters.a".into()), "{error}");
+    assert_eq!(routes().await, "a edge g");
+    fs::remove_file(run.folder.at("conf.d/d.yaml")).unwrap();
+    run.is_taken("1").await;
+    fs::remove_file(run.folder.at("conf.d/a.yaml")).unwrap();
+    eventually!(routes().await == "edge g", "a file that went");
+    // The folder itself goes, and comes back with another file.
+    fs::remove_dir_all(run.folder.at("conf.d")).unwrap();
+    run.is_refused("which cannot be read", "1").await;
+    assert_eq!(routes().await, "edge g");
+    fs::create_dir(run.folder.at("conf.d")).unwrap();
+    run.is_taken("1").await;
+    run.folder.write("conf.d/e.yaml", part("e", "x.E"));
+    eventually!(routes().await == "e edge", "a file in the folder that is new");
+    run.end().await;
+}
+
+#[tokio::test]
 async fn edits_that_follow_each_other_are_one_and_many_starve_nobody() {
     let run = Run::new("edits").await;
     run.write(run.text("1", ""));

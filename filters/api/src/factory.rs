@@ -66,7 +66,7 @@ pub struct BuildCx<'a> {
     issuers: Option<&'a dyn Issuers>,
     identity: Vec<String>,
     folder: &'a Path,
-    reads: Option<&'a dyn Fn(PathBuf)>,
+    reads: Option<&'a dyn Fn(&Path) -> Result<(), String>>,
     keep: Keep,
 }
 
@@ -96,9 +96,9 @@ impl<'a> BuildCx<'a> {
         Self { folder, ..self }
     }
 
-    /// Who wants to know which files filters are made of.
+    /// Who wants to know which files filters are made of, and says which may not be read: why, in words that follow the file's name.
     #[must_use]
-    pub fn telling(self, reads: &'a dyn Fn(PathBuf)) -> Self {
+    pub fn telling(self, reads: &'a dyn Fn(&Path) -> Result<(), String>) -> Self {
         Self { reads: Some(reads), ..self }
     }
 
@@ -114,12 +114,12 @@ impl<'a> BuildCx<'a> {
     }
 
     /// The same for a file that the filter is about to read: when it changes, the filter is built anew.
-    pub fn to_read(&self, path: &Path) -> PathBuf {
+    ///
+    /// # Errors
+    /// It may not be read: why, in words that follow its name.
+    pub fn to_read(&self, path: &Path) -> Result<PathBuf, String> {
         let file = self.resolve(path);
-        if let Some(reads) = self.reads {
-            reads(file.clone());
-        }
-        file
+        self.reads.map_or(Ok(()), |reads| reads(&file)).map(|()| file)
     }
 
     /// What filters of the configuration before this one kept under a name, or a new one: counters and open files survive a reload so. A

@@ -75,7 +75,7 @@ impl Factory for Audit {
         let key = match &key_file {
             None => Key::none(),
             Some(path) => {
-                let read = Key::read(&cx.to_read(path));
+                let read = cx.to_read(path).and_then(|file| Key::read(&file));
                 read.map_err(|why| BuildError::at(&["key_file"], format!("`{}` {why}", path.display())))?
             }
         };

@@ -1,5 +1,6 @@
 //! The proxy that the tests ask about.
 
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
 
@@ -171,5 +172,14 @@ impl View for Sample {
     fn config_change(&self) -> ConfigChange {
         let changes = vec!["cluster `a` was added".to_owned()];
         ConfigChange { from: Some(1), to: 2, at: Some(moment(30)), changes }
+    }
+
+    fn try_config(&self, text: String) -> Pin<Box<dyn Future<Output = ConfigTrial> + Send>> {
+        let changes = vec![format!("{} octets", text.len())];
+        Box::pin(async move {
+            // Long enough for another one to come in between.
+            tokio::time::sleep(Duration::from_millis(if text == "slow" { 300 } else { 0 })).await;
+            ConfigTrial { ok: text != "wrong", changes, ..ConfigTrial::default() }
+        })
     }
 }

@@ -75,11 +75,11 @@ impl Rules<'_> {
         for (index, endpoint) in cluster.endpoints.iter().flatten().enumerate() {
             let first = *seen.entry(endpoint.address()).or_insert(index);
             if first != index {
-                let line = self.source.position(&path!["clusters", name, "endpoints", first]).line;
                 let at = path!["clusters", name, "endpoints", index];
+                let line = self.source.line(&path!["clusters", name, "endpoints", first], &at);
                 let address = endpoint.address();
                 let message = format!(
-                    "`{address}` is here twice, first in line {line}: keep one, with a `weight` if it should get more calls"
+                    "`{address}` is here twice, first in {line}: keep one, with a `weight` if it should get more calls"
                 );
                 self.report(&at, message);
             }

@@ -81,8 +81,8 @@ impl Rules<'_> {
             let (first, later) = self.in_file_order(path, other_path);
             let taken = if first == path { address } else { other };
             let owner = first.parent().unwrap_or_default();
-            let line = self.source.position(first).line;
-            let place = if self.source.has(first) { format!(" in line {line}") } else { " by default".to_owned() };
+            let line = self.source.line(first, later);
+            let place = if self.source.has(first) { format!(" in {line}") } else { " by default".to_owned() };
             let message = format!("takes the same port as `{owner}`, which has `{taken}`{place}: change one");
             self.report(later, message);
         }

@@ -2,7 +2,7 @@ use super::*;
 
 fn read(text: &str) -> (Option<Node>, Vec<Problem>) {
     let mut problems = Vec::new();
-    let root = parse(text, &mut problems);
+    let root = parse(text, 0, &mut problems);
     (root, problems)
 }
 
@@ -37,10 +37,13 @@ fn everything_has_its_place() {
     assert_eq!(problems, []);
     let root = root.unwrap();
     let a = entry(&root, "a");
-    assert_eq!((a.key_at, a.value.at), (Position { line: 2, column: 1 }, Position { line: 2, column: 4 }));
+    assert_eq!(
+        (a.key_at, a.value.at),
+        (Position { file: 0, line: 2, column: 1 }, Position { file: 0, line: 2, column: 4 })
+    );
     let Kind::List(items) = &entry(&root, "bé").value.kind else { panic!() };
-    assert_eq!(items[0].at, Position { line: 4, column: 5 });
-    assert_eq!(entry(&items[1], "c").value.at, Position { line: 5, column: 10 });
+    assert_eq!(items[0].at, Position { file: 0, line: 4, column: 5 });
+    assert_eq!(entry(&items[1], "c").value.at, Position { file: 0, line: 5, column: 10 });
 }
 
 #[test]
@@ -49,7 +52,7 @@ fn windows_line_ends_and_byte_order_marks_do_no_harm() {
     assert_eq!(problems, []);
     let root = root.unwrap();
     let c = entry(&entry(&root, "b").value, "c");
-    assert_eq!(c.value.at, Position { line: 3, column: 6 });
+    assert_eq!(c.value.at, Position { file: 0, line: 3, column: 6 });
     assert!(matches!(&c.value.kind, Kind::Scalar(scalar) if scalar.text == "x y"));
 }
 

@@ -36,8 +36,13 @@ async fn said(admin: SocketAddr, request: &str) -> std::io::Result<(u16, String)
 
 /// Asks for something to be done.
 pub(crate) async fn post(admin: SocketAddr, path: &str) -> std::io::Result<(u16, String)> {
+    post_body(admin, path, "").await
+}
+
+/// The same with a body.
+pub(crate) async fn post_body(admin: SocketAddr, path: &str, body: &str) -> std::io::Result<(u16, String)> {
     let request = format!("POST {path} HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n");
-    said(admin, &format!("{request}content-length: 0\r\nconnection: close\r\n\r\n")).await
+    said(admin, &format!("{request}content-length: {}\r\nconnection: close\r\n\r\n{body}", body.len())).await
 }
 
 impl TestProxy {

@@ -23,7 +23,7 @@ use std::time::Duration;
 
 use portunus_agents::echo;
 
-pub(crate) use admin::{Series, get, post};
+pub(crate) use admin::{Series, get, post, post_body};
 pub(crate) use caller::{Answer, Ask, Caller, Open};
 pub(crate) use filters::seen;
 pub(crate) use folder::Folder;

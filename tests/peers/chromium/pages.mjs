@@ -63,7 +63,7 @@ async function attack({ targets, agent, redirects, quick }) {
       request.onerror = () => failed('refused');
       request.send();
     }));
-    for (const [path, method] of [['/schema/accept', 'POST'], [`/agents/${agent}`, 'POST']]) {
+    for (const [path, method] of [['/schema/accept', 'POST'], ['/config/check', 'POST'], [`/agents/${agent}`, 'POST']]) {
       for (const type of ['text/plain', 'application/x-www-form-urlencoded']) {
         const options = { method, mode: 'no-cors', headers: { 'content-type': type }, body: '{}' };
         await attempt(one(`${method} ${path} ${type}`), async () => read(await fetch(at + path, options)));
