@@ -107,7 +107,7 @@ pub fn build_after(
         checks,
         policies,
         keep: builder.keep,
-        view: super::view(loaded),
+        view: Arc::new(super::view(loaded)),
     })
 }
 
