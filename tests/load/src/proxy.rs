@@ -22,6 +22,9 @@ const START: Duration = Duration::from_secs(10);
 /// From SIGTERM to the exit; the proxy drains for 30 s at most.
 const END: Duration = Duration::from_secs(40);
 
+/// Its configuration, in its folder.
+const FILE: &str = "portunus.yaml";
+
 /// A running proxy. Dropped, it is killed.
 pub(crate) struct Proxy {
     child: Child,
@@ -39,7 +42,7 @@ impl Proxy {
         let number = STARTED.fetch_add(1, Ordering::Relaxed);
         let folder = std::env::temp_dir().join(format!("portunus-load-{}-{number}", std::process::id()));
         std::fs::create_dir_all(&folder)?;
-        let file = folder.join("portunus.yaml");
+        let file = folder.join(FILE);
         std::fs::write(&file, config)?;
         let mut child = Command::new(binary)
             .args(["run", "-c"])
@@ -139,6 +142,23 @@ impl Proxy {
     /// Where its configuration and its access log lie.
     pub(crate) fn folder(&self) -> &Path {
         &self.folder
+    }
+
+    /// Has it read another configuration, which takes the file's place at one moment.
+    pub(crate) async fn reload(&self, config: &str) -> Result<()> {
+        let beside = self.folder.join("next");
+        std::fs::write(&beside, config)?;
+        std::fs::rename(&beside, self.folder.join(FILE))?;
+        signal(self.pid()?, "HUP").await
+    }
+
+    /// Its threads.
+    pub(crate) fn threads(&self) -> Result<usize> {
+        Ok(std::fs::read_dir(format!("/proc/{}/task", self.pid()?))?.count())
+    }
+
+    fn pid(&self) -> Result<u32> {
+        self.child.id().ok_or_else(|| "the proxy is not there any more".into())
     }
 
     /// Whether it is still there.
