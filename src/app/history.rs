@@ -1,6 +1,7 @@
 //! What became of the last reloads: what the last one changed, and why those after it were refused. For whoever asks the admin port.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -98,7 +99,6 @@ pub(super) fn problems_of(errors: &Errors) -> Vec<ConfigProblem> {
 
 /// A configuration that is compared: all of it, as it is shown, and the files that it was made of. Of what runs by it, nothing: that goes
 /// when its last call does.
-#[derive(Debug)]
 pub(super) struct Version {
     config: Arc<Config>,
     shown: Arc<Value>,
@@ -124,12 +124,18 @@ impl Version {
 }
 
 /// What is to be compared once somebody asks.
-#[derive(Debug)]
 pub(super) struct Owed {
     /// The configuration's own: of that, what it says is compared.
     pub(super) file: PathBuf,
     pub(super) before: Version,
     pub(super) after: Version,
+}
+
+/// What the files say may be secret.
+impl fmt::Debug for Owed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Owed").field("from", &self.before.generation).finish_non_exhaustive()
+    }
 }
 
 impl Owed {
