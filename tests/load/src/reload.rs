@@ -69,11 +69,11 @@ pub(crate) async fn run(options: &Options, report: &mut Report) -> Result<()> {
         let asked = Instant::now();
         proxy.reload(&version(number)).await?;
         run.took.push(until_seen(&board, number).await?.saturating_duration_since(asked));
-        if number % NEWCOMER == 0 {
+        if number.is_multiple_of(NEWCOMER) {
             run.welcome((to, &tls), &files, number).await?;
         }
         sleep(STAYS).await;
-        if (number - 1) % SETTLED == 0 {
+        if (number - 1).is_multiple_of(SETTLED) {
             run.passing.push(Held::of(&proxy).await?);
         }
         if number == SETTLED + 1 || number == RELOADS + 1 {
@@ -249,7 +249,7 @@ impl Files {
 
     fn of(&self, number: u64) -> &Shown {
         let [even, odd] = &self.shown;
-        if number % 2 == 0 { even } else { odd }
+        if number.is_multiple_of(2) { even } else { odd }
     }
 }
 
@@ -261,7 +261,7 @@ impl Drop for Files {
 
 /// A version: its number is what it sets on requests, which the instances send back, and on answers.
 fn config(number: u64, servers: &[echo::Server], folder: &Path, workers: u16) -> String {
-    let even = number % 2 == 0;
+    let even = number.is_multiple_of(2);
     let version = if even { "even" } else { "odd" };
     let extra = if even { "" } else { "      - {match: {service: not.Here}, cluster: odd}\n" };
     let limits = if even { ", {limits: {messages: 100000}}" } else { "" };
