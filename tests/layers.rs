@@ -74,8 +74,11 @@ const ALLOWED: [(&str, &[&str]); 22] = [
     ("balance", &["registry"]),
     ("store", &["registry"]),
     ("registry", &["observe"]),
-    ("config", &["balance", "expr", "filters", "observe", "route", "schema", "validate", "watch::Print"]),
-    ("admin", &["config::snapshot", "observe"]),
+    (
+        "config",
+        &["balance", "expr", "filters", "observe", "route", "schema", "validate", "watch::Print", "watch::listing"],
+    ),
+    ("admin", &["config::MOST_BYTES", "config::snapshot", "observe"]),
     ("filters", &[]),
     ("observe", &[]),
     ("h2", &[]),

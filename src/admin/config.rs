@@ -1,15 +1,13 @@
 //! `/config` and what is below it: which configuration is in force, since when, what it changed, and whether another one could take its
 //! place. Secrets are removed by whoever implements the view.
 
-use std::pin::Pin;
-
 use bytes::Bytes;
 use http::StatusCode;
 use http::request::Parts;
 
 use super::AdminState;
 use super::reply::{Reply, json, refuse};
-use super::router::Takes;
+use super::router::{Answering, Takes};
 use crate::config::MOST_BYTES;
 
 /// A configuration that is tried: as long as a file may be.
@@ -27,7 +25,7 @@ pub(super) fn diff(state: &AdminState, _: &Parts) -> Reply {
     json(StatusCode::OK, &state.view.config_change())
 }
 
-fn check(state: &AdminState, body: Bytes) -> Pin<Box<dyn Future<Output = Reply> + Send>> {
+fn check(state: &AdminState, body: Bytes) -> Answering {
     let trial = String::from_utf8(body.into()).map(|text| state.view.try_config(text));
     Box::pin(async {
         match trial {

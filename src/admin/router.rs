@@ -38,12 +38,15 @@ enum Answer {
     To(Takes),
 }
 
+/// An answer that takes a while.
+pub(super) type Answering = Pin<Box<dyn Future<Output = Reply> + Send>>;
+
 /// A body that an endpoint takes.
 #[derive(Clone, Copy)]
 pub(super) struct Takes {
     /// At most so many octets of it.
     pub(super) most: usize,
-    pub(super) answer: fn(&AdminState, Bytes) -> Pin<Box<dyn Future<Output = Reply> + Send>>,
+    pub(super) answer: fn(&AdminState, Bytes) -> Answering,
 }
 
 /// What is to be done for a request.

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use super::history::{self, Version};
+use super::history::{self, Owed, Version};
 use super::standing::{Standings, World};
 use super::{Proxy, StartError, audit, clusters, issuers, serve};
 use crate::config::snapshot::{self, Snapshot};
@@ -21,9 +21,9 @@ pub(super) struct Running {
     /// Where its file is.
     pub(super) file: PathBuf,
     /// What that says.
-    pub(super) config: Config,
+    pub(super) config: Arc<Config>,
     /// What it was made of.
-    pub(super) files: BTreeMap<PathBuf, Print>,
+    pub(super) files: Arc<BTreeMap<PathBuf, Print>>,
     pub(super) standings: Standings,
     pub(super) serving: serve::Serving,
     pub(super) keepers: issuers::Keepers,
@@ -41,8 +41,8 @@ impl Running {
         (store, folder): (Option<Arc<Store>>, Option<PathBuf>),
     ) -> Self {
         let (serving, keepers) = (serve::Serving::default(), issuers::Keepers::default());
-        let (file, files) = (source.file().to_owned(), source.reads().files());
-        Self { file, config, files, standings, serving, keepers, store, folder }
+        let (file, files) = (source.file().to_owned(), Arc::new(source.reads().files()));
+        Self { file, config: Arc::new(config), files, standings, serving, keepers, store, folder }
     }
 }
 
@@ -69,8 +69,8 @@ impl Proxy {
     }
 
     async fn replace(&self, running: &mut Running, loaded: Loaded) -> Result<(), StartError> {
-        let before = self.shared.in_force.load_full();
-        let (loaded, snapshot) = build(&running.config, loaded, Arc::clone(&before.snapshot)).await?;
+        let before = Arc::clone(&self.shared.in_force.load().snapshot);
+        let (loaded, snapshot) = build(&running.config, loaded, Arc::clone(&before)).await?;
         let sockets = self.listening.lock().bind(&snapshot)?;
         let reserved = clusters::reserved(&sockets, self.desks.addresses());
         let store = running.store.clone();
@@ -96,11 +96,12 @@ impl Proxy {
         running.keepers.keep(&snapshot);
         snapshot.keep.settle();
         self.shared.metrics.set_generation(snapshot.generation);
-        let files = loaded.source.reads().files();
-        let former = Version { config: &running.config, snapshot: &before.snapshot, files: &running.files };
-        let now = Version { config: &loaded.config, snapshot: &snapshot, files: &files };
-        self.history.changed(history::change(&loaded.source, &former, &now));
-        (running.config, running.files) = (loaded.config, files);
+        let own = loaded.source.parts().map(ToOwned::to_owned).collect();
+        let files = Arc::new(loaded.source.reads().files());
+        let former = Version::of(&running.config, &before, &running.files);
+        (running.config, running.files) = (Arc::new(loaded.config), files);
+        let now = Version::of(&running.config, &snapshot, &running.files);
+        self.history.changed(Owed { own, before: former, after: now });
         for warning in snapshot.warnings() {
             tracing::warn!("{warning}");
         }

@@ -7,7 +7,7 @@ use std::sync::{Arc, Weak};
 use tokio::sync::Mutex;
 
 use super::StartError;
-use super::history::{self, Version};
+use super::history::{self, Owed, Version};
 use super::reload::{self, Running};
 use crate::admin::{ConfigProblem, ConfigTrial};
 use crate::call::Shared;
@@ -35,10 +35,11 @@ async fn attempt(running: &Running, shared: &Shared, text: String) -> Result<Con
     let loaded = tokio::task::spawn_blocking(move || load(&text, &file)).await;
     let loaded = loaded.map_err(|error| StartError::System(error.to_string()))??;
     let (loaded, snapshot) = reload::build(&running.config, loaded, Arc::clone(&before)).await?;
-    let files = loaded.source.reads().files();
-    let former = Version { config: &running.config, snapshot: &before, files: &running.files };
-    let now = Version { config: &loaded.config, snapshot: &snapshot, files: &files };
-    let changes = history::change(&loaded.source, &former, &now).changes;
+    let own = loaded.source.parts().map(ToOwned::to_owned).collect();
+    let files = Arc::new(loaded.source.reads().files());
+    let before = Version::of(&running.config, &before, &running.files);
+    let after = Version::of(&Arc::new(loaded.config), &snapshot, &files);
+    let changes = Owed { own, before, after }.tell().changes;
     Ok(ConfigTrial { ok: true, errors: Vec::new(), warnings: snapshot.warnings(), changes })
 }
 

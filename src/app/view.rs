@@ -212,7 +212,7 @@ impl View for Running {
     }
 
     fn config(&self) -> serde_json::Value {
-        self.snapshot().view.clone()
+        serde_json::Value::clone(&self.snapshot().view)
     }
 
     fn config_status(&self) -> ConfigStatus {

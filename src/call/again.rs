@@ -32,9 +32,13 @@ impl Turn<'_> {
     pub(super) fn judge_all(&mut self) {
         let (_, era) = self.hub.config.look();
         let since = |passage: &Passage| passage.call.as_ref().is_some_and(|call| call.era != era);
-        let calls = self.hub.calls.iter().filter(|(_, passage)| since(passage)).map(|(key, _)| CallKey(key));
-        self.hub.unjudged =
-            Unjudged { calls: calls.collect(), postponed: Vec::new(), until: Some(self.now + KEYS_PATIENCE) };
+        let open = self.hub.calls.iter().filter(|(_, passage)| since(passage)).map(|(key, _)| CallKey(key));
+        // In the room of the last time: what a reload takes is not to grow with calls.
+        let Unjudged { calls, postponed, until } = &mut self.hub.unjudged;
+        calls.clear();
+        calls.extend(open);
+        postponed.clear();
+        *until = Some(self.now + KEYS_PATIENCE);
     }
 
     /// Judges some. Answers whether there are more.

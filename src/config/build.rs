@@ -66,7 +66,8 @@ pub fn build_after(
         problems: Vec::new(),
     };
     let issuers = before.map(|before| &*before.issuers).unwrap_or_default();
-    builder.issuers = Signatories::build(&loaded.config.issuers, (&loaded.source, issuers), &mut builder.problems);
+    builder.issuers =
+        Signatories::build(&loaded.config.issuers, (&loaded.source, issuers), &builder.keep, &mut builder.problems);
     builder.clusters = loaded.config.clusters.iter().map(|(name, cluster)| builder.cluster(name, cluster)).collect();
     let access_before = before.map(|before| &*before.access);
     let access = Access::build(&loaded.config.admin, &loaded.source, access_before, &mut builder.problems);
@@ -107,7 +108,7 @@ pub fn build_after(
         checks,
         policies,
         keep: builder.keep,
-        view: super::view(loaded),
+        view: Arc::new(super::view(loaded)),
     })
 }
 

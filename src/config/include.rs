@@ -6,7 +6,7 @@ use std::path::{Path as FilePath, PathBuf};
 use super::yaml::{self, Entries, Entry, Kind, Node};
 use super::{Environment, Path, Position, Problem, Reads, env};
 use crate::path;
-use crate::watch::{has_wildcards, is_pattern};
+use crate::watch::listing::{has_wildcards, is_pattern};
 
 /// The most files that one configuration is made of.
 const MOST_FILES: usize = 1_000;
@@ -36,6 +36,8 @@ pub(super) struct Joining<'a> {
 /// A file that is to be read, and the entry that names it.
 struct Named {
     file: PathBuf,
+    /// As messages name it: without what came from the environment.
+    name: String,
     entry: Place,
 }
 
@@ -50,7 +52,7 @@ impl Joining<'_> {
     pub(super) fn join(&mut self, root: &mut Node, problems: &mut Vec<Problem>) {
         let named = self.named(root, problems);
         let Kind::Map(entries) = &mut root.kind else { return };
-        for Named { file, entry } in named {
+        for Named { file, name, entry } in named {
             let told = |message: String| Problem { at: entry.at, path: entry.path.clone(), message };
             let Ok(number) = u16::try_from(self.parts.len()) else { return };
             if self.parts.len() > MOST_FILES {
@@ -60,11 +62,11 @@ impl Joining<'_> {
             let text = match self.read(&file) {
                 Ok(text) => text,
                 Err(why) => {
-                    problems.push(told(format!("`{}` {why}", file.display())));
+                    problems.push(told(format!("`{name}` {why}")));
                     continue;
                 }
             };
-            self.parts.push(Part { name: file.display().to_string(), file });
+            self.parts.push(Part { file, name });
             let Some(mut part) = yaml::parse(&text, number, problems) else { continue };
             env::substitute(&mut part, self.environment, problems);
             match part.kind {
@@ -103,7 +105,14 @@ impl Joining<'_> {
                         let identity = identity(&file);
                         if !known.contains(&identity) {
                             known.push(identity);
-                            named.push(Named { file, entry: entry.clone() });
+                            let name = match (&scalar.written, file.file_name()) {
+                                (None, _) => file.display().to_string(),
+                                (Some(written), Some(name)) if is_pattern(FilePath::new(&scalar.text)) => {
+                                    FilePath::new(written).with_file_name(name).display().to_string()
+                                }
+                                (Some(written), _) => written.clone(),
+                            };
+                            named.push(Named { file, name, entry: entry.clone() });
                         }
                     }
                 }

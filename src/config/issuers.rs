@@ -5,7 +5,7 @@ use std::path::Path as FilePath;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use filter_api::{Claims, Code, Detail, Issuers, Reason, Refusal, Signed, Verification, Verifier};
+use filter_api::{Claims, Code, Detail, Issuers, Keep, Reason, Refusal, Signed, Verification, Verifier};
 use portunus_tls::Client;
 use tokens::{Algorithm, Answer, KeySet, Location, Rejection, Ring, Settings, System, least_secret};
 
@@ -42,13 +42,19 @@ pub struct Published {
 
 /// All of a file, by name. One that could not be built is none: that it could not is said elsewhere.
 #[derive(Debug, Default)]
-pub(super) struct Signatories(BTreeMap<String, Option<Signatory>>);
+pub(super) struct Signatories {
+    all: BTreeMap<String, Option<Signatory>>,
+    /// Where those are kept who check tokens, with their memory of what has passed.
+    keep: Keep,
+}
 
 impl Signatories {
-    /// Builds them. Where keys are fetched from where they were before, they stay, and so does whoever fetches them.
+    /// Builds them. Where keys are fetched from where they were before, they stay, and so does whoever fetches them; an issuer of which
+    /// nothing has changed is the same.
     pub(super) fn build(
         issuers: &BTreeMap<String, Issuer>,
         (source, before): (&Source, &[Signatory]),
+        keep: &Keep,
         problems: &mut Vec<Problem>,
     ) -> Self {
         let built = issuers.iter().map(|(name, issuer)| {
@@ -57,11 +63,11 @@ impl Signatories {
             let built = signatory((name, issuer), (source, before), &place);
             (name.clone(), built.map_err(|(at, message)| problems.push(source.error_at(&at, message))).ok())
         });
-        Self(built.collect())
+        Self { all: built.collect(), keep: keep.clone() }
     }
 
     pub(super) fn into_all(self) -> Vec<Signatory> {
-        self.0.into_values().flatten().collect()
+        self.all.into_values().flatten().collect()
     }
 }
 
@@ -103,7 +109,14 @@ fn signatory(
         types: issuer.types.clone(),
         require: issuer.require.clone(),
     };
-    Ok(Signatory { name: name.into(), issuer: Arc::new(tokens::Issuer::new(settings, ring)), published })
+    let same = before.filter(|before| {
+        let (former, now) = (before.issuer.ring(), &ring);
+        let fixed = before.published.is_none() && published.is_none();
+        let alike = || former.keys().zip(now.keys()).is_some_and(|(one, other)| one.is_like(&other));
+        *before.issuer.settings() == settings && (Arc::ptr_eq(former, now) || fixed && alike())
+    });
+    let issuer = same.map_or_else(|| Arc::new(tokens::Issuer::new(settings, ring)), |same| Arc::clone(&same.issuer));
+    Ok(Signatory { name: name.into(), issuer, published })
 }
 
 impl Published {
@@ -192,8 +205,8 @@ impl Issuers for Signatories {
     fn verifier(&self, names: &[String]) -> Result<Arc<dyn Verifier>, (usize, String)> {
         let mut issuers: Vec<Arc<tokens::Issuer>> = Vec::new();
         for (at, name) in names.iter().enumerate() {
-            let Some(known) = self.0.get(name) else {
-                let known: Vec<&str> = self.0.keys().map(String::as_str).collect();
+            let Some(known) = self.all.get(name) else {
+                let known: Vec<&str> = self.all.keys().map(String::as_str).collect();
                 let hint = if known.is_empty() {
                     ": the file has no `issuers`".to_owned()
                 } else {
@@ -211,7 +224,10 @@ impl Issuers for Signatories {
             }
             issuers.push(Arc::clone(&known.issuer));
         }
-        Ok(Arc::new(Checked(tokens::Verifier::new(issuers, Arc::new(System), claims))))
+        // By the issuers themselves, which live as long as it is kept: one that has changed is another, and nothing is remembered of it.
+        let who: Vec<_> = issuers.iter().map(|issuer| format!("{:p}", Arc::as_ptr(issuer))).collect();
+        let verifier = || Checked(tokens::Verifier::new(issuers, Arc::new(System), claims));
+        Ok(self.keep.find_or_make(&format!("tokens of {}", who.join(" ")), verifier))
     }
 }
 
@@ -268,3 +284,6 @@ fn refusal(rejection: &Rejection) -> Refusal {
     };
     Refusal::new(code, reason, rejection.to_string())
 }
+
+#[cfg(test)]
+mod tests;

@@ -86,7 +86,7 @@ impl Reads {
     pub(super) fn list(&self, pattern: &Path) -> Result<Vec<PathBuf>, String> {
         self.admit(pattern.parent().unwrap_or(pattern))?;
         self.add(pattern, Print::of_listing);
-        listing(pattern)
+        listing::files(pattern)
     }
 
     fn add(&self, file: &Path, take: fn(&Path) -> Print) {

@@ -51,7 +51,7 @@ pub struct Snapshot {
     /// What filters keep, for the next configuration to find.
     pub keep: Keep,
     /// What `/config` shows.
-    pub view: serde_json::Value,
+    pub view: Arc<serde_json::Value>,
 }
 
 /// A listener.

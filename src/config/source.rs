@@ -50,9 +50,9 @@ impl Source {
         &self.reads
     }
 
-    /// Whether a file is one of those that hold the configuration itself, and not one that it names.
-    pub fn is_part(&self, file: &FilePath) -> bool {
-        self.parts.iter().any(|part| part.file == file)
+    /// The files that hold the configuration itself, and not those that it names.
+    pub fn parts(&self) -> impl Iterator<Item = &FilePath> {
+        self.parts.iter().map(|part| part.file.as_path())
     }
 
     /// What is in a file that a configuration names: all of it, of at most `most` octets.

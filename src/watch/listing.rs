@@ -25,19 +25,18 @@ pub fn has_wildcards(path: &Path) -> bool {
 ///
 /// # Errors
 /// It is no such pattern, or the folder cannot be read: why, in words that follow the pattern.
-pub fn listing(pattern: &Path) -> Result<Vec<PathBuf>, String> {
+pub fn files(pattern: &Path) -> Result<Vec<PathBuf>, String> {
     let name = pattern.file_name().and_then(|name| name.to_str()).ok_or("has no pattern at its end")?;
     let name = Pattern::new(name).map_err(|error| format!("is no pattern: {}", error.msg))?;
     let folder = match pattern.parent() {
         Some(folder) if !folder.as_os_str().is_empty() => folder,
         _ => Path::new("."),
     };
-    let unreadable =
-        |error: std::io::Error| format!("names the folder `{}`, which cannot be read: {error}", folder.display());
+    let unreadable = |error: std::io::Error| format!("names a folder that cannot be read: {error}");
     let mut files = Vec::new();
     for (at, entry) in std::fs::read_dir(folder).map_err(unreadable)?.enumerate() {
         if at == MOST_ENTRIES {
-            return Err(format!("names the folder `{}`, which has over {MOST_ENTRIES} entries", folder.display()));
+            return Err(format!("names a folder with over {MOST_ENTRIES} entries: put the files in one of their own"));
         }
         let entry = entry.map_err(unreadable)?.file_name();
         if entry.to_str().is_some_and(|entry| name.matches_with(entry, AS_IN_A_SHELL)) {
@@ -60,7 +59,7 @@ mod tests {
             std::fs::write(folder.join(name), "").unwrap();
         }
         let names = |pattern: &str| {
-            let files = listing(&folder.join(pattern))?;
+            let files = files(&folder.join(pattern))?;
             let name = |file: &PathBuf| file.file_name().unwrap().to_str().unwrap().to_owned();
             Ok::<Vec<String>, String>(files.iter().map(name).collect())
         };

@@ -2,7 +2,7 @@
 //! what it fails to say is found by looking now and then. Knows nothing of configurations.
 
 mod eyes;
-mod listing;
+pub mod listing;
 mod print;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -12,12 +12,11 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use tokio::sync::{Notify, mpsc, oneshot};
-use tokio::time::{Instant, sleep, timeout_at};
+use tokio::time::{Instant, sleep_until};
 use tokio_util::task::AbortOnDropHandle;
 
 pub use eyes::Eyes;
 use eyes::{System, folders_of};
-pub use listing::{has_wildcards, is_pattern, listing};
 pub use print::Print;
 
 /// Who writes a file does more than one thing to it: looked is when nothing has happened for this long,
@@ -120,10 +119,21 @@ struct Looking {
 impl Looking {
     async fn run(mut self, mut orders: mpsc::UnboundedReceiver<Order>) {
         let bell = Arc::clone(&self.bell);
+        // Something happens, and is waited for to stop: until when at most, and until when if nothing more happens.
+        let mut unrest: Option<(Instant, Instant)> = None;
         loop {
+            let next = unrest.map_or_else(|| Instant::now() + self.every, |(enough, quiet)| quiet.min(enough));
             tokio::select! {
+                // Who asks does not wait for quiet.
                 order = orders.recv() => match order {
-                    Some(Order::Files(files)) => self.look_after(files).await,
+                    Some(Order::Files(files)) => {
+                        self.know(files);
+                        match unrest {
+                            None => self.see(false).await,
+                            // Looked is when that is over; what happens in folders that are new belongs to it.
+                            Some(_) => self.open_eyes(),
+                        }
+                    }
                     Some(Order::Refresh(done)) => {
                         drop(self.look(true).await);
                         done.send(()).ok();
@@ -131,10 +141,11 @@ impl Looking {
                     None => return,
                 },
                 () = bell.notified() => {
-                    until_quiet(&bell).await;
-                    self.see(true).await;
+                    let now = Instant::now();
+                    let enough = unrest.map_or(now + UNREST, |(enough, _)| enough);
+                    unrest = Some((enough, now + QUIET));
                 }
-                () = sleep(self.every) => self.see(false).await,
+                () = sleep_until(next) => self.see(unrest.take().is_some()).await,
             }
         }
     }
@@ -167,7 +178,7 @@ impl Looking {
         changed
     }
 
-    async fn look_after(&mut self, mut files: BTreeMap<PathBuf, Print>) {
+    fn know(&mut self, mut files: BTreeMap<PathBuf, Print>) {
         // What is known already was last seen before it was read.
         for (path, print) in std::mem::take(&mut self.prints) {
             if let Some(read) = files.get_mut(&path) {
@@ -175,7 +186,6 @@ impl Looking {
             }
         }
         self.prints = files;
-        self.see(false).await;
     }
 
     fn open_eyes(&mut self) {
@@ -195,17 +205,6 @@ impl Looking {
             "changes of files cannot be watched, so files are looked at again and again (on Linux, see fs.inotify.max_user_watches and max_user_instances)"
         );
         self.every = BLIND;
-    }
-}
-
-/// Waits until nothing has happened for a while, or for long enough.
-async fn until_quiet(bell: &Notify) {
-    let enough = Instant::now() + UNREST;
-    loop {
-        let quiet = (Instant::now() + QUIET).min(enough);
-        if timeout_at(quiet, bell.notified()).await.is_err() {
-            return;
-        }
     }
 }
 

@@ -7,7 +7,7 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
 use super::eyes::folder;
-use super::listing::listing;
+use super::listing;
 
 /// Read at once.
 const PIECE: usize = 64 * 1024;
@@ -69,6 +69,11 @@ impl Print {
         before.content != self.content
     }
 
+    /// Whether it is of files that a pattern stands for, and not of what is in them.
+    pub fn is_of_listing(&self) -> bool {
+        self.of == Of::Listing
+    }
+
     /// Whether what was in the file is the same in both.
     pub fn is_like(&self, other: &Self) -> bool {
         self.content == other.content
@@ -88,7 +93,7 @@ impl Of {
             Self::File => content(path).ok(),
             Self::Listing => {
                 let mut hasher = DefaultHasher::new();
-                listing(path).ok()?.hash(&mut hasher);
+                listing::files(path).ok()?.hash(&mut hasher);
                 Some(hasher.finish())
             }
         }

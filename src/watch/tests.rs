@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::Notify;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use super::{Eyes, Print, Watch};
 
@@ -96,6 +96,27 @@ async fn what_is_known_by_whoever_asked_is_not_told() {
     fs::remove_file(&one).unwrap();
     bell.notify_one();
     assert_eq!(within(&watch, Duration::from_secs(2)).await, Some(vec![one]));
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_asks_does_not_wait_until_it_is_quiet() {
+    let (folder, bell) = (Folder::new("asked"), Arc::new(Notify::new()));
+    let one = folder.file("one", "1");
+    let watch = Watch::seeing(Box::new(Silent(Ok(()))), Arc::clone(&bell));
+    watch.look_after(looks(&[&one]));
+    watch.refresh().await;
+    // As when a file is written and the signal sent at once.
+    folder.file("one", "2");
+    bell.notify_one();
+    tokio::task::yield_now().await;
+    let asked = Instant::now();
+    watch.refresh().await;
+    assert_eq!(asked.elapsed(), Duration::ZERO);
+    // What happens after that is told, once it is quiet.
+    folder.file("one", "3");
+    bell.notify_one();
+    assert_eq!(within(&watch, Duration::from_secs(1)).await, Some(vec![one]));
+    assert!(asked.elapsed() >= Duration::from_millis(100), "{:?}", asked.elapsed());
 }
 
 #[tokio::test]

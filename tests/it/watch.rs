@@ -4,15 +4,19 @@ use std::fs;
 use std::net::SocketAddr;
 use std::os::unix::fs::symlink;
 use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use rand::rngs::SmallRng;
 use rand::{Rng as _, SeedableRng as _};
 use serde_json::Value;
+use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 
 use crate::harness::{
-    Ask, Caller, Folder, Got, Process, Upstream, chunk, eventually, fields, framed, free_addresses, head, running,
+    Ask, Authority, Caller, Folder, Got, Process, Upstream, chunk, eventually, fields, framed, free_addresses, head,
+    running,
 };
 
 /// Says which mark a request had.
@@ -308,13 +312,61 @@ async fn files_that_are_included_are_followed_as_they_come_and_go() {
     eventually!(routes().await == "edge g", "a file that went");
     // The folder itself goes, and comes back with another file.
     fs::remove_dir_all(run.folder.at("conf.d")).unwrap();
-    run.is_refused("which cannot be read", "1").await;
+    run.is_refused("names a folder that cannot be read", "1").await;
     assert_eq!(routes().await, "edge g");
     fs::create_dir(run.folder.at("conf.d")).unwrap();
     run.is_taken("1").await;
     run.folder.write("conf.d/e.yaml", part("e", "x.E"));
     eventually!(routes().await == "e edge", "a file in the folder that is new");
     run.end().await;
+}
+
+#[tokio::test]
+async fn a_certificate_that_is_replaced_under_load_is_shown_to_the_next_and_the_others_go_on() {
+    let (ca, folder, instance) = (Authority::new(), Folder::new("watch-certificate"), marked().await);
+    let [admin, edge] = free_addresses();
+    let tls = format!("    address: {edge}\n    {}\n", ca.listener(""));
+    let text = text(admin, edge, instance.address(), "0", "").replace(&format!("    address: {edge}\n"), &tls);
+    let mut process = Process::spawn(running(folder.write("proxy.yaml", text)), &folder.at("log"), admin);
+    process.until_ready(200).await;
+
+    let (over, calls, mut callers) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)), JoinSet::new());
+    for _ in 0..10 {
+        let caller = ca.caller(edge, None).await.unwrap();
+        let (over, calls) = (Arc::clone(&over), Arc::clone(&calls));
+        callers.spawn(async move {
+            while !over.load(Ordering::Relaxed) {
+                let answer = caller.unary(Ask::echo("Unary"), &chunk(b"ping")).await;
+                assert_eq!(answer.code(), Some(0), "{answer:?}");
+                calls.fetch_add(1, Ordering::Relaxed);
+                sleep(Duration::from_millis(1)).await;
+            }
+        });
+    }
+    for round in 2..5 {
+        let next = ca.server(&["localhost"]);
+        assert!(!next.is_at(&ca.connect(edge, None, &["h2"]).await.unwrap()));
+        // One after the other, as they are copied: between the two they do not fit, and nothing changes.
+        ca.write("server.key", &next.key_pem);
+        ca.write("server.pem", &next.pem);
+        let replaced = Instant::now();
+        while !next.is_at(&ca.connect(edge, None, &["h2"]).await.unwrap()) {
+            assert!(replaced.elapsed() < Duration::from_secs(2), "the former one after {:?}", replaced.elapsed());
+            sleep(Duration::from_millis(10)).await;
+        }
+        for _ in 0..20 {
+            assert!(next.is_at(&ca.connect(edge, None, &["h2"]).await.unwrap()), "the former one again");
+        }
+        // Those who were shown a former one are answered by what is in force now.
+        let before = calls.load(Ordering::Relaxed);
+        eventually!(calls.load(Ordering::Relaxed) > before + 100);
+        assert_eq!(process.json("/config/status").await["generation"], round);
+    }
+    over.store(true, Ordering::Relaxed);
+    while let Some(done) = callers.join_next().await {
+        done.unwrap();
+    }
+    assert_eq!(process.stop().await, Some(0));
 }
 
 #[tokio::test]

@@ -11,7 +11,7 @@ use crate::key::Key;
 use crate::{Algorithm, Rejection, Ring, Signed};
 
 /// What a token of an issuer must be.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
     /// Its `iss`, letter for letter.
     pub issuer: Arc<str>,

@@ -88,6 +88,12 @@ impl Key {
         Self { kid: None, checks, public: Vec::new(), fingerprint: octets_of(fingerprint.as_ref()) }
     }
 
+    /// Whether it is the same key, under the same name and for the same algorithms.
+    pub(crate) fn is_like(&self, other: &Self) -> bool {
+        let algorithms = |key: &Self| key.checks.iter().map(|(algorithm, _)| *algorithm).collect::<Vec<_>>();
+        self.fingerprint == other.fingerprint && self.kid == other.kid && algorithms(self) == algorithms(other)
+    }
+
     /// Whether it is for an algorithm.
     pub(crate) fn is_for(&self, algorithm: Algorithm) -> bool {
         self.checks.iter().any(|(own, _)| *own == algorithm)

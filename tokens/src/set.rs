@@ -73,6 +73,14 @@ impl KeySet {
         })
     }
 
+    /// Whether a token passes by this one exactly where it passes by the other.
+    pub fn is_like(&self, other: &Self) -> bool {
+        let (these, those) = (&self.keys, &other.keys);
+        self.is_secret == other.is_secret
+            && these.len() == those.len()
+            && these.iter().zip(those).all(|(one, other)| one.is_like(other))
+    }
+
     /// Why the others cannot.
     pub fn skipped(&self) -> &[String] {
         &self.skipped

@@ -56,6 +56,9 @@ pub trait Factory {
     fn build(config: Self::Config, cx: &mut BuildCx<'_>) -> Result<Box<dyn Filter>, BuildError>;
 }
 
+/// Takes note of a file that is about to be read, or says why it may not be, in words that follow its name.
+pub type Noting<'a> = dyn Fn(&Path) -> Result<(), String> + 'a;
+
 /// What a filter may ask for while it is built.
 ///
 /// It is the only door to the proxy: what a later filter needs (a counter that survives a reload, a clock, a fetch) comes as a
@@ -66,7 +69,7 @@ pub struct BuildCx<'a> {
     issuers: Option<&'a dyn Issuers>,
     identity: Vec<String>,
     folder: &'a Path,
-    reads: Option<&'a dyn Fn(&Path) -> Result<(), String>>,
+    reads: Option<&'a Noting<'a>>,
     keep: Keep,
 }
 
@@ -98,7 +101,7 @@ impl<'a> BuildCx<'a> {
 
     /// Who wants to know which files filters are made of, and says which may not be read: why, in words that follow the file's name.
     #[must_use]
-    pub fn telling(self, reads: &'a dyn Fn(&Path) -> Result<(), String>) -> Self {
+    pub fn telling(self, reads: &'a Noting<'a>) -> Self {
         Self { reads: Some(reads), ..self }
     }
 

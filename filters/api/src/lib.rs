@@ -25,7 +25,7 @@ pub use call::{
     Protocol, Reads, RequestView, ResponseView, Start, Types, Verdict, Who,
 };
 pub use code::Code;
-pub use factory::{Build, BuildCx, BuildError, Factory, Known, Phase};
+pub use factory::{Build, BuildCx, BuildError, Factory, Known, Noting, Phase};
 pub use keep::Keep;
 pub use methods::{MethodPattern, ServicePattern};
 pub use readers::{

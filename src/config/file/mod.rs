@@ -41,8 +41,8 @@ pub struct Config {
     /// Files that hold more of the configuration, relative to this one's folder: a path, or a pattern in its last part such as
     /// `conf.d/*.yaml`. Listeners, clusters and issuers of all files are put together, and no name may be there twice; everything else may
     /// stand in one of them. Relative paths in them are relative to the folder of the file that includes them, which alone may do so.
-    #[serde(default, skip_serializing)]
-    #[schemars(length(max = 1000), transform = read_only_once)]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 1000))]
     pub include: Vec<String>,
     /// Threads that carry traffic. Default: one a core.
     #[serde(default = "one_a_core")]
@@ -190,6 +190,8 @@ impl Default for Admin {
 impl Config {
     /// Fills in what only makes sense once the whole file is known, so that `check --defaults` shows it.
     pub(super) fn complete(&mut self) {
+        // What they hold is in here by now, and whatever is made of this has it from here.
+        self.include.clear();
         for cluster in self.clusters.values_mut() {
             if cluster.registry.is_some() {
                 cluster.health.get_or_insert_default();
@@ -210,11 +212,6 @@ fn seconds(seconds: u64) -> Period {
 fn one_a_core() -> u16 {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     u16::try_from(cores).unwrap_or(256).clamp(1, 256)
-}
-
-/// What is shown of a configuration has all files in it; that makes no difference to what is written.
-fn read_only_once(schema: &mut Schema) {
-    schema.remove("writeOnly");
 }
 
 /// The published schema must not depend on the machine that printed it.

@@ -36,6 +36,14 @@ pub(crate) struct Shown {
     serial: Vec<u8>,
 }
 
+impl Shown {
+    /// Whether the other end of a connection showed this.
+    pub(crate) fn is_at(&self, stream: &TlsStream<TcpStream>) -> bool {
+        let shown = stream.get_ref().1.peer_certificates().and_then(|chain| chain.first());
+        shown.is_some_and(|shown| **shown == *self.der)
+    }
+}
+
 impl Authority {
     pub(crate) fn new() -> Self {
         let mut params = CertificateParams::new(Vec::<String>::new()).unwrap();

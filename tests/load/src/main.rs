@@ -14,6 +14,7 @@ mod metrics;
 mod plan;
 mod proxy;
 mod registry;
+mod reload;
 mod report;
 mod settle;
 mod soak;
@@ -85,9 +86,11 @@ enum Section {
     Chaos,
     /// Many agents of ten instances: registering, at rest, called
     Registry,
+    /// A thousand configurations, one after the other, under load; and how soon a large one is built
+    Reload,
 }
 
-const ALL: [Section; 7] = [
+const ALL: [Section; 8] = [
     Section::Soak,
     Section::Cancel,
     Section::Balance,
@@ -95,6 +98,7 @@ const ALL: [Section; 7] = [
     Section::Attack,
     Section::Chaos,
     Section::Registry,
+    Section::Reload,
 ];
 
 #[tokio::main]
@@ -129,6 +133,7 @@ async fn run(section: Section, options: &Options, report: &mut Report) -> Result
         Section::Attack => attack::run(options, report).await,
         Section::Chaos => chaos::run(options, report).await,
         Section::Registry => registry::run(options, report).await,
+        Section::Reload => reload::run(options, report).await,
     }
 }
 

@@ -22,6 +22,9 @@ const START: Duration = Duration::from_secs(10);
 /// From SIGTERM to the exit; the proxy drains for 30 s at most.
 const END: Duration = Duration::from_secs(40);
 
+/// Its configuration, in its folder.
+const FILE: &str = "portunus.yaml";
+
 /// A running proxy. Dropped, it is killed.
 pub(crate) struct Proxy {
     child: Child,
@@ -35,11 +38,16 @@ pub(crate) struct Proxy {
 impl Proxy {
     /// Starts `binary` with this configuration, whose addresses have port 0, and waits until it listens.
     pub(crate) async fn start(binary: &Path, config: &str) -> Result<Self> {
+        Self::start_in(&[], binary, config).await
+    }
+
+    /// The same with more in its environment.
+    pub(crate) async fn start_in(environment: &[(&str, &str)], binary: &Path, config: &str) -> Result<Self> {
         static STARTED: AtomicU32 = AtomicU32::new(0);
         let number = STARTED.fetch_add(1, Ordering::Relaxed);
         let folder = std::env::temp_dir().join(format!("portunus-load-{}-{number}", std::process::id()));
         std::fs::create_dir_all(&folder)?;
-        let file = folder.join("portunus.yaml");
+        let file = folder.join(FILE);
         std::fs::write(&file, config)?;
         let mut child = Command::new(binary)
             .args(["run", "-c"])
@@ -47,6 +55,7 @@ impl Proxy {
             .env("PORTUNUS_LOG", "info")
             .env("PORTUNUS_LOG_FORMAT", "json")
             .env("RUST_BACKTRACE", "1")
+            .envs(environment.iter().copied())
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::piped())
@@ -139,6 +148,23 @@ impl Proxy {
     /// Where its configuration and its access log lie.
     pub(crate) fn folder(&self) -> &Path {
         &self.folder
+    }
+
+    /// Has it read another configuration, which takes the file's place at one moment.
+    pub(crate) async fn reload(&self, config: &str) -> Result<()> {
+        let beside = self.folder.join("next");
+        std::fs::write(&beside, config)?;
+        std::fs::rename(&beside, self.folder.join(FILE))?;
+        signal(self.pid()?, "HUP").await
+    }
+
+    /// Its threads.
+    pub(crate) fn threads(&self) -> Result<usize> {
+        Ok(std::fs::read_dir(format!("/proc/{}/task", self.pid()?))?.count())
+    }
+
+    fn pid(&self) -> Result<u32> {
+        self.child.id().ok_or_else(|| "the proxy is not there any more".into())
     }
 
     /// Whether it is still there.
