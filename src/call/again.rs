@@ -6,6 +6,7 @@ use std::time::Duration;
 use filter_api::Reason;
 use tokio::time::Instant;
 
+use super::link::Link;
 use super::passage::{Passage, Stage};
 use super::standing::Standing;
 use super::stop::Stop;
@@ -39,6 +40,8 @@ impl Turn<'_> {
         calls.extend(open);
         postponed.clear();
         *until = Some(self.now + KEYS_PATIENCE);
+        // Whether a connection may stay is its owner's to see.
+        self.hub.links.values_mut().for_each(Link::wake);
     }
 
     /// Judges some. Answers whether there are more.

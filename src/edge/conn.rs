@@ -202,7 +202,7 @@ async fn run<T>(
             if attached.poll(cx, io).is_ready() {
                 return Poll::Ready(());
             }
-            let fate = secured.as_mut().map_or(Poll::Pending, |secured| secured.poll_fate(cx));
+            let fate = secured.as_mut().map_or(Poll::Pending, Secured::fate);
             if let Poll::Ready(Fate::Oust(refusal)) = &fate {
                 attached.oust(refusal);
                 (leaving, ousted, secured) = (Leaving::Said, true, None);

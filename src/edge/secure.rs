@@ -1,8 +1,7 @@
 //! Connections by TLS: the handshake, who is at the other end, and whether they may stay when what is trusted changes.
 
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, ready};
+use std::task::Poll;
 use std::time::{Duration, SystemTime};
 
 use filter_api::{Code, PeerIdentity, Reason, Refusal};
@@ -10,8 +9,6 @@ use portunus_tls::{Identity, Peer, Refused, Server, Session, Standing, Stream as
 use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::time::Instant;
-use tokio_stream::Stream as _;
-use tokio_stream::wrappers::WatchStream;
 
 use crate::call::{Certified, Shared};
 use crate::config::snapshot::Listener;
@@ -23,7 +20,9 @@ pub(super) struct Secured {
     /// By what it was judged last.
     server: Arc<Server>,
     peer: Option<Arc<Peer>>,
-    replaced: Replaced,
+    /// Tells whether another snapshot is in force than was looked at last. Asked at each turn of a connection: it costs one look at a number,
+    /// and wakes nobody, as the worker has each connection take a turn then.
+    replaced: watch::Receiver<()>,
 }
 
 /// What a connection has shown when it was let in.
@@ -61,14 +60,6 @@ impl Certified for Showing {
     }
 }
 
-/// Tells when another snapshot comes into force. Asked at each turn of a connection, so that it costs one look at a number.
-struct Replaced {
-    look: watch::Receiver<()>,
-    stream: WatchStream<()>,
-    /// The stream wakes the connection when there is something.
-    awaited: bool,
-}
-
 /// What is to become of a connection.
 pub(super) enum Fate {
     /// Its certificate has expired: it takes no more calls, and those that are open go on.
@@ -82,34 +73,14 @@ pub(super) struct Door {
     shared: Arc<Shared>,
     listener: Arc<str>,
     server: Arc<Server>,
-    replaced: Replaced,
-}
-
-impl Replaced {
-    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        if self.awaited && !self.look.has_changed().unwrap_or_default() {
-            return Poll::Pending;
-        }
-        let polled = Pin::new(&mut self.stream).poll_next(cx);
-        self.awaited = polled.is_pending();
-        match polled {
-            Poll::Ready(Some(())) => {
-                // Not before: the number changes a moment before the stream is told, and a look in between would be the last one.
-                self.look.mark_unchanged();
-                Poll::Ready(())
-            }
-            // None: nobody is left who could change anything.
-            Poll::Ready(None) | Poll::Pending => Poll::Pending,
-        }
-    }
+    replaced: watch::Receiver<()>,
 }
 
 impl Door {
     /// The door of a listener, if it has one now.
     pub(super) fn of(shared: &Arc<Shared>, listener: &Arc<str>) -> Option<Self> {
         // Before the snapshot is looked at: what replaces it from here on is seen.
-        let look = shared.replaced.subscribe();
-        let replaced = Replaced { stream: WatchStream::from_changes(look.clone()), look, awaited: false };
+        let replaced = shared.replaced.subscribe();
         let server = Arc::clone(shared.in_force.load().snapshot.listeners.get(listener)?.tls.as_ref()?);
         Some(Self { shared: Arc::clone(shared), listener: Arc::clone(listener), server, replaced })
     }
@@ -136,9 +107,11 @@ impl Secured {
     }
 
     /// Ready when what is trusted has changed, and the connection may not stay as it is.
-    pub(super) fn poll_fate(&mut self, cx: &mut Context<'_>) -> Poll<Fate> {
-        loop {
-            ready!(self.replaced.poll(cx));
+    pub(super) fn fate(&mut self) -> Poll<Fate> {
+        // None is left who could change anything: that is no change.
+        while self.replaced.has_changed().unwrap_or_default() {
+            // Before the snapshot is looked at: what replaces it from here on is seen at the next look.
+            self.replaced.mark_unchanged();
             let in_force = self.shared.in_force.load();
             // A listener that is gone closes its connections itself.
             let Some(listener) = in_force.snapshot.listeners.get(&self.listener) else { continue };
@@ -157,6 +130,7 @@ impl Secured {
                 Standing::Bad(why) => return Poll::Ready(Fate::Oust(ousted(&why))),
             }
         }
+        Poll::Pending
     }
 }
 

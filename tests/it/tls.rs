@@ -201,6 +201,30 @@ async fn who_is_revoked_has_to_go_at_once_and_the_others_stay() {
     assert!(other.ended().await.is_ok());
 }
 
+/// Connections on which nothing happens, and one change right after the other: the last one is seen by all.
+#[tokio::test]
+async fn of_many_changes_in_a_row_the_last_is_seen_by_all_who_are_idle() {
+    let (ca, instance) = (Authority::new(), held().await);
+    let text = file(&ca, instance.address(), &format!("{REQUIRED}, crl: {}", ca.path("crl.pem")));
+    let proxy = TestProxy::yaml(&text).await;
+    let shown = ca.workload("a");
+    let mut callers = Vec::new();
+    for _ in 0..20 {
+        callers.push(ca.caller(proxy.address(), Some(&shown)).await.unwrap());
+        assert_eq!(code(callers.last().unwrap()).await, Some(0));
+    }
+    for _ in 0..50 {
+        reload(&proxy, &text).await;
+    }
+    ca.revoke(&[&shown]);
+    reload(&proxy, &text).await;
+    let begun = Instant::now();
+    for caller in callers {
+        assert!(caller.ended().await.is_ok());
+    }
+    assert!(begun.elapsed() < Duration::from_secs(2), "{:?}", begun.elapsed());
+}
+
 #[tokio::test]
 async fn who_has_shown_nothing_goes_once_a_certificate_is_required() {
     let ca = Authority::new();
