@@ -127,14 +127,9 @@ impl Joining<'_> {
     }
 
     fn read(&mut self, file: &FilePath) -> Result<String, String> {
-        let octets = self.reads.read(file, self.left as u64).map_err(|why| {
-            if why.starts_with("is over") {
-                format!("and the files before it are over {} octets", yaml::MOST_BYTES)
-            } else {
-                why
-            }
-        })?;
-        self.left -= octets.len();
+        let octets = self.reads.read(file, yaml::MOST_BYTES as u64)?;
+        let too_long = || format!("and the files before it are over {} octets", yaml::MOST_BYTES);
+        self.left = self.left.checked_sub(octets.len()).ok_or_else(too_long)?;
         String::from_utf8(octets).map_err(|_| "is not UTF-8: save it as UTF-8".to_owned())
     }
 

@@ -1,8 +1,9 @@
 //! The configuration: a YAML file and those that it includes, read with positions, checked as a whole, and turned into [`Config`].
 //! Called by the commands and the reload; the snapshot is built from what this returns. Does no I/O but reading files.
 //!
-//! The way of a file: `yaml` (tree with positions) → `env` (`${NAME}`) → `include` (one tree of all files) → `shape` (against the JSON Schema) → `file`
-//! (types) → `rules` (what no schema can say). Each step reports everything it finds; none stops at its first error.
+//! The way of a file: `yaml` (tree with positions) → `env` (`${NAME}`) → `include` (one tree of all files) → `shape` (against the
+//! JSON Schema) → `file` (types) → `rules` (what no schema can say). Each step reports everything it finds; none stops at its first
+//! error, but that nothing is said of a whole of which a part is missing.
 
 mod access;
 mod build;
@@ -126,28 +127,25 @@ impl Text<'_> {
     /// Everything that is wrong.
     pub fn load(self, environment: Environment<'_>, filters: &[Known]) -> Result<Loaded, Errors> {
         let Self { text, name, file, reads } = self;
-        let first = Part { file: file.to_owned(), name };
-        let errors =
-            |parts: &[Part], problems| Errors::new(parts.iter().map(|part| part.name.clone()).collect(), problems);
         let mut problems = Vec::new();
-        let Some(mut root) = yaml::parse(text, 0, &mut problems) else { return Err(errors(&[first], problems)) };
+        let Some(mut root) = yaml::parse(text, 0, &mut problems) else { return Err(Errors::new(vec![name], problems)) };
         env::substitute(&mut root, environment, &mut problems);
         let mut joining = Joining {
             folder: file.parent().unwrap_or(FilePath::new("")),
             reads: &reads,
             environment,
-            parts: vec![first],
+            parts: vec![Part { file: file.to_owned(), name }],
             left: yaml::MOST_BYTES.saturating_sub(text.len()),
         };
         let mut missing = Vec::new();
         joining.join(&mut root, &mut missing);
         let parts = joining.parts;
+        let source = Source::new(file.to_owned(), (root, parts), reads);
         if !missing.is_empty() {
             // What else would be found is mostly that a part is not there.
             problems.extend(missing);
-            return Err(errors(&parts, problems));
+            return Err(source.errors(problems));
         }
-        let source = Source::new(file.to_owned(), (root, parts), reads);
         check(source, problems, filters)
     }
 }

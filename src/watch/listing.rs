@@ -4,6 +4,8 @@ use std::path::{Path, PathBuf};
 
 use glob::{MatchOptions, Pattern};
 
+use super::eyes::folder;
+
 /// The most entries of a folder that are looked at: somebody may have named a folder of something else.
 const MOST_ENTRIES: usize = 10_000;
 
@@ -28,10 +30,7 @@ pub fn has_wildcards(path: &Path) -> bool {
 pub fn files(pattern: &Path) -> Result<Vec<PathBuf>, String> {
     let name = pattern.file_name().and_then(|name| name.to_str()).ok_or("has no pattern at its end")?;
     let name = Pattern::new(name).map_err(|error| format!("is no pattern: {}", error.msg))?;
-    let folder = match pattern.parent() {
-        Some(folder) if !folder.as_os_str().is_empty() => folder,
-        _ => Path::new("."),
-    };
+    let folder = folder(pattern);
     let unreadable = |error: std::io::Error| format!("names a folder that cannot be read: {error}");
     let mut files = Vec::new();
     for (at, entry) in std::fs::read_dir(folder).map_err(unreadable)?.enumerate() {
