@@ -8,7 +8,7 @@ use tokio::time::Instant;
 
 use super::link::Link;
 use super::passage::{Passage, Stage};
-use super::standing::Standing;
+use super::standing::{Room, Standing};
 use super::stop::Stop;
 use super::turn::Turn;
 use super::worker::CallKey;
@@ -26,6 +26,7 @@ pub(super) struct Unjudged {
     /// Those for whose tokens there are no keys yet. They are asked for every second.
     postponed: Vec<CallKey>,
     until: Option<Instant>,
+    room: Room,
 }
 
 impl Turn<'_> {
@@ -35,7 +36,7 @@ impl Turn<'_> {
         let since = |passage: &Passage| passage.call.as_ref().is_some_and(|call| call.era != era);
         let open = self.hub.calls.iter().filter(|(_, passage)| since(passage)).map(|(key, _)| CallKey(key));
         // In the room of the last time: what a reload takes is not to grow with calls.
-        let Unjudged { calls, postponed, until } = &mut self.hub.unjudged;
+        let Unjudged { calls, postponed, until, .. } = &mut self.hub.unjudged;
         calls.clear();
         calls.extend(open);
         postponed.clear();
@@ -79,7 +80,8 @@ impl Turn<'_> {
         }
         // A listener that is gone drains.
         let Some(listener) = snapshot.listeners.get(&passage.origin.listener) else { return true };
-        match Standing::of(call).holds(snapshot, listener, |_, _| Ok(())) {
+        let room = &mut self.hub.unjudged.room;
+        match Standing::of(call, room).holds(room, &passage.origin, (snapshot, listener), |_, _| Ok(())) {
             Ok(()) => call.era = era,
             Err(refusal)
                 if patient

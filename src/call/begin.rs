@@ -360,8 +360,7 @@ fn read_head(
     if call.relayed {
         wire::pass_on(&mut call.head.fields, origin.peer.ip());
     }
-    if let Some(identity) = call.info.identity.as_ref().filter(|_| listener.client_cert_header) {
-        let told = origin.client_cert.get_or_init(|| wire::client_cert(identity));
+    if let Some(told) = origin.client_cert(listener) {
         call.head.fields.push(wire::CLIENT_CERT, told);
     }
     call.loops = has_hops && shared.hop.has_seen(&call.head.fields);

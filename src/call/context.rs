@@ -18,7 +18,7 @@ use crate::in_force::InForce;
 use crate::observe::metrics::{ListenerMetrics, MethodMetrics, OpenCall};
 use crate::observe::{AccessLog, CallRecord, Metrics};
 use crate::registry::Connection;
-use crate::wire::HopId;
+use crate::wire::{self, HopId};
 
 use super::budget::Budget;
 use super::plan::Forward;
@@ -82,6 +82,14 @@ pub struct Origin {
     pub connection: Connection,
     /// What was shown when it was let in.
     pub certified: Arc<dyn Certified>,
+}
+
+impl Origin {
+    /// Who is at the other end, as instances are told where the listener says so.
+    pub(super) fn client_cert(&self, listener: &Listener) -> Option<&[u8]> {
+        let identity = self.identity.as_ref().filter(|_| listener.client_cert_header)?;
+        Some(self.client_cert.get_or_init(|| wire::client_cert(identity)))
+    }
 }
 
 /// What a caller has shown of itself when its connection was let in: for what outlives the connection.

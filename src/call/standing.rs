@@ -5,13 +5,14 @@
 //! **Fails closed.** A route whose `when` reads a message that is gone takes the call, or does not, as the same words did when it began.
 //! Where those are new nobody can tell: then the call has to be let in both ways.
 
+use std::fmt;
 use std::sync::Arc;
 
-use fields::RequestHead;
+use fields::{Fields, RequestHead};
 use filter_api::{Admitted, CallInfo, Reason, Refusal, Token};
 use smallvec::SmallVec;
 
-use super::context::Call;
+use super::context::{Call, Origin};
 use super::{judge, plan};
 use crate::config::snapshot::{Listener, Route, Snapshot};
 use crate::expr::{Expression, Facts};
@@ -19,31 +20,37 @@ use crate::wire::{self, authority_host};
 
 const AUTHORIZATION: &str = "authorization";
 
-/// A call as it was let in.
-#[derive(Clone)]
-pub(super) struct Standing {
-    info: CallInfo,
-    head: RequestHead,
+/// A call as it was let in, but for its head.
+pub(super) struct Standing<'c> {
+    info: &'c CallInfo,
     relayed: bool,
     for_anybody: bool,
-    whens: Vec<Told>,
-    rules: SmallVec<[Arc<str>; 1]>,
+    whens: &'c [Told],
+    rules: SmallVec<[&'c str; 1]>,
 }
 
 /// What a `when` that reads the first message said of a call.
 pub(super) type Told = (Arc<Expression>, bool);
 
-impl std::fmt::Debug for Standing {
-    /// What it has of its caller is for policies, not for logs.
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Standing").field("listener", &self.info.listener).finish_non_exhaustive()
+/// Where heads are written that calls are judged by: used over and over, so that judging many takes no more memory than judging one.
+pub(super) struct Room {
+    /// As the listener's filters are asked.
+    head: RequestHead,
+    /// As those of a route are.
+    of_route: RequestHead,
+}
+
+impl Default for Room {
+    fn default() -> Self {
+        let none = || RequestHead::over(Fields::default());
+        Self { head: none(), of_route: none() }
     }
 }
 
-impl Standing {
-    /// That of a call.
-    pub(super) fn of(call: &Call) -> Self {
-        let mut head = call.head.clone();
+impl<'c> Standing<'c> {
+    /// That of a call, whose head goes where it is said.
+    pub(super) fn of(call: &'c Call, Room { head, .. }: &mut Room) -> Self {
+        head.copy_from(&call.head);
         for (name, value) in call.taken.iter() {
             head.fields.push(name, value);
         }
@@ -53,60 +60,88 @@ impl Standing {
                 head.fields.push(from, stand_in(from));
             }
         }
-        let rules = call.followers.go_by().map(Arc::from).collect();
-        let Call { relayed, stranger, whens, .. } = call;
-        Self { info: call.info.clone(), head, relayed: *relayed, for_anybody: *stranger, whens: whens.clone(), rules }
+        let Call { info, relayed, stranger, whens, followers, .. } = call;
+        Self { info, relayed: *relayed, for_anybody: *stranger, whens, rules: followers.go_by().collect() }
     }
 
-    /// The same, calling another method of the service: to be kept for long, so that no token is in it that nobody has taken off its head.
-    pub(super) fn without_tokens(self, method: &str) -> Self {
-        let RequestHead { method: verb, .. } = self.head;
-        let path = format!("/{}/{method}", self.info.service);
-        let mut head = RequestHead::new(verb, &path, self.head.authority(), (0, 0));
-        let is_token = |name: &str| name == AUTHORIZATION || self.info.tokens.iter().any(|token| *token.from == *name);
-        for (name, value) in self.head.fields.iter() {
-            head.fields.push(name, if is_token(name) { stand_in(name) } else { value });
-        }
-        Self { info: CallInfo { method: method.into(), ..self.info }, head, ..self }
-    }
-
-    /// Whether it would be let in, on routes that lead where `leads` says.
+    /// Whether it would be let in over its connection, with the head in `room`, on routes that lead where `leads` says.
     pub(super) fn holds(
-        mut self,
-        snapshot: &Snapshot,
-        listener: &Listener,
+        self,
+        Room { head, of_route }: &mut Room,
+        origin: &Origin,
+        (snapshot, listener): (&Snapshot, &Listener),
         leads: impl Fn(&Route, (&CallInfo, &RequestHead)) -> Result<(), Box<Refusal>>,
     ) -> Result<(), Box<Refusal>> {
-        wire::strip_identity(&mut self.head.fields, &snapshot.identity, self.relayed);
-        if let Some(identity) = self.info.identity.as_ref().filter(|_| listener.client_cert_header) {
-            self.head.fields.push(wire::CLIENT_CERT, &wire::client_cert(identity));
+        wire::strip_identity(&mut head.fields, &snapshot.identity, self.relayed);
+        if let Some(told) = origin.client_cert(listener) {
+            head.fields.push(wire::CLIENT_CERT, told);
         }
-        // Those count that somebody vouches for again.
-        self.info.claims = None;
-        let (agent, tokens) = (self.info.agent.take(), std::mem::take(&mut self.info.tokens));
-        let rules: SmallVec<[&str; 1]> = self.rules.iter().map(|rule| &**rule).collect();
-        let admitted = Admitted { tokens: &tokens, rules: &rules };
-        let Self { mut info, mut head, .. } = self;
+        let admitted = Admitted { tokens: &self.info.tokens, rules: &self.rules };
+        let mut info = self.info.unvouched();
         let for_anybody = listener.for_anybody.as_ref().filter(|_| self.for_anybody);
-        let for_anybody = for_anybody.filter(|_| plan::asks_how_it_is(listener, &info, &head));
-        for_anybody.unwrap_or(&listener.early).still(&mut info, &mut head, &admitted)?;
+        let for_anybody = for_anybody.filter(|_| plan::asks_how_it_is(listener, &info, head));
+        for_anybody.unwrap_or(&listener.early).still(&mut info, head, &admitted)?;
         let host = authority_host(head.authority());
-        for place in listener.router.candidates(&head, host, &info.service, &info.method) {
+        for place in listener.router.candidates(head, host, &info.service, &info.method) {
             let Some(route) = listener.router.get(place) else { continue };
-            let takes = takes(route, &info, &head, &self.whens)?;
+            let takes = takes(route, &info, head, self.whens)?;
             if takes == Some(false) {
                 continue;
             }
-            let (mut info, mut head) = (info.clone(), head.clone());
-            route.early.still(&mut info, &mut head, &admitted)?;
-            info.agent.clone_from(&agent);
-            route.late.still(&mut info, &mut head, &admitted)?;
-            leads(route, (&info, &head))?;
+            let mut info = info.clone();
+            of_route.copy_from(head);
+            route.early.still(&mut info, of_route, &admitted)?;
+            info.agent.clone_from(&self.info.agent);
+            route.late.still(&mut info, of_route, &admitted)?;
+            leads(route, (&info, of_route))?;
             if takes == Some(true) {
                 return Ok(());
             }
         }
         Err(judge::no_route())
+    }
+}
+
+/// The standing of a call that is over, to be judged for as long as what came of it lasts.
+#[derive(Clone)]
+pub(super) struct Kept {
+    info: CallInfo,
+    head: RequestHead,
+    relayed: bool,
+    for_anybody: bool,
+    whens: Vec<Told>,
+    rules: SmallVec<[Arc<str>; 1]>,
+}
+
+impl fmt::Debug for Kept {
+    /// What it has of its caller is for policies, not for logs.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Kept").field("listener", &self.info.listener).finish_non_exhaustive()
+    }
+}
+
+impl Kept {
+    /// That of a call, as if it called `method` of its service. No token is in it that nobody has taken off the head.
+    pub(super) fn of(call: &Call, method: &str) -> Self {
+        let mut room = Room::default();
+        let Standing { info, relayed, for_anybody, whens, rules } = Standing::of(call, &mut room);
+        let path = format!("/{}/{method}", info.service);
+        let mut head = RequestHead::new(room.head.method, &path, room.head.authority(), (0, 0));
+        let is_token = |name: &str| name == AUTHORIZATION || info.tokens.iter().any(|token| *token.from == *name);
+        for (name, value) in room.head.fields.iter() {
+            head.fields.push(name, if is_token(name) { stand_in(name) } else { value });
+        }
+        let info = CallInfo { method: method.into(), ..info.clone() };
+        let rules = rules.into_iter().map(Arc::from).collect();
+        Self { info, head, relayed, for_anybody, whens: whens.to_vec(), rules }
+    }
+
+    /// It again, and its head.
+    pub(super) fn standing(&self) -> (Standing<'_>, Room) {
+        let Self { info, head, relayed, for_anybody, whens, rules } = self;
+        let rules = rules.iter().map(|rule| &**rule).collect();
+        let standing = Standing { info, relayed: *relayed, for_anybody: *for_anybody, whens, rules };
+        (standing, Room { head: head.clone(), ..Room::default() })
     }
 }
 

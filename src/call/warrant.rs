@@ -8,7 +8,7 @@ use filter_api::{CallInfo, Code, Reason, Refusal};
 
 use super::context::{Call, Origin, Shared};
 use super::judge::Applicant;
-use super::standing::Standing;
+use super::standing::Kept;
 use crate::config::snapshot::{Route, Target};
 use crate::registry::{Judgement, Registered, Warrant};
 
@@ -17,7 +17,7 @@ use crate::registry::{Judgement, Registered, Warrant};
 pub(super) struct Registrant {
     shared: Weak<Shared>,
     origin: Arc<Origin>,
-    standing: Standing,
+    standing: Kept,
     /// The cluster.
     into: Arc<str>,
 }
@@ -25,7 +25,7 @@ pub(super) struct Registrant {
 impl Registrant {
     /// The caller of a registrar. It is judged as one who registers, also where it says something else.
     pub(super) fn of(call: &Call, shared: &Arc<Shared>, origin: &Arc<Origin>, into: &Arc<str>) -> Self {
-        let standing = Standing::of(call).without_tokens("RegisterAgent");
+        let standing = Kept::of(call, "RegisterAgent");
         let (origin, into) = (Arc::clone(origin), Arc::clone(into));
         Self { shared: Arc::downgrade(shared), origin, standing, into }
     }
@@ -37,7 +37,9 @@ impl Registrant {
         let Some(listener) = snapshot.listeners.get(&self.origin.listener) else { return Ok(()) };
         let certified = self.origin.certified.judge(listener);
         certified.map_err(|why| refuse(Code::Unauthenticated, Reason::Certificate, why))?;
-        self.standing.clone().holds(&snapshot, listener, |route, seen| self.is_admitted(route, seen, registered))
+        let (standing, mut room) = self.standing.standing();
+        let admitted = |route: &_, seen: (&_, &_)| self.is_admitted(route, seen, registered);
+        standing.holds(&mut room, &self.origin, (&snapshot, listener), admitted)
     }
 
     fn is_admitted(

@@ -247,7 +247,8 @@ impl Verifier for Checked {
         let Signed { algorithm, kid, typ, key } = &claims.signed;
         let trusted = match Algorithm::named(algorithm) {
             Some(algorithm) => {
-                let signed = tokens::Signed { algorithm, kid: kid.clone(), typ: typ.clone(), key: *key };
+                let (kid, typ) = (kid.as_deref(), typ.as_deref());
+                let signed = tokens::Signed { algorithm, kid, typ, key: *key };
                 self.0.trusts(&claims.issuer, &claims.all, &signed)
             }
             None => Err(Rejection::Algorithm),

@@ -121,7 +121,7 @@ impl<'p> Checker<'p> {
             Expr::List(list) => {
                 let typed: Vec<_> = list.elements.iter().map(|element| self.expr(element)).collect();
                 let kind = joined(typed.iter().map(|(_, kind)| kind));
-                (Node::List(typed.into_iter().map(|(node, _)| node).collect()), Type::list(kind))
+                (Node::list(typed.into_iter().map(|(node, _)| node).collect()), Type::list(kind))
             }
             Expr::Map(map) => self.map(map),
             Expr::Struct(made) => self.message(expr.id, made),

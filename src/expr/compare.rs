@@ -80,7 +80,7 @@ pub(super) fn entry<'a>(map: &Map<'a>, key: &Value<'a>, meter: &mut Meter) -> Re
     if let Value::Text(name) = key {
         meter.spend(match map {
             Map::Made(entries) => entries.len(),
-            Map::Json(_) => 1,
+            Map::Json(_) | Map::Empty => 1,
             Map::Metadata(fields) => fields.len() / 8 + 1,
         })?;
         let found = map.named(name)?;

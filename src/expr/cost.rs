@@ -67,6 +67,7 @@ fn elements(node: &Node) -> u64 {
     match node {
         Node::List(items) => items.len() as u64,
         Node::Map(entries) => entries.len() as u64,
+        Node::Constant(Constant::List(items)) => items.len() as u64,
         Node::Constant(Constant::Text(text)) => text.len() as u64 / 64,
         Node::Constant(_) => 1,
         Node::Loop(made) if made.kind == LoopKind::Collect => elements(&made.over),

@@ -359,7 +359,7 @@ impl<'a> Evaluation<'a, '_> {
 }
 
 impl Constant {
-    fn value(&self) -> Value<'_> {
+    pub(super) fn value(&self) -> Value<'_> {
         match self {
             Self::Null | Self::OfKind => Value::Null,
             Self::Bool(value) => Value::Bool(*value),
@@ -369,6 +369,7 @@ impl Constant {
             Self::Text(text) => Value::text(text),
             Self::Bytes(octets) => Value::Bytes(Octets::Lent(octets)),
             Self::Type(name) => Value::Type(Text::Lent(name)),
+            Self::List(items) => Value::List(List::Constants(items)),
         }
     }
 }

@@ -44,7 +44,7 @@ pub(super) enum Node {
 }
 
 #[derive(Clone, Debug)]
-pub(super) enum Constant {
+pub enum Constant {
     Null,
     Bool(bool),
     Int(i64),
@@ -53,8 +53,24 @@ pub(super) enum Constant {
     Text(Arc<str>),
     Bytes(Arc<[u8]>),
     Type(Arc<str>),
+    /// A list of such: made once, not at each evaluation.
+    List(Vec<Constant>),
     /// The default of a field's own kind.
     OfKind,
+}
+
+impl Node {
+    /// A list of these.
+    pub(super) fn list(items: Vec<Node>) -> Self {
+        let constant = |node: &Node| match node {
+            Node::Constant(constant) => Some(constant.clone()),
+            _ => None,
+        };
+        match items.iter().map(constant).collect() {
+            Some(constants) => Self::Constant(Constant::List(constants)),
+            None => Self::List(items),
+        }
+    }
 }
 
 /// A macro over a list or the keys of a map.

@@ -6,6 +6,7 @@ use fields::Fields;
 use serde_json::Value as Json;
 
 use super::failure::Failure;
+use super::node::Constant;
 use super::time::Moment;
 use crate::schema::{Octets, Text, View};
 
@@ -47,6 +48,10 @@ pub enum List<'a> {
     Made(Arc<Vec<Value<'a>>>),
     /// In JSON, such as a token's claims.
     Json(&'a [Json]),
+    /// Names, such as those of a certificate.
+    Names(&'a [Arc<str>]),
+    /// In the expression.
+    Constants(&'a [Constant]),
 }
 
 /// A map, wherever it lies.
@@ -58,6 +63,8 @@ pub enum Map<'a> {
     Json(&'a serde_json::Map<String, Json>),
     /// The metadata of a call.
     Metadata(&'a Fields),
+    /// Nothing, such as the claims of a caller without a token.
+    Empty,
 }
 
 impl<'a> Value<'a> {
@@ -118,6 +125,8 @@ impl<'a> List<'a> {
         match self {
             Self::Made(items) => items.len(),
             Self::Json(items) => items.len(),
+            Self::Names(names) => names.len(),
+            Self::Constants(items) => items.len(),
         }
     }
 
@@ -131,6 +140,8 @@ impl<'a> List<'a> {
         match self {
             Self::Made(items) => items.get(at).cloned(),
             Self::Json(items) => items.get(at).map(Value::json),
+            Self::Names(names) => names.get(at).map(|name| Value::text(name)),
+            Self::Constants(items) => items.get(at).map(Constant::value),
         }
     }
 }
@@ -142,6 +153,7 @@ impl<'a> Map<'a> {
             Self::Made(entries) => entries.len(),
             Self::Json(entries) => entries.len(),
             Self::Metadata(fields) => names_of(fields).len(),
+            Self::Empty => 0,
         }
     }
 
@@ -157,6 +169,7 @@ impl<'a> Map<'a> {
             Self::Json(entries) => entries.len(),
             // Those that are there twice are found by putting them in order.
             Self::Metadata(fields) => fields.len().saturating_mul(4),
+            Self::Empty => 0,
         }
     }
 
@@ -172,6 +185,7 @@ impl<'a> Map<'a> {
             }
             Self::Json(entries) => Ok(entries.get(name).map(Value::json)),
             Self::Metadata(fields) => metadata(fields, name),
+            Self::Empty => Ok(None),
         }
     }
 
@@ -181,6 +195,7 @@ impl<'a> Map<'a> {
             Self::Made(entries) => entries.iter().map(|(key, _)| key.clone()).collect(),
             Self::Json(entries) => entries.keys().map(|key| Value::text(key)).collect(),
             Self::Metadata(fields) => names_of(fields).into_iter().map(Value::text).collect(),
+            Self::Empty => Vec::new(),
         }
     }
 }

@@ -1,7 +1,6 @@
 //! The names that expressions of a configuration may use, where each of them is known, and what a call has under them.
 
 use std::net::IpAddr;
-use std::sync::Arc;
 
 use fields::{Fields, RequestHead};
 use filter_api::{AgentInfo, CallInfo, PeerIdentity};
@@ -10,7 +9,7 @@ use super::check::Declared;
 use super::eval::Names;
 use super::kind::Type;
 use super::time::Moment;
-use super::value::{Map, Value};
+use super::value::{List, Map, Value};
 use crate::schema::{Octets, Text};
 
 /// Where an expression stands, which decides what it may look at.
@@ -266,7 +265,7 @@ impl<'a, 'f: 'a> Names<'a> for Facts<'f> {
             Known::Metadata => self.metadata.map(|fields| Value::Map(Map::Metadata(fields))),
             Known::PeerAddress => self.peer.map(|ip| Value::Text(Text::from(ip.to_canonical().to_string()))),
             Known::PeerSpiffe => text(shown.and_then(|shown| shown.spiffe.as_deref())),
-            Known::PeerDns => shown.map(|shown| Value::list(shown.dns.iter().map(|name| Value::text(name)).collect())),
+            Known::PeerDns => shown.map(|shown| Value::List(List::Names(&shown.dns))),
             Known::PeerSubject => text(shown.map(|shown| &*shown.subject)),
             Known::PeerIssuer => text(shown.map(|shown| &*shown.issuer)),
             Known::PeerVerified => self.identity.map(|shown| Value::Bool(shown.is_some())),
@@ -285,7 +284,7 @@ impl<'a, 'f: 'a> Names<'a> for Facts<'f> {
             // Who has no token has no claims: to ask for one fails, which denies.
             Known::Claims => Some(Value::Map(match self.claims {
                 Some(claims) => Map::Json(claims),
-                None => Map::Made(Arc::new(Vec::new())),
+                None => Map::Empty,
             })),
             Known::StatusCode => self.status.map(|code| Value::Int(code.into())),
         }

@@ -56,10 +56,8 @@ pub(crate) fn check(claims: &Map<String, Value>, settings: &Settings) -> Result<
     };
     let ours = match claims.get("aud") {
         None => false,
-        Some(Value::Array(all)) => {
-            let all: Vec<bool> = all.iter().map(is_ours).collect::<Result<_, _>>()?;
-            all.contains(&true)
-        }
+        // Each of them must be a text, also behind one that is ours.
+        Some(Value::Array(all)) => all.iter().try_fold(false, |ours, one| Ok(is_ours(one)? || ours))?,
         Some(one) => is_ours(one)?,
     };
     if ours { Ok(()) } else { Err(Rejection::Audience) }

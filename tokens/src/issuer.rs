@@ -10,6 +10,9 @@ use crate::jws::Token;
 use crate::key::Key;
 use crate::{Algorithm, Rejection, Ring, Signed};
 
+/// What media types of tokens begin with, where they are written out.
+const APPLICATION: &str = "application/";
+
 /// What a token of an issuer must be.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
@@ -67,10 +70,10 @@ impl Issuer {
     }
 
     /// The same for a token that has passed once, but for its times: its signature is known to be that of its key.
-    pub(crate) fn trusts(&self, claims: &Map<String, Value>, signed: &Signed) -> Result<(), Rejection> {
-        self.check_kind(signed.algorithm, signed.typ.as_deref())?;
+    pub(crate) fn trusts(&self, claims: &Map<String, Value>, signed: &Signed<&str>) -> Result<(), Rejection> {
+        self.check_kind(signed.algorithm, signed.typ)?;
         let keys = self.ring.keys().ok_or(Rejection::KeysUnavailable)?;
-        if !keys.has_signer((signed.kid.as_deref(), signed.algorithm), &signed.key) {
+        if !keys.has_signer((signed.kid, signed.algorithm), &signed.key) {
             return Err(Rejection::UnknownKey);
         }
         claims::check(claims, &self.settings)
@@ -88,11 +91,15 @@ impl Issuer {
 
     /// Media types are the same in any case, and `application/` may be left out (RFC 7515 §4.1.9).
     fn takes_type(&self, typ: &str) -> bool {
-        let bare = |typ: &str| {
-            let lower = typ.to_ascii_lowercase();
-            lower.strip_prefix("application/").map_or(lower.clone(), str::to_owned)
-        };
         let typ = bare(typ);
-        self.settings.types.iter().any(|own| bare(own) == typ)
+        self.settings.types.iter().any(|own| bare(own).eq_ignore_ascii_case(typ))
+    }
+}
+
+/// A media type without what may be left out.
+fn bare(typ: &str) -> &str {
+    match typ.split_at_checked(APPLICATION.len()) {
+        Some((kind, rest)) if kind.eq_ignore_ascii_case(APPLICATION) => rest,
+        _ => typ,
     }
 }

@@ -30,13 +30,13 @@ pub struct Verified {
 
 /// How a token was signed: by what it can be told later whether it would still pass.
 #[derive(Clone, PartialEq, Eq)]
-pub struct Signed {
+pub struct Signed<S = String> {
     /// `alg` of its header.
     pub algorithm: Algorithm,
     /// `kid`, if it named a key.
-    pub kid: Option<String>,
+    pub kid: Option<S>,
     /// `typ`, if it said what it is.
-    pub typ: Option<String>,
+    pub typ: Option<S>,
     /// By which the key is known again.
     pub key: [u8; 32],
 }
@@ -87,7 +87,7 @@ impl<T> Verifier<T> {
     ///
     /// # Errors
     /// It would not, and why.
-    pub fn trusts(&self, iss: &str, claims: &Map<String, Value>, signed: &Signed) -> Result<(), Rejection> {
+    pub fn trusts(&self, iss: &str, claims: &Map<String, Value>, signed: &Signed<&str>) -> Result<(), Rejection> {
         self.issuer(iss).ok_or(Rejection::Issuer)?.1.trusts(claims, signed)
     }
 
@@ -129,7 +129,7 @@ impl std::fmt::Debug for Verified {
 }
 
 /// Says the algorithm and nothing else: the rest is what the token says, or what knows its key.
-impl std::fmt::Debug for Signed {
+impl<S> std::fmt::Debug for Signed<S> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Signed").field("algorithm", &self.algorithm).finish_non_exhaustive()
     }

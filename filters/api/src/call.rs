@@ -214,6 +214,23 @@ pub struct CallInfo {
 }
 
 impl CallInfo {
+    /// The same call before a filter has said anything of it: nobody vouches for its caller's tokens, and it has no agent yet.
+    #[must_use]
+    pub fn unvouched(&self) -> Self {
+        let Self { service, method, protocol, listener, peer, identity, .. } = self;
+        Self {
+            service: Arc::clone(service),
+            method: Arc::clone(method),
+            protocol: *protocol,
+            listener: Arc::clone(listener),
+            peer: *peer,
+            identity: identity.clone(),
+            agent: None,
+            claims: None,
+            tokens: Vec::new(),
+        }
+    }
+
     /// Who calls, beside where from: as far as it is verified by now.
     pub fn who(&self) -> Who {
         let shown = |shown: &PeerIdentity| match shown.name() {

@@ -178,14 +178,13 @@ impl Authenticated {
 
     fn admit(&self, view: &mut RequestView<'_>, claims: Arc<Claims>) -> Result<Start, Box<Refusal>> {
         // All of them before anything is changed.
-        let values: Vec<_> =
-            self.told.iter().map(|told| Ok((told, told.value(&claims)?))).collect::<Result<_, Box<_>>>()?;
+        self.told.iter().try_for_each(|told| told.value(&claims).map(drop))?;
         let metadata = view.metadata();
         if !self.forward {
             metadata.remove(&self.from);
         }
-        for (told, value) in values {
-            match value {
+        for told in &self.told {
+            match told.value(&claims)? {
                 Some(value) => metadata.set(told.name(), value.as_bytes()),
                 // Another filter's, for another token: this one does not say it.
                 None => drop(metadata.remove(told.name())),

@@ -147,6 +147,6 @@ fn items(list: &List<'_>) -> Vec<Wanted> {
 fn entries(map: &Map<'_>) -> Vec<(Wanted, Wanted)> {
     match map {
         Map::Made(entries) => entries.iter().map(|(key, value)| (wanted(key), wanted(value))).collect(),
-        Map::Json(_) | Map::Metadata(_) => Vec::new(),
+        Map::Json(_) | Map::Metadata(_) | Map::Empty => Vec::new(),
     }
 }
