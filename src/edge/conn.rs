@@ -27,11 +27,13 @@ use crate::registry::Connection;
 /// Between the two phases of a goodbye, beside the round trip that they take in any case: a client whose threads make calls learns of the
 /// first one from another thread, and what it has begun meanwhile need not be begun again.
 const ANNOUNCED: Duration = Duration::from_millis(100);
-/// A peer answers our goodbye (it acknowledges a PING between its two phases) within a round trip; one that never does must
-/// not keep its connection, nor a drain.
+/// A peer answers our goodbye (it acknowledges a PING between its two phases) within a round trip, behind any call that is on the wire; one
+/// that never does must not keep its connection, nor a drain.
+const ANSWERS: Duration = Duration::from_secs(3);
+/// Who was told to go, now, has this long to read why.
 const LINGER: Duration = Duration::from_secs(1);
 /// How long a connection that came just before a drain may still take for its handshake: its first call may be on the wire.
-const LAST_WORD: Duration = Duration::from_secs(1);
+const LAST_WORD: Duration = ANSWERS;
 
 /// A connection that was accepted, on its way to a worker.
 #[derive(Debug)]
@@ -206,7 +208,7 @@ async fn run<T>(
             if let Poll::Ready(Fate::Oust(refusal)) = &fate {
                 attached.oust(refusal);
                 (leaving, ousted, secured) = (Leaving::Said, true, None);
-                pace.linger();
+                pace.linger(LINGER);
                 continue;
             }
             let pulse = attached.pulse();
@@ -215,7 +217,7 @@ async fn run<T>(
                 Leaving::Announced if pace.poll_announced(cx) => {
                     leaving = Leaving::Said;
                     attached.goodbye();
-                    pace.linger();
+                    pace.linger(ANSWERS);
                     continue;
                 }
                 Leaving::Announced => return Poll::Pending,
@@ -299,8 +301,8 @@ impl Pace {
     }
 
     /// Goodbye was said: from now on the timer is for the peer that does not answer it.
-    fn linger(&mut self) {
-        self.timer.as_mut().reset(Instant::now() + LINGER);
+    fn linger(&mut self, time: Duration) {
+        self.timer.as_mut().reset(Instant::now() + time);
     }
 
     /// Whether the peer has had its time, and has no call open that deserves more.
@@ -309,7 +311,7 @@ impl Pace {
             if !busy {
                 return true;
             }
-            self.linger();
+            self.linger(LINGER);
         }
         false
     }

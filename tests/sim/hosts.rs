@@ -187,20 +187,24 @@ pub(crate) async fn core(world: Arc<World>) -> turmoil::Result {
     Ok(())
 }
 
-/// Calls every agent four times a second, for ever.
+/// Calls every agent four times a second, until it is hushed.
 pub(crate) async fn caller(world: Arc<World>, agents: Vec<String>) -> turmoil::Result {
     let client = AgentHandlerClient::new(channel(&format!("proxy:{CALL_PORT}")));
     let mut ticks = interval(Duration::from_millis(250));
     loop {
         ticks.tick().await;
+        if world.caller_is_hushed() {
+            continue;
+        }
         for agent in &agents {
             let (mut client, world, agent) = (client.clone(), Arc::clone(&world), agent.clone());
             tokio::spawn(async move {
                 let mut request = Request::new(HandleRequest::default());
                 request.metadata_mut().insert("x-portunus-agent", agent.parse().unwrap());
-                request.set_timeout(Duration::from_secs(2));
+                let patience = world.patience();
+                request.set_timeout(patience);
                 let began = Instant::now();
-                let answer = match timeout(Duration::from_secs(3), client.handle_messages(request)).await {
+                let answer = match timeout(patience + Duration::from_secs(1), client.handle_messages(request)).await {
                     Ok(Ok(answer)) => {
                         let version = |name: &str| answer.metadata().get(name).cloned();
                         world.versions(version(SEEN), version(GENERATION));

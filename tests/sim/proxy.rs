@@ -72,6 +72,7 @@ fn build(version: u64, before: Option<&Snapshot>) -> Result<Snapshot, String> {
 pub(crate) async fn run(world: Arc<World>, disk: Disk, wanted: watch::Receiver<u64>) -> turmoil::Result {
     let snapshot = build(*wanted.borrow(), None)?;
     let metrics = Metrics::new();
+    world.counts(&metrics);
     let counters = metrics.cluster("agents");
     let registry = Registry::new("agents", settings(), Arc::clone(&counters));
     registry.restore(disk.lock().values().cloned().collect(), Instant::now());

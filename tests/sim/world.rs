@@ -1,15 +1,19 @@
 //! What is true in the simulation, and what must never be: the ground on which everybody else is judged.
 
 use std::collections::{BTreeMap, BTreeSet};
-
+use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::{Mutex, MutexGuard};
+use portunus::observe::{CallKind, Metrics};
 use tokio::sync::watch;
 
 /// An instance that nobody could reach may be thought lost for so long after it can be reached again: the longest pause between two
 /// checks of a lost one, and the check.
 const FOUND_AGAIN: Duration = Duration::from_secs(36);
+
+/// What the caller calls.
+const CALLED: (&str, &str) = ("bindu.grpc.AgentHandler", "HandleMessages");
 
 /// What is known of an instance.
 #[derive(Clone, Debug, Default)]
@@ -43,6 +47,10 @@ struct Facts {
     core_registrations: usize,
     versions: BTreeSet<u64>,
     silent: bool,
+    hushed: bool,
+    patience: Option<Duration>,
+    /// What the proxy that runs counts.
+    counted: Option<Arc<Metrics>>,
 }
 
 fn now() -> Duration {
@@ -128,6 +136,35 @@ impl World {
 
     pub(crate) fn sdks_are_silent(&self) -> bool {
         self.facts().silent
+    }
+
+    /// The caller makes no more calls.
+    pub(crate) fn hush_caller(&self) {
+        self.facts().hushed = true;
+    }
+
+    pub(crate) fn caller_is_hushed(&self) -> bool {
+        self.facts().hushed
+    }
+
+    /// How long the caller waits for an answer.
+    pub(crate) fn wait_for_answers(&self, patience: Duration) {
+        self.facts().patience = Some(patience);
+    }
+
+    pub(crate) fn patience(&self) -> Duration {
+        self.facts().patience.unwrap_or(Duration::from_secs(2))
+    }
+
+    /// A proxy has begun to run.
+    pub(crate) fn counts(&self, metrics: &Arc<Metrics>) {
+        metrics.know(CALLED.0, CALLED.1, CallKind::Unary);
+        self.facts().counted = Some(Arc::clone(metrics));
+    }
+
+    /// How many calls for agents have come to the proxy that runs.
+    pub(crate) fn arrived(&self) -> u64 {
+        self.facts().counted.as_ref().map_or(0, |metrics| metrics.method(CALLED.0, CALLED.1).started_total())
     }
 
     pub(crate) fn beat_refused(&self) {
