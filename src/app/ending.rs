@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use super::handover::{self, DISMISSAL};
+use super::handover::{self, DISMISSAL, Succession};
 use super::{Proxy, audit};
 use crate::config::Drain;
 
@@ -26,6 +26,8 @@ pub(super) struct Ending {
     pub(super) closing: watch::Sender<bool>,
     /// Another process has taken our place: the admin port is its.
     pub(super) handed: watch::Sender<bool>,
+    /// Another process is to take it.
+    pub(super) succession: Succession,
 }
 
 impl Ending {
@@ -58,9 +60,11 @@ impl Proxy {
         self.ending.asked().await;
     }
 
-    /// Tells balancers that it will end, and goes on as before: `/ready` is 503, and the health that listeners serve NOT_SERVING.
+    /// Tells balancers that it will end, and goes on as before: `/ready` is 503, and the health that listeners serve NOT_SERVING. A process
+    /// that was to take its place ends, unless it does so already.
     pub fn leave(&self) {
         self.ending.leaving.send_replace(true);
+        self.ending.succession.call_off();
     }
 
     /// How it is to end, as the configuration in force has it.

@@ -13,6 +13,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use tokio::time::{Instant, sleep};
 
 pub use self::inherited::Inherited;
@@ -29,6 +30,7 @@ const SOCKET: &str = "socket ";
 const ALL: &str = "all";
 const READY: &str = "ready";
 const GO: &str = "go";
+const END: &str = "end";
 const LISTENING: &str = "listening";
 
 /// How long the new process may take to build its configuration, and then to open the state and listen.
@@ -87,10 +89,11 @@ fn named(called: &Path, file: &Path) -> Option<PathBuf> {
     std::env::split_paths(&folders).map(|folder| folder.join(called)).find(leads)
 }
 
-/// The new process, and the line to it.
+/// The new process, and the line to it. It ends where it does not take the place.
 struct Heir {
     child: Child,
-    line: Line,
+    line: Arc<Line>,
+    succeeds: bool,
 }
 
 impl Heir {
@@ -108,10 +111,27 @@ impl Heir {
             }),
         }
     }
+}
 
-    fn end(mut self) {
-        self.child.kill().ok();
-        self.child.wait().ok();
+impl Drop for Heir {
+    fn drop(&mut self) {
+        if !self.succeeds {
+            self.child.kill().ok();
+            self.child.wait().ok();
+        }
+    }
+}
+
+/// The line to the process that is to take our place, while there is one.
+#[derive(Debug, Default)]
+pub(super) struct Succession(Mutex<Option<Arc<Line>>>);
+
+impl Succession {
+    /// Has it end: there is no place to take. Without this word it would take our end for an accident, and go on in our place.
+    pub(super) fn call_off(&self) {
+        if let Some(line) = self.0.lock().take() {
+            line.say(END, None).ok();
+        }
     }
 }
 
@@ -133,14 +153,10 @@ impl Proxy {
         self.let_go(&mut running).await;
         let listening = aside(move || {
             let mut heir = heir;
-            let heard = heir.line.say(GO, None).map_err(|error| format!("the new process is gone: {error}"));
-            match heard.and_then(|()| heir.hear(LISTENING, OPENING)) {
-                Ok(()) => Ok(()),
-                Err(why) => {
-                    heir.end();
-                    Err(why)
-                }
-            }
+            heir.line.say(GO, None).map_err(|error| format!("the new process is gone: {error}"))?;
+            heir.hear(LISTENING, OPENING)?;
+            heir.succeeds = true;
+            Ok(())
         });
         match listening.await {
             Ok(()) => {
@@ -159,11 +175,18 @@ impl Proxy {
     async fn prepare_heir(&self, program: Program) -> Result<Heir, String> {
         let sockets = self.listening.lock().sockets();
         let desks = self.desks.try_clone().map_err(|error| error.to_string())?;
+        let ending = Arc::clone(&self.ending);
         aside(move || {
             let text = |error: io::Error| format!("{} cannot be started: {error}", program.path.display());
             let (line, theirs) = Line::pair().map_err(text)?;
+            let line = Arc::new(line);
+            *ending.succession.0.lock() = Some(Arc::clone(&line));
+            // Who is told to end from now on calls it off.
+            if ending.is_leaving() {
+                return Err("this process ends".to_owned());
+            }
             let child = program.launch(theirs).map_err(text)?;
-            let mut heir = Heir { child, line };
+            let mut heir = Heir { child, line, succeeds: false };
             // That it is gone shows below, with the reason.
             let give = |name: &str, asked: SocketAddr, socket| {
                 heir.line.say(&format!("{SOCKET}{asked} {name}"), Some(socket)).ok();
@@ -171,13 +194,8 @@ impl Proxy {
             desks.sockets().for_each(|(name, asked, socket)| give(name, asked, socket));
             sockets.iter().for_each(|(name, asked, socket)| give(name, *asked, socket.as_fd()));
             heir.line.say(ALL, None).ok();
-            match heir.hear(READY, BUILDING) {
-                Ok(()) => Ok(heir),
-                Err(why) => {
-                    heir.end();
-                    Err(why)
-                }
-            }
+            heir.hear(READY, BUILDING)?;
+            Ok(heir)
         })
         .await
     }

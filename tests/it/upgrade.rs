@@ -305,3 +305,46 @@ async fn systemd_gives_sockets_and_is_told() {
     heir.stop().await;
     assert!(told(&notify).await.starts_with("STOPPING=1"));
 }
+
+/// A new process that takes its time: it has been given the sockets, and begins only then.
+async fn slow_heir(site: &Site, process: &Process) -> PathBuf {
+    let (binary, here) = (site.folder.at("portunus"), site.folder.at("heir"));
+    fs::remove_file(&binary).unwrap();
+    let script = format!(
+        "#!/bin/sh\necho $$ >{here}.new && mv {here}.new {here}\nsleep 1\nexec {BINARY} \"$@\"\n",
+        here = here.display()
+    );
+    fs::write(&binary, script).unwrap();
+    fs::set_permissions(&binary, fs::Permissions::from_mode(0o755)).unwrap();
+    process.signal("USR2").await;
+    eventually!(here.exists(), "{}", site.said());
+    Path::new("/proc").join(fs::read_to_string(here).unwrap().trim())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_process_that_dies_while_it_hands_over_is_succeeded_and_one_that_is_told_to_end_is_not() {
+    let echo = echo("e").await;
+    for (signal, succeeded) in [("KILL", true), ("TERM", false)] {
+        let site = Site::new(&format!("dies-{signal}"), echo.address());
+        let binary = site.folder.at("portunus");
+        fs::hard_link(BINARY, &binary).or_else(|_| fs::copy(BINARY, &binary).map(drop)).unwrap();
+        let process = site.start(&binary).await;
+        let mut client = site.channel().await;
+        assert!(client.register_agent(registration("n", 20_001)).await.unwrap().into_inner().success);
+        let heir = slow_heir(&site, &process).await;
+        let ends = Heir(heir.file_name().unwrap().to_string_lossy().into_owned());
+        process.signal(signal).await;
+        if !succeeded {
+            eventually!(!heir.exists(), "{}", site.said());
+            assert_eq!(get(site.admin, "/ready").await.unwrap().0, 503, "the old one drains");
+            continue;
+        }
+        // Who comes waits in the queue of the socket, which is never closed.
+        let caller = Caller::connect(site.edge).await;
+        assert_eq!(caller.unary(Ask::echo("Unary"), &chunk(b"x")).await.code(), Some(0), "{}", site.said());
+        assert!(site.said().contains("has died while it handed over"), "{}", site.said());
+        assert_eq!(process.json("/agents").await.as_array().unwrap().len(), 1, "the state is its");
+        assert_eq!(get(site.admin, "/ready").await.unwrap().0, 200);
+        ends.stop().await;
+    }
+}

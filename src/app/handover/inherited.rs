@@ -1,6 +1,7 @@
 //! Sockets that this process was given at its start, instead of binding them: by the process whose place it takes, or by whoever listens
 //! for it (systemd's socket activation).
 
+use std::io::ErrorKind;
 use std::net::{SocketAddr, TcpListener as StdListener};
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
@@ -10,7 +11,7 @@ use parking_lot::Mutex;
 
 use super::super::StartError;
 use super::line::Line;
-use super::{ALL, GO, LISTENING, READY, SOCKET, SUCCEEDS};
+use super::{ALL, END, GO, LISTENING, READY, SOCKET, SUCCEEDS};
 
 /// How long the old process may take to send what it has.
 const SENDING: Duration = Duration::from_secs(10);
@@ -51,6 +52,7 @@ impl Inherited {
             match (text.strip_prefix(SOCKET), socket) {
                 (Some(told), Some(socket)) => sockets.extend(Given::told(told, socket)),
                 _ if text == ALL => break,
+                _ if text == END => return Err("the process before this one ends".to_owned()),
                 _ => return Err(format!("the process before this one says `{text}`: is it another version?")),
             }
         }
@@ -92,12 +94,22 @@ impl Inherited {
     pub(in crate::app) async fn await_turn(&self) -> Result<(), StartError> {
         let Some(line) = self.line.clone() else { return Ok(()) };
         let heard = tokio::task::spawn_blocking(move || {
-            line.say(READY, None)?;
-            line.hear(LETTING_GO)
+            // One that is gone may have said why before. That it has not read everything is told first.
+            line.say(READY, None).ok();
+            match line.hear(LETTING_GO) {
+                Err(error) if error.kind() == ErrorKind::ConnectionReset => line.hear(LETTING_GO),
+                heard => heard,
+            }
         });
         match heard.await.map_err(|error| StartError::System(error.to_string()))? {
             Ok((text, _)) if text == GO => Ok(()),
+            Ok((text, _)) if text == END => Err(StartError::Told),
             Ok((text, _)) => Err(StartError::System(format!("the process before this one says `{text}`"))),
+            // One that ends as it should says so, and one that goes on without us ends us: what it had is nobody's now.
+            Err(error) if error.kind() == ErrorKind::UnexpectedEof => {
+                tracing::warn!("the process before this one has died while it handed over: this one takes its place");
+                Ok(())
+            }
             Err(error) => Err(StartError::System(format!("the process before this one does not let go: {error}"))),
         }
     }
