@@ -25,8 +25,10 @@ use crate::upstream::{self, Cluster, Clusters, Group, Lister, Security, Tcp};
 const FOUND_OUT: Duration = Duration::from_secs(2);
 /// Between two looks whether it has.
 const LOOK: Duration = Duration::from_millis(5);
-/// How long what nothing leads to any more goes on, for calls that were decided before.
+/// How long what nothing leads to any more goes on at most, for calls that were decided before.
 const FAREWELL: Duration = Duration::from_secs(10);
+/// Between two looks whether any has it yet.
+const LEAVING: Duration = Duration::from_millis(200);
 
 type Task = AbortOnDropHandle<()>;
 
@@ -351,9 +353,17 @@ fn leave(standing: &Standing, store: Option<&Store>) {
     }
 }
 
-/// Nothing leads to a cluster any more: connections to its instances close, a while later.
+/// Nothing leads to a cluster any more: connections to its instances close, as soon as no call has it that was decided before, and a while
+/// later in any case.
 pub(super) fn say_farewell(cluster: Arc<Cluster>) {
-    later(move || cluster.group.instances().iter().for_each(|instance| instance.retire()));
+    tokio::spawn(async move {
+        let until = Instant::now() + FAREWELL;
+        // Who could still come to it has it, or the configuration that led here and has it.
+        while Arc::strong_count(&cluster) > 1 && Instant::now() < until {
+            sleep(LEAVING).await;
+        }
+        cluster.group.instances().iter().for_each(|instance| instance.retire());
+    });
 }
 
 /// Lets go of something that calls which were decided before may still need, once they have had their time.

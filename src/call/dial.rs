@@ -87,6 +87,8 @@ async fn carry(
             return close(io).await;
         }
     }
+    // It is for calls to have: a connection would keep one that the file does not have any more.
+    drop(cluster);
     if worker.turn(|turn| turn.opened(&attached, &instance)) {
         poll_fn(|cx| attached.poll(cx, &mut io)).await;
         drop(attached);

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
+use bytes::Bytes;
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 
@@ -264,6 +265,34 @@ async fn endpoints_that_stay_keep_what_is_known_of_them() {
     );
     proxy.reload(&by_name).await.unwrap();
     assert_eq!(who(&caller).await, "two", "its addresses were there before its first call");
+}
+
+/// Not after a time that might be too short for a call, and too long for who reloads often.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_cluster_that_is_gone_goes_on_for_as_long_as_a_call_has_it() {
+    let echo = echo("e").await;
+    let text = |name: &str| {
+        format!(
+            "clusters: {{{name}: {{endpoints: [\"{}\"]}}}}\nlisteners: {{edge: {{address: \"127.0.0.1:0\", routes: [{{cluster: {name}}}]}}}}\n",
+            echo.address()
+        )
+    };
+    let proxy = TestProxy::yaml(&text("old")).await;
+    let caller = proxy.caller().await;
+    let mut open = caller.open(Ask::echo("Bidi")).await;
+    open.send(&chunk(b"a"));
+    let old = Arc::downgrade(&proxy.cluster("old"));
+    proxy.reload(&text("new")).await.unwrap();
+    assert_eq!(caller.unary(Ask::echo("Unary"), &chunk(b"x")).await.code(), Some(0));
+    tokio::time::sleep(Duration::from_millis(800)).await;
+    assert!(old.strong_count() > 0, "a call has it");
+    open.send(&chunk(b"b"));
+    open.finish(Bytes::new());
+    let answer = soon(open.answer()).await;
+    assert_eq!((answer.code(), answer.messages().len()), (Some(0), 2), "{answer:?}");
+    let ended = tokio::time::Instant::now();
+    eventually!(old.strong_count() == 0);
+    assert!(ended.elapsed() < Duration::from_secs(3), "it took {:?}", ended.elapsed());
 }
 
 #[tokio::test]

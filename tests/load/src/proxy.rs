@@ -38,11 +38,6 @@ pub(crate) struct Proxy {
 impl Proxy {
     /// Starts `binary` with this configuration, whose addresses have port 0, and waits until it listens.
     pub(crate) async fn start(binary: &Path, config: &str) -> Result<Self> {
-        Self::start_in(&[], binary, config).await
-    }
-
-    /// The same with more in its environment.
-    pub(crate) async fn start_in(environment: &[(&str, &str)], binary: &Path, config: &str) -> Result<Self> {
         static STARTED: AtomicU32 = AtomicU32::new(0);
         let number = STARTED.fetch_add(1, Ordering::Relaxed);
         let folder = std::env::temp_dir().join(format!("portunus-load-{}-{number}", std::process::id()));
@@ -55,7 +50,6 @@ impl Proxy {
             .env("PORTUNUS_LOG", "info")
             .env("PORTUNUS_LOG_FORMAT", "json")
             .env("RUST_BACKTRACE", "1")
-            .envs(environment.iter().copied())
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::piped())
