@@ -22,7 +22,7 @@ pub use server::serve;
 pub use view::{
     AgentView, ChangeView, ClusterView, ConfigChange, ConfigProblem, ConfigStatus, ConfigTrial, ConnectionCounts,
     CoreState, DriftView, IncompatibleView, InstanceSchemaView, InstanceView, Readiness, RouteView, SchemaView,
-    StateCounts, View,
+    StateCounts, Trying, View,
 };
 
 use crate::observe::Metrics;

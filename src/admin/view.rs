@@ -11,6 +11,9 @@ use crate::config::snapshot::Access;
 use crate::observe::Rfc3339;
 use crate::observe::metrics::{AuditFile, KeyAge};
 
+/// A configuration that is being tried out, which takes a while.
+pub type Trying = Pin<Box<dyn Future<Output = ConfigTrial> + Send>>;
+
 /// The running proxy, as the admin endpoints see it. Each method is asked once a request, on the control runtime, and
 /// answers from memory: it must not wait for anything.
 pub trait View: Send + Sync + 'static {
@@ -49,7 +52,7 @@ pub trait View: Send + Sync + 'static {
     /// What the last reload changed.
     fn config_change(&self) -> ConfigChange;
     /// Whether a text could take the place of the configuration in force, and what that would change. Nothing changes by it.
-    fn try_config(&self, text: String) -> Pin<Box<dyn Future<Output = ConfigTrial> + Send>>;
+    fn try_config(&self, text: String) -> Trying;
 }
 
 /// Instances by state: `new`, `healthy`, `unhealthy`, `lost`. A state without instances is listed with 0, so that a

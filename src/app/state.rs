@@ -1,7 +1,6 @@
 //! The state of the registries at the start: opened, or waited for where another process has it.
 
 use std::path::{Path, PathBuf};
-use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,8 +12,8 @@ use super::desks::Desks;
 use super::ending::Ending;
 use super::trial;
 use crate::admin::{
-    self, AdminState, AgentView, ClusterView, ConfigChange, ConfigStatus, ConfigTrial, IncompatibleView, InstanceView,
-    Readiness, RouteView, SchemaView, View,
+    self, AdminState, AgentView, ClusterView, ConfigChange, ConfigStatus, IncompatibleView, InstanceView, Readiness,
+    RouteView, SchemaView, Trying, View,
 };
 use crate::config::snapshot::Access;
 use crate::config::{KeptState, Loaded, State};
@@ -153,7 +152,7 @@ impl View for Standby {
         ConfigChange { from: None, to: 0, at: None, changes: Vec::new() }
     }
 
-    fn try_config(&self, _: String) -> Pin<Box<dyn Future<Output = ConfigTrial> + Send>> {
+    fn try_config(&self, _: String) -> Trying {
         let why = "this process stands by, and nothing is in force here: ask the one that has the state";
         Box::pin(async move { trial::refused(Vec::new(), why.to_owned()) })
     }

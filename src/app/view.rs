@@ -1,6 +1,5 @@
 //! The running proxy, as the admin port shows it.
 
-use std::pin::Pin;
 use std::sync::{Arc, Weak};
 use std::time::{Duration, SystemTime};
 
@@ -11,8 +10,8 @@ use super::ending::Ending;
 use super::history::History;
 use super::{audit, issuers, reload, schemas, trial};
 use crate::admin::{
-    AgentView, ClusterView, ConfigChange, ConfigStatus, ConfigTrial, ConnectionCounts, CoreState, IncompatibleView,
-    InstanceView, Readiness, RouteView, SchemaView, StateCounts, View,
+    AgentView, ClusterView, ConfigChange, ConfigStatus, ConnectionCounts, CoreState, IncompatibleView, InstanceView,
+    Readiness, RouteView, SchemaView, StateCounts, Trying, View,
 };
 use crate::call::Shared;
 use crate::config::snapshot::{Access, Route, Snapshot, Target};
@@ -228,7 +227,7 @@ impl View for Running {
         }
     }
 
-    fn try_config(&self, text: String) -> Pin<Box<dyn Future<Output = ConfigTrial> + Send>> {
+    fn try_config(&self, text: String) -> Trying {
         Box::pin(trial::try_out(Weak::clone(&self.running), Arc::clone(&self.shared), text))
     }
 

@@ -165,7 +165,6 @@ fn drains_fail_no_call_of_callers_that_are_slow() {
                 .collect();
             assert!(failed.is_empty(), "{agent} at {latency} ms: {failed:?}");
         }
-        println!("XX {latency} {made} {unsent}");
         // All others came to the proxy, each once, and those never did: they are not its to lose.
         assert_eq!(
             stage.world.arrived(),

@@ -1,6 +1,5 @@
 //! The proxy that the tests ask about.
 
-use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
 
@@ -174,7 +173,7 @@ impl View for Sample {
         ConfigChange { from: Some(1), to: 2, at: Some(moment(30)), changes }
     }
 
-    fn try_config(&self, text: String) -> Pin<Box<dyn Future<Output = ConfigTrial> + Send>> {
+    fn try_config(&self, text: String) -> Trying {
         let changes = vec![format!("{} octets", text.len())];
         Box::pin(async move {
             // Long enough for another one to come in between.
