@@ -42,16 +42,18 @@ impl<T> Router<T> {
     pub fn with(mut routes: Vec<(RouteMatch, T)>, own: Vec<Own<T>>) -> Self {
         routes.sort_by_key(|(rule, _)| std::cmp::Reverse(rule.rank()));
         let mut by_service: FxHashMap<Box<str>, Vec<usize>> = FxHashMap::default();
-        for (rule, _) in &routes {
-            if let Some(ServicePattern::Exact(name)) = &rule.service {
-                by_service.entry(name.clone()).or_default();
+        let mut others = Vec::new();
+        for (at, (rule, _)) in routes.iter().enumerate() {
+            match &rule.service {
+                Some(ServicePattern::Exact(name)) => by_service.entry(name.clone()).or_default().push(at),
+                _ => others.push(at),
             }
         }
+        // Only those can fit several services: not every route is compared with every service.
         for (name, candidates) in &mut by_service {
-            candidates.extend((0..routes.len()).filter(|at| routes[*at].0.fits_service(name)));
+            candidates.extend(others.iter().filter(|at| routes[**at].0.fits_service(name)));
+            candidates.sort_unstable();
         }
-        let named = |rule: &RouteMatch| matches!(rule.service, Some(ServicePattern::Exact(_)));
-        let others = (0..routes.len()).filter(|at| !named(&routes[*at].0)).collect();
         for Own { service, family, leads } in own {
             // Not by rank: a route for an authority, or for a method by its name alone, ranks higher and still does not name it.
             let names = |at: &usize| match &routes[*at].0.service {
