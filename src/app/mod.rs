@@ -237,14 +237,13 @@ fn bind(what: &str, address: SocketAddr, inherited: &Inherited) -> Result<std::n
 /// Gives series of their own to the methods that routes name, and to those of the contract that Portunus carries.
 fn know_methods(metrics: &Metrics, snapshot: &Snapshot, config: &Config) {
     let routes = config.listeners.values().flat_map(|listener| &listener.routes);
-    for route in routes {
-        let Some(service) = route.matches.service.as_ref().map(ToString::to_string) else { continue };
-        match &route.matches.method {
-            _ if service.ends_with(".*") => {}
-            Some(method) => metrics.know(&service, &method.0, CallKind::Unknown),
-            None => metrics.know_service(&service),
-        }
-    }
+    let named: Vec<_> = routes
+        .filter_map(|route| Some((route.matches.service.as_ref()?.to_string(), route.matches.method.as_ref())))
+        .filter(|(service, _)| !service.ends_with(".*"))
+        .collect();
+    metrics.know_all(
+        named.iter().map(|(service, method)| (&**service, method.map(|method| (&*method.0, CallKind::Unknown)))),
+    );
     if snapshot.listeners.values().any(|listener| listener.registers()) {
         for (service, method, kind) in BINDU {
             metrics.know(service, method, kind);

@@ -168,12 +168,15 @@ struct Ledger {
     learned: usize,
 }
 
-/// All methods. Reading is one atomic load and a look-up or two; writing copies the outer maps and happens once a method.
+type Services = HashMap<Arc<str>, Arc<Service>>;
+type Paths = HashMap<Box<[u8]>, Arc<MethodMetrics>, RandomState>;
+
+/// All methods. Reading is one atomic load and a look-up or two; writing copies the outer maps and happens once for all that are new.
 #[derive(Debug)]
 pub(super) struct Methods {
-    services: ArcSwap<HashMap<Arc<str>, Arc<Service>>>,
+    services: ArcSwap<Services>,
     /// The methods that have a handle of their own, by `/service/method`. Strangers choose some of the names.
-    paths: ArcSwap<HashMap<Box<[u8]>, Arc<MethodMetrics>, RandomState>>,
+    paths: ArcSwap<Paths>,
     other: Arc<MethodMetrics>,
     ledger: Mutex<Ledger>,
 }
@@ -203,16 +206,12 @@ impl Methods {
 
     /// A route, a file or a schema names this method. A kind that becomes known later starts a series of its own.
     pub(super) fn know(&self, service: &str, method: &str, kind: CallKind) {
-        self.insert(service, method, kind, &mut self.ledger.lock());
+        self.know_all([(service, Some((method, kind)))]);
     }
 
-    /// A route names this service but not its methods: they count under the service, as method `_other`.
-    pub(super) fn know_service(&self, service: &str) {
-        let mut ledger = self.ledger.lock();
-        if !self.services.load().contains_key(service) {
-            let made = Arc::new(new_service(service, &mut ledger));
-            self.publish(service, made);
-        }
+    /// The same for many. Where a service is named but not its methods, they count under the service, as method `_other`.
+    pub(super) fn know_all<'n>(&self, named: impl IntoIterator<Item = Named<'n>>) {
+        self.insert(named, &mut self.ledger.lock());
     }
 
     /// A backend answered this method with anything but UNIMPLEMENTED, so that its names are real. After 2,000 such
@@ -222,7 +221,7 @@ impl Methods {
             return;
         }
         let mut ledger = self.ledger.lock();
-        if ledger.learned < MOST_LEARNED && self.insert(service, method, CallKind::Unknown, &mut ledger) {
+        if ledger.learned < MOST_LEARNED && self.insert([(service, Some((method, CallKind::Unknown)))], &mut ledger) {
             ledger.learned += 1;
         }
     }
@@ -232,29 +231,50 @@ impl Methods {
         self.ledger.lock().all.clone()
     }
 
-    /// Whether a series was made. Callers hold the ledger's lock: two writers must not lose each other's method.
-    fn insert(&self, service: &str, method: &str, kind: CallKind, ledger: &mut Ledger) -> bool {
-        let known = self.services.load().get(service).cloned();
-        if let Some(there) = known.as_ref().and_then(|known| known.methods.get(method))
-            && (there.kind == kind || kind == CallKind::Unknown)
-        {
-            return false;
+    /// Whether series were made. Callers hold the ledger's lock: two writers must not lose each other's method.
+    fn insert<'n>(&self, named: impl IntoIterator<Item = Named<'n>>, ledger: &mut Ledger) -> bool {
+        let now = self.services.load();
+        let mut draft: Option<Draft> = None;
+        for (service, method) in named {
+            let services = draft.as_ref().map_or(&**now, |draft| &draft.services);
+            if !is_known(services, (service, method)) {
+                let begun = || Draft { services: HashMap::clone(&now), paths: HashMap::clone(&self.paths.load()) };
+                draft.get_or_insert_with(begun).add((service, method), ledger);
+            }
         }
-        let mut changed = known.map_or_else(|| new_service(service, ledger), Arc::unwrap_or_clone);
-        let handle = MethodMetrics::new(Arc::clone(&changed.other.service), Arc::from(method), kind);
-        ledger.all.push(Arc::clone(&handle));
-        changed.methods.insert(Arc::clone(&handle.method), Arc::clone(&handle));
-        self.publish(service, Arc::new(changed));
-        let mut paths = HashMap::clone(&self.paths.load());
-        paths.insert(format!("/{service}/{method}").into_bytes().into(), handle);
+        let Some(Draft { services, paths }) = draft else { return false };
+        self.services.store(Arc::new(services));
         self.paths.store(Arc::new(paths));
         true
     }
+}
 
-    fn publish(&self, name: &str, service: Arc<Service>) {
-        let mut services = HashMap::clone(&self.services.load());
-        services.insert(Arc::from(name), service);
-        self.services.store(Arc::new(services));
+/// A service, and one of its methods if one is named.
+pub(super) type Named<'n> = (&'n str, Option<(&'n str, CallKind)>);
+
+fn is_known(services: &Services, (service, method): Named<'_>) -> bool {
+    services.get(service).is_some_and(|known| {
+        method.is_none_or(|(method, kind)| {
+            known.methods.get(method).is_some_and(|there| there.kind == kind || kind == CallKind::Unknown)
+        })
+    })
+}
+
+/// What is to be published at once, however many methods are new.
+struct Draft {
+    services: Services,
+    paths: Paths,
+}
+
+impl Draft {
+    fn add(&mut self, (service, method): Named<'_>, ledger: &mut Ledger) {
+        let known = self.services.entry(Arc::from(service)).or_insert_with(|| Arc::new(new_service(service, ledger)));
+        let Some((method, kind)) = method else { return };
+        let known = Arc::make_mut(known);
+        let handle = MethodMetrics::new(Arc::clone(&known.other.service), Arc::from(method), kind);
+        ledger.all.push(Arc::clone(&handle));
+        known.methods.insert(Arc::clone(&handle.method), Arc::clone(&handle));
+        self.paths.insert(format!("/{service}/{method}").into_bytes().into(), handle);
     }
 }
 
@@ -322,8 +342,8 @@ mod tests {
     #[test]
     fn a_known_service_counts_its_own_strangers() {
         let methods = Methods::default();
-        methods.know_service("a.S");
-        methods.know_service("a.S");
+        methods.know_all([("a.S", None)]);
+        methods.know_all([("a.S", None)]);
         assert_eq!(methods.all().len(), 2);
         assert_eq!(&*methods.find("a.S", "M").service, "a.S");
         methods.learn("a.S", "M");

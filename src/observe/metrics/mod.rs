@@ -73,9 +73,9 @@ impl Metrics {
         self.methods.know(service, method, kind);
     }
 
-    /// Gives a service series of its own, because a route names it without its methods.
-    pub fn know_service(&self, service: &str) {
-        self.methods.know_service(service);
+    /// The same for many, all at once; for a service alone where a route names it without its methods.
+    pub fn know_all<'n>(&self, named: impl IntoIterator<Item = (&'n str, Option<(&'n str, CallKind)>)>) {
+        self.methods.know_all(named);
     }
 
     /// Gives a method series of its own, because a backend answered it with anything but UNIMPLEMENTED: a stranger
