@@ -127,6 +127,10 @@ impl Drop for Heir {
 pub(super) struct Succession(Mutex<Option<Arc<Line>>>);
 
 impl Succession {
+    fn begin(&self, line: &Arc<Line>) {
+        *self.0.lock() = Some(Arc::clone(line));
+    }
+
     /// Has it end: there is no place to take. Without this word it would take our end for an accident, and go on in our place.
     pub(super) fn call_off(&self) {
         if let Some(line) = self.0.lock().take() {
@@ -180,7 +184,7 @@ impl Proxy {
             let text = |error: io::Error| format!("{} cannot be started: {error}", program.path.display());
             let (line, theirs) = Line::pair().map_err(text)?;
             let line = Arc::new(line);
-            *ending.succession.0.lock() = Some(Arc::clone(&line));
+            ending.succession.begin(&line);
             // Who is told to end from now on calls it off.
             if ending.is_leaving() {
                 return Err("this process ends".to_owned());

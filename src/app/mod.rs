@@ -241,14 +241,11 @@ fn know_methods(metrics: &Metrics, snapshot: &Snapshot, config: &Config) {
         .filter_map(|route| Some((route.matches.service.as_ref()?.to_string(), route.matches.method.as_ref())))
         .filter(|(service, _)| !service.ends_with(".*"))
         .collect();
-    metrics.know_all(
-        named.iter().map(|(service, method)| (&**service, method.map(|method| (&*method.0, CallKind::Unknown)))),
-    );
-    if snapshot.listeners.values().any(|listener| listener.registers()) {
-        for (service, method, kind) in BINDU {
-            metrics.know(service, method, kind);
-        }
-    }
+    let named =
+        named.iter().map(|(service, method)| (&**service, method.map(|method| (&*method.0, CallKind::Unknown))));
+    let registers = snapshot.listeners.values().any(|listener| listener.registers());
+    let bundled = BINDU.into_iter().filter(|_| registers);
+    metrics.know_all(named.chain(bundled.map(|(service, method, kind)| (service, Some((method, kind))))));
 }
 
 /// The contract that Portunus carries itself: neither the core nor the SDKs have reflection.

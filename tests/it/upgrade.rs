@@ -49,6 +49,21 @@ impl Site {
         Self { folder, admin, sdk, edge, callback }
     }
 
+    /// A binary of its own, which may be replaced.
+    fn binary(&self) -> PathBuf {
+        let binary = self.folder.at("portunus");
+        fs::hard_link(BINARY, &binary).or_else(|_| fs::copy(BINARY, &binary).map(drop)).unwrap();
+        binary
+    }
+
+    /// Puts a script in the place of that.
+    fn replace_binary(&self, script: &str) {
+        let binary = self.folder.at("portunus");
+        fs::remove_file(&binary).unwrap();
+        fs::write(&binary, format!("#!/bin/sh\n{script}\n")).unwrap();
+        fs::set_permissions(&binary, fs::Permissions::from_mode(0o755)).unwrap();
+    }
+
     fn file(&self) -> PathBuf {
         self.folder.at("proxy.yaml")
     }
@@ -221,8 +236,7 @@ async fn a_new_process_takes_over_under_load_and_nobody_notices() {
 async fn a_new_process_that_fails_changes_nothing() {
     let echo = echo("e").await;
     let site = Site::new("broken", echo.address());
-    let binary = site.folder.at("portunus");
-    fs::hard_link(BINARY, &binary).or_else(|_| fs::copy(BINARY, &binary).map(drop)).unwrap();
+    let binary = site.binary();
     let process = site.start(&binary).await;
     let mut client = site.channel().await;
     assert!(client.register_agent(registration("n", 20_001)).await.unwrap().into_inner().success);
@@ -245,17 +259,14 @@ async fn a_new_process_that_fails_changes_nothing() {
     assert!(site.said().contains("listners"), "it has said why: {}", site.said());
     fs::write(site.file(), &text).unwrap();
 
-    let replace = |script: &str| {
-        fs::remove_file(&binary).unwrap();
-        fs::write(&binary, format!("#!/bin/sh\n{script}\n")).unwrap();
-        fs::set_permissions(&binary, fs::Permissions::from_mode(0o755)).unwrap();
-    };
-    replace("exit 3");
+    site.replace_binary("exit 3");
     process.signal("USR2").await;
     goes_on(2).await;
     // One that is ready, and fails once it has the state.
     let heard = "dd bs=1024 count=1 2>/dev/null";
-    replace(&format!("while [ \"$({heard})\" != all ]; do :; done\nprintf ready >&0\n{heard} >\"$0.went\"\nexit 3"));
+    site.replace_binary(&format!(
+        "while [ \"$({heard})\" != all ]; do :; done\nprintf ready >&0\n{heard} >\"$0.went\"\nexit 3"
+    ));
     process.signal("USR2").await;
     goes_on(3).await;
     assert_eq!(fs::read_to_string(site.folder.at("portunus.went")).unwrap(), "go");
@@ -308,14 +319,9 @@ async fn systemd_gives_sockets_and_is_told() {
 
 /// A new process that takes its time: it has been given the sockets, and begins only then.
 async fn slow_heir(site: &Site, process: &Process) -> PathBuf {
-    let (binary, here) = (site.folder.at("portunus"), site.folder.at("heir"));
-    fs::remove_file(&binary).unwrap();
-    let script = format!(
-        "#!/bin/sh\necho $$ >{here}.new && mv {here}.new {here}\nsleep 1\nexec {BINARY} \"$@\"\n",
-        here = here.display()
-    );
-    fs::write(&binary, script).unwrap();
-    fs::set_permissions(&binary, fs::Permissions::from_mode(0o755)).unwrap();
+    let here = site.folder.at("heir");
+    let told = here.display();
+    site.replace_binary(&format!("echo $$ >{told}.new && mv {told}.new {told}\nsleep 1\nexec {BINARY} \"$@\""));
     process.signal("USR2").await;
     eventually!(here.exists(), "{}", site.said());
     Path::new("/proc").join(fs::read_to_string(here).unwrap().trim())
@@ -326,9 +332,7 @@ async fn a_process_that_dies_while_it_hands_over_is_succeeded_and_one_that_is_to
     let echo = echo("e").await;
     for (signal, succeeded) in [("KILL", true), ("TERM", false)] {
         let site = Site::new(&format!("dies-{signal}"), echo.address());
-        let binary = site.folder.at("portunus");
-        fs::hard_link(BINARY, &binary).or_else(|_| fs::copy(BINARY, &binary).map(drop)).unwrap();
-        let process = site.start(&binary).await;
+        let process = site.start(&site.binary()).await;
         let mut client = site.channel().await;
         assert!(client.register_agent(registration("n", 20_001)).await.unwrap().into_inner().success);
         let heir = slow_heir(&site, &process).await;

@@ -19,6 +19,7 @@ use filter_api::{
 };
 use schemars::JsonSchema;
 use serde::Deserialize;
+use smallvec::SmallVec;
 
 use told::Told;
 
@@ -178,13 +179,14 @@ impl Authenticated {
 
     fn admit(&self, view: &mut RequestView<'_>, claims: Arc<Claims>) -> Result<Start, Box<Refusal>> {
         // All of them before anything is changed.
-        self.told.iter().try_for_each(|told| told.value(&claims).map(drop))?;
+        let values: SmallVec<[_; 4]> =
+            self.told.iter().map(|told| Ok((told, told.value(&claims)?))).collect::<Result<_, Box<_>>>()?;
         let metadata = view.metadata();
         if !self.forward {
             metadata.remove(&self.from);
         }
-        for told in &self.told {
-            match told.value(&claims)? {
+        for (told, value) in values {
+            match value {
                 Some(value) => metadata.set(told.name(), value.as_bytes()),
                 // Another filter's, for another token: this one does not say it.
                 None => drop(metadata.remove(told.name())),

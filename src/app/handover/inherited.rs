@@ -94,12 +94,9 @@ impl Inherited {
     pub(in crate::app) async fn await_turn(&self) -> Result<(), StartError> {
         let Some(line) = self.line.clone() else { return Ok(()) };
         let heard = tokio::task::spawn_blocking(move || {
-            // One that is gone may have said why before. That it has not read everything is told first.
+            // One that is gone may have said why before.
             line.say(READY, None).ok();
-            match line.hear(LETTING_GO) {
-                Err(error) if error.kind() == ErrorKind::ConnectionReset => line.hear(LETTING_GO),
-                heard => heard,
-            }
+            line.hear(LETTING_GO)
         });
         match heard.await.map_err(|error| StartError::System(error.to_string()))? {
             Ok((text, _)) if text == GO => Ok(()),

@@ -61,7 +61,8 @@ impl Line {
             let mut pieces = [IoSliceMut::new(&mut text)];
             match recvmsg(&self.0, &mut pieces, &mut with, RecvFlags::CMSG_CLOEXEC) {
                 Ok(got) => break got,
-                Err(rustix::io::Errno::INTR) => {}
+                // The other end is gone and has not read everything. That is told once, before what it has said.
+                Err(rustix::io::Errno::INTR | rustix::io::Errno::CONNRESET) => {}
                 Err(rustix::io::Errno::AGAIN) => return Err(io::ErrorKind::TimedOut.into()),
                 Err(error) => return Err(error.into()),
             }
@@ -99,7 +100,10 @@ mod tests {
         let (text, none) = theirs.hear(Duration::from_secs(1)).unwrap();
         assert_eq!((text.as_str(), none.is_none()), ("all", true));
         assert_eq!(theirs.hear(Duration::from_millis(10)).unwrap_err().kind(), ErrorKind::TimedOut);
+        theirs.say("never read", None).unwrap();
+        ours.say("end", None).unwrap();
         drop(ours);
+        assert_eq!(theirs.hear(Duration::from_secs(1)).unwrap().0, "end", "what was said before is heard");
         assert_eq!(theirs.hear(Duration::from_secs(1)).unwrap_err().kind(), ErrorKind::UnexpectedEof);
         assert!(theirs.say("x", None).is_err(), "and no signal ends the process");
     }

@@ -250,7 +250,7 @@ impl Methods {
 }
 
 /// A service, and one of its methods if one is named.
-pub(super) type Named<'n> = (&'n str, Option<(&'n str, CallKind)>);
+pub type Named<'n> = (&'n str, Option<(&'n str, CallKind)>);
 
 fn is_known(services: &Services, (service, method): Named<'_>) -> bool {
     services.get(service).is_some_and(|known| {

@@ -18,7 +18,7 @@ mod upstream;
 pub use cells::{CodeCounts, Counter, Histogram, Words};
 pub use expose::{AuditFile, Format, InstanceCount, KeyAge, Seen};
 pub use listeners::{ListenerMetrics, OpenConnection};
-pub use methods::{CallKind, MethodMetrics, OpenCall};
+pub use methods::{CallKind, MethodMetrics, Named, OpenCall};
 pub use process::allocated_bytes;
 pub use upstream::{ClusterMetrics, ConnectionState, DigestMetrics, InstanceMetrics, UpstreamConnection};
 
@@ -74,7 +74,7 @@ impl Metrics {
     }
 
     /// The same for many, all at once; for a service alone where a route names it without its methods.
-    pub fn know_all<'n>(&self, named: impl IntoIterator<Item = (&'n str, Option<(&'n str, CallKind)>)>) {
+    pub fn know_all<'n>(&self, named: impl IntoIterator<Item = Named<'n>>) {
         self.methods.know_all(named);
     }
 
